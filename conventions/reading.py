@@ -1,0 +1,85 @@
+"""What a dialect reads on one span: the facts, and the edits that make the span say them in OTel words.
+
+A reading is made by `spanledger.conventions.dialects.read` (pure), applied to the span by the
+processor `genai_normalizer`, completed with a cost by `genai_pricing`, and frozen into a `Step`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from spanledger.conventions.usage import Usage
+    from spanledger.conventions.values import Attributes, Value
+
+StepKind = Literal[
+    "agent", "workflow", "llm", "embedding", "retrieval", "tool", "plan", "memory", "guardrail",
+    "evaluation", "human", "other",
+]  # fmt: skip
+
+CostStatus = Literal["priced", "unpriced", "no_usage", "conflict", "rollup"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """The money of one span. Amounts are integers in pico-dollars (1e-12 USD); None is unknown."""
+
+    status: CostStatus
+    reason: str = ""
+    """Why it is not simply priced: `unknown_model`, `self_hosted`, `reported`, ...; "" if it is."""
+    total: int | None = None
+    input: int | None = None
+    output: int | None = None
+    price_ref: str = ""
+    """The price that was used: source, version, model and date, tier and region where they matter."""
+
+    @property
+    def total_usd(self) -> float | None:
+        """The total in dollars: the one place where money becomes a float."""
+        return None if self.total is None else self.total / 1e12
+
+
+@dataclass(slots=True)
+class Reading:
+    """The GenAI facts of one span, in current OTel terms. Owned by its batch."""
+
+    dialect: str
+    kind: StepKind
+    operation: str | None = None
+    """A well-known `gen_ai.operation.name`; None on structural spans."""
+    provider: str | None = None
+    request_model: str | None = None
+    response_model: str | None = None
+    response_id: str | None = None
+    agent_name: str | None = None
+    tool_name: str | None = None
+    tool_call_id: str | None = None
+    workflow_name: str | None = None
+    conversation_id: str | None = None
+    user_id: str | None = None
+    usage: Usage | None = None
+    """None when the span says nothing about tokens."""
+    aggregate: bool = False
+    """The usage is a sum over descendants (agent totals, outer wrappers), by the dialect's own rules."""
+    error_type: str | None = None
+    time_to_first_chunk_s: float | None = None
+    attempt: int = 1
+    service_tier: str | None = None
+    server_address: str | None = None
+    reported_cost_usd: float | None = None
+    """A cost that the span came with."""
+    reported_cost_key: str = ""
+    attributes: Attributes = field(default_factory=dict)
+    """The span's attributes as they came."""
+    edits: dict[str, Value] = field(default_factory=dict)
+    """Attributes to write; a value equal to the present one is not listed."""
+    removals: list[str] = field(default_factory=list)
+    """Attributes to delete (only where `remove_originals` says so, or the target profile demands it)."""
+    cost: Cost | None = None
+    """Set by genai_pricing; None when that did not run or the span is not priced at all (no model call)."""
+
+    @property
+    def model(self) -> str | None:
+        """The model that answered, or else the one that was asked."""
+        return self.response_model or self.request_model

@@ -1,0 +1,113 @@
+"""The record that a span becomes: small, frozen, and all that metrics and trajectories need."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+    from spanledger.conventions.reading import Cost, Reading, StepKind
+    from spanledger.conventions.usage import Usage
+
+_STATUS_ERROR = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One GenAI span. Text fields are "" where the span says nothing, for they become labels."""
+
+    trace_id: bytes
+    span_id: bytes
+    parent_span_id: bytes
+    name: str
+    start_ns: int
+    end_ns: int
+    service_name: str
+    dialect: str
+    kind: StepKind
+    operation: str
+    status: Literal["ok", "error"]
+    error_type: str
+    agent_name: str
+    provider: str
+    model: str
+    response_id: str
+    tool_name: str
+    tool_call_id: str
+    workflow_name: str
+    conversation_id: str
+    user_id: str
+    attempt: int
+    usage: Usage | None
+    cost: Cost | None
+    time_to_first_chunk_s: float | None
+
+    @property
+    def duration_s(self) -> float | None:
+        """Seconds from start to end; None when the span's times are missing or reversed."""
+        return duration_s(self.start_ns, self.end_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class Bridge:
+    """A span that is no GenAI work but holds the tree together (HTTP, queues, frameworks)."""
+
+    trace_id: bytes
+    span_id: bytes
+    parent_span_id: bytes
+    kind: int
+    start_ns: int
+    end_ns: int
+
+
+def duration_s(start_ns: int, end_ns: int) -> float | None:
+    """Return the seconds between two span times; None when one is missing or they are reversed."""
+    if start_ns <= 0 or end_ns < start_ns:
+        return None
+    return (end_ns - start_ns) / 1e9
+
+
+def make_step(span: Span, service_name: str, reading: Reading) -> Step:
+    """Freeze what is known of a GenAI span."""
+    failed = span.status.code == _STATUS_ERROR or reading.error_type is not None
+    return Step(
+        trace_id=span.trace_id,
+        span_id=span.span_id,
+        parent_span_id=span.parent_span_id,
+        name=span.name,
+        start_ns=span.start_time_unix_nano,
+        end_ns=span.end_time_unix_nano,
+        service_name=service_name,
+        dialect=reading.dialect,
+        kind=reading.kind,
+        operation=reading.operation or "",
+        status="error" if failed else "ok",
+        error_type=(reading.error_type or "_OTHER") if failed else "",
+        agent_name=reading.agent_name or "",
+        provider=reading.provider or "",
+        model=reading.model or "",
+        response_id=reading.response_id or "",
+        tool_name=reading.tool_name or "",
+        tool_call_id=reading.tool_call_id or "",
+        workflow_name=reading.workflow_name or "",
+        conversation_id=reading.conversation_id or "",
+        user_id=reading.user_id or "",
+        attempt=reading.attempt,
+        usage=reading.usage,
+        cost=reading.cost,
+        time_to_first_chunk_s=reading.time_to_first_chunk_s,
+    )
+
+
+def make_bridge(span: Span) -> Bridge:
+    """Keep the place of any other span in its tree."""
+    return Bridge(
+        span.trace_id,
+        span.span_id,
+        span.parent_span_id,
+        span.kind,
+        span.start_time_unix_nano,
+        span.end_time_unix_nano,
+    )

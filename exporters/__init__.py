@@ -1,0 +1,1 @@
+"""Bytes and numbers out: one module or package for each exporter, over a shared queue and retry."""

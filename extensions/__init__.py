@@ -1,0 +1,1 @@
+"""Beside the pipeline: health checks and diagnostic pages."""

@@ -1,0 +1,369 @@
+"""One request on its way through a pipeline.
+
+The three OTLP signals have the same shape: resources hold scopes, scopes hold items (spans, log
+records, metrics). A request is read in two steps. The *outline* is read first: it stops above the
+items and keeps each of them, and each resource and scope, as the bytes that came. Then every item is
+read by itself. Three things follow:
+
+* an item that does not decode takes no neighbour with it;
+* what nobody changed leaves byte for byte as it came, unknown fields included;
+* reading a request of any size can pause between two items, so the event loop is never held up.
+
+A `Batch` has one owner at a time. What leaves the pipeline is a `Delivery`: immutable, shared by all
+sinks.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError, Message
+from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource as ResourceMessage
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from spanledger.conventions.values import Attributes, attributes_of
+from spanledger.processor.component import Rejected
+
+if TYPE_CHECKING:
+    from spanledger.conventions.reading import Reading
+    from spanledger.conventions.step import Bridge, Step
+
+Signal = Literal["traces", "logs", "metrics"]
+SIGNALS: Final[tuple[Signal, ...]] = ("traces", "logs", "metrics")
+
+PAUSE_EVERY = 64
+"""Items handled between two pauses of a long stage."""
+
+MAX_ITEM_BYTES = 4 * 1024 * 1024
+"""A larger item is passed on unread: reading one hostile item must not hold up the loop."""
+
+_MEMO_SIZE = 1024
+_MEMO_MAX_BYTES = 64 * 1024
+
+
+def _outline_class() -> Any:
+    """Build the message type of an outline: OTLP's three levels, everything below kept as bytes."""
+    types = descriptor_pb2.FieldDescriptorProto
+    file = descriptor_pb2.FileDescriptorProto(name="spanledger/outline.proto", package="spanledger", syntax="proto2")
+
+    def message(name: str, *fields: tuple[str, int, bool, str]) -> None:
+        made = file.message_type.add(name=name)
+        for field_name, number, repeated, type_name in fields:
+            made.field.add(
+                name=field_name,
+                number=number,
+                label=types.LABEL_REPEATED if repeated else types.LABEL_OPTIONAL,
+                type=types.TYPE_MESSAGE if type_name else types.TYPE_BYTES,
+                type_name=type_name or None,
+            )
+
+    message("Scope", ("scope", 1, False, ""), ("items", 2, True, ""), ("schema_url", 3, False, ""))
+    message(
+        "Resource",
+        ("resource", 1, False, ""),
+        ("scopes", 2, True, ".spanledger.Scope"),
+        ("schema_url", 3, False, ""),
+    )
+    message("Request", ("resources", 1, True, ".spanledger.Resource"))
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("spanledger.Request"))
+
+
+Outline = _outline_class()
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """Who sent it. Shared between batches: never change it."""
+
+    attributes: Attributes
+    service_name: str
+    schema_url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Which instrumentation made it. Shared between batches: never change it."""
+
+    name: str
+    version: str
+    attributes: Attributes = field(default_factory=dict)
+    schema_url: str = ""
+
+
+@dataclass(slots=True)
+class ScopeGroup:
+    """The items of one scope of one resource, in the order they came."""
+
+    resource: Resource
+    scope: Scope
+    items: list[Any]
+    """Decoded items: `Span`, `LogRecord` or `Metric`; None where an item was too large to read."""
+    raw: list[bytes]
+    """`raw[i]` is item i as it came."""
+    changed: set[int]
+    """Indexes of the items whose message was edited and must be serialised anew."""
+    readings: list[Reading | None]
+    """Traces: what genai_normalizer read on each span; None for spans that no dialect claims."""
+    node: Any
+    """The group in the outline, rewritten by `Batch.serialize`."""
+    schema_url: str | None = None
+    """Set to replace the scope's schema URL."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What a pipeline hands to its sinks: made once, shared by all, never changed."""
+
+    signal: Signal
+    data: bytes
+    """A serialised `Export<Signal>ServiceRequest`."""
+    items: int
+    """Spans, log records or data points in `data`."""
+    received_ns: int
+    steps: tuple[Step, ...] = ()
+    """Traces: one for each GenAI span."""
+    bridges: tuple[Bridge, ...] = ()
+    """Traces: one for each other span, so that parent links stay whole."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """A decoded request; see the module docstring."""
+
+    signal: Signal
+    wire: bytes
+    received_ns: int
+    groups: list[ScopeGroup]
+    outline: Any
+    rejected: Counter[str] = field(default_factory=Counter)
+    """Items left out, by reason; the receiver answers them as partial success."""
+    transport: str = ""
+    """`grpc`, `http`: the label of the receiver's own counters."""
+
+    def items(self) -> int:
+        """Return the number of spans, log records or data points in the batch."""
+        if self.signal == "metrics":
+            return sum(data_points(metric) for group in self.groups for metric in group.items)
+        return sum(len(group.items) for group in self.groups)
+
+    def reject(self, reason: str, count: int = 1) -> None:
+        """Count items that were left out; `reason` is for people and must hold nothing secret."""
+        self.rejected[reason] += count
+
+    def partial_success(self) -> tuple[int, str]:
+        """Return (items rejected, why) for the answer to the client; (0, "") when all were taken."""
+        total = sum(self.rejected.values())
+        shown = self.rejected.most_common(5)
+        why = "; ".join(f"{count} x {reason}" for reason, count in shown)
+        return total, why + ("; ..." if len(self.rejected) > len(shown) else "")
+
+    def serialize(self) -> Generator[None, None, bytes]:
+        """Return the batch as one OTLP request. Without changes these are the bytes that came."""
+        touched = bool(self.rejected)
+        for group in self.groups:
+            if group.schema_url is not None:
+                group.node.schema_url = group.schema_url.encode()
+                touched = True
+            if not group.changed and len(group.node.items) == len(group.raw):
+                continue
+            touched = True
+            wires = list(group.raw)
+            for count, index in enumerate(group.changed, 1):
+                wires[index] = group.items[index].SerializeToString()
+                if count % PAUSE_EVERY == 0:
+                    yield
+            del group.node.items[:]
+            group.node.items.extend(wires)
+            yield
+        return self.outline.SerializeToString() if touched else self.wire
+
+
+_ITEM: Final[dict[Signal, type[Message]]] = {"traces": Span, "logs": LogRecord, "metrics": Metric}
+_NOUN: Final[dict[Signal, str]] = {"traces": "span", "logs": "log record", "metrics": "metric"}
+
+
+def decode(signal: Signal, wire: bytes, received_ns: int) -> Generator[None, None, Batch]:
+    """Read a serialised `Export<Signal>ServiceRequest`.
+
+    Yields between items; the result is the generator's return value. Items that do not decode or have
+    impossible ids are left out and counted in `Batch.rejected`. Raises `Rejected` when not even the
+    outline decodes.
+    """
+    outline = Outline()
+    try:
+        outline.ParseFromString(wire)
+    except DecodeError as error:
+        raise Rejected(f"the body is not a protobuf Export{signal.capitalize()}ServiceRequest: {error}") from error
+    batch = Batch(signal, wire, received_ns, [], outline)
+    for resource_node in outline.resources:
+        resource = _resource(resource_node.resource, resource_node.schema_url)
+        for scope_node in resource_node.scopes:
+            scope = _scope(scope_node.scope, scope_node.schema_url)
+            yield from _read_group(batch, resource, scope, scope_node)
+    return batch
+
+
+def _read_group(batch: Batch, resource: Resource | None, scope: Scope | None, node: Any) -> Generator[None, None, None]:
+    noun = _NOUN[batch.signal]
+    raw: list[bytes] = list(node.items)
+    if resource is None or scope is None:
+        batch.reject(f"{noun} under a {'resource' if resource is None else 'scope'} that does not decode", len(raw))
+        del node.items[:]
+        return
+    parse = _ITEM[batch.signal].FromString
+    check = _CHECK[batch.signal]
+    items: list[Any] = []
+    kept: list[bytes] = []
+    for count, wire in enumerate(raw, 1):
+        if count % PAUSE_EVERY == 0 or len(wire) > 65536:
+            yield
+        item: Any = None
+        if len(wire) <= MAX_ITEM_BYTES:
+            try:
+                item = parse(wire)
+            except DecodeError:
+                batch.reject(f"{noun} that does not decode (bad UTF-8, wrong types or nested too deep)")
+                continue
+            if (problem := check(item)) is not None:
+                batch.reject(problem)
+                continue
+        items.append(item)
+        kept.append(wire)
+    if len(kept) != len(raw):
+        del node.items[:]
+        node.items.extend(kept)
+    batch.groups.append(ScopeGroup(resource, scope, items, kept, set(), [None] * len(items), node))
+
+
+def _check_span(span: Span) -> str | None:
+    if len(span.trace_id) != 16 or not any(span.trace_id):
+        return f"span with a trace id of {len(span.trace_id)} bytes, 16 not all zero are needed"
+    if len(span.span_id) != 8 or not any(span.span_id):
+        return f"span with a span id of {len(span.span_id)} bytes, 8 not all zero are needed"
+    if span.parent_span_id and len(span.parent_span_id) != 8:
+        return f"span with a parent span id of {len(span.parent_span_id)} bytes, 8 or none are needed"
+    return None
+
+
+def _check_log_record(record: LogRecord) -> str | None:
+    if record.trace_id and len(record.trace_id) != 16:
+        return f"log record with a trace id of {len(record.trace_id)} bytes, 16 or none are needed"
+    if record.span_id and len(record.span_id) != 8:
+        return f"log record with a span id of {len(record.span_id)} bytes, 8 or none are needed"
+    return None
+
+
+_CHECK: Final[dict[Signal, Callable[[Any], str | None]]] = {
+    "traces": _check_span,
+    "logs": _check_log_record,
+    "metrics": lambda _metric: None,
+}
+
+
+def data_points(metric: Metric | None) -> int:
+    """Return the number of data points of one metric; a metric too large to read counts as one."""
+    kind = metric.WhichOneof("data") if metric is not None else None
+    return len(getattr(metric, kind).data_points) if kind else 1
+
+
+_K = TypeVar("_K")
+
+
+def _memo(read: Callable[[bytes, bytes], _K]) -> Callable[[bytes, bytes], _K]:
+    """Remember recent results: a process sends the same resource and scopes with each request."""
+    remembered = functools.lru_cache(_MEMO_SIZE)(read)
+
+    def look_up(wire: bytes, schema_url: bytes) -> _K:
+        return remembered(wire, schema_url) if len(wire) <= _MEMO_MAX_BYTES else read(wire, schema_url)
+
+    return look_up
+
+
+@_memo
+def _resource(wire: bytes, schema_url: bytes) -> Resource | None:
+    try:
+        message = ResourceMessage.FromString(wire)
+    except DecodeError:
+        return None
+    attributes = attributes_of(message.attributes)
+    name = attributes.get("service.name")
+    return Resource(attributes, name if isinstance(name, str) else "", schema_url.decode(errors="replace"))
+
+
+@_memo
+def _scope(wire: bytes, schema_url: bytes) -> Scope | None:
+    try:
+        message = InstrumentationScope.FromString(wire)
+    except DecodeError:
+        return None
+    return Scope(
+        message.name,
+        message.version,
+        attributes_of(message.attributes),
+        schema_url.decode(errors="replace"),
+    )
+
+
+def finish(work: Generator[None, None, _K]) -> _K:
+    """Run a generator stage to its end without pausing and return its result."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as done:
+            result: _K = done.value
+            return result
+
+
+def split(delivery: Delivery) -> tuple[Delivery, Delivery] | None:
+    """Halve a delivery by items, for a peer that takes only smaller messages; None if it has just one.
+
+    The halves carry no steps: what they say was counted when the whole was committed.
+    """
+    outline = Outline.FromString(delivery.data)
+    nodes = [scope for resource in outline.resources for scope in resource.scopes]
+    total = sum(len(node.items) for node in nodes)
+    if total < 2:
+        return None
+    second = Outline.FromString(delivery.data)
+    _keep(outline, range(total // 2))
+    _keep(second, range(total // 2, total))
+    return _part(delivery, outline), _part(delivery, second)
+
+
+def _keep(outline: Any, wanted: range) -> None:
+    position = 0
+    for resource in outline.resources:
+        for scope in resource.scopes:
+            items = list(scope.items)
+            del scope.items[:]
+            scope.items.extend(item for offset, item in enumerate(items, position) if offset in wanted)
+            position += len(items)
+        kept = [scope for scope in resource.scopes if scope.items]
+        del resource.scopes[:]
+        resource.scopes.extend(kept)
+    kept_resources = [resource for resource in outline.resources if resource.scopes]
+    del outline.resources[:]
+    outline.resources.extend(kept_resources)
+
+
+def _part(whole: Delivery, outline: Any) -> Delivery:
+    data = outline.SerializeToString()
+    return Delivery(whole.signal, data, count_items(whole.signal, outline), whole.received_ns)
+
+
+def count_items(signal: Signal, outline: Any) -> int:
+    """Return the spans, log records or data points below an outline."""
+    scopes = [scope for resource in outline.resources for scope in resource.scopes]
+    if signal == "metrics":
+        return sum(data_points(Metric.FromString(item)) for scope in scopes for item in scope.items)
+    return sum(len(scope.items) for scope in scopes)

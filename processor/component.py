@@ -1,0 +1,308 @@
+"""What every component shares: its identity, its configuration, its errors and how it is found.
+
+Errors a component raises into the pipeline::
+
+    PipelineError
+    ├── Refused            not accepted now; the sender keeps the data and tries again
+    │   └── ShuttingDown   refused because the process is about to end
+    └── Rejected           never acceptable: the data is bad, a retry would be the same again
+
+*Refused* is said before acceptance. What happens to data after acceptance is a *drop*, is counted,
+and never travels up as an exception. Configuration problems are `ConfigError` (service/confmap.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+import pkgutil
+import re
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
+
+import pydantic
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from spanledger.processor.batch import Batch, Delivery, Signal
+    from spanledger.processor.metric_store import MetricStore
+
+Kind = Literal["receiver", "processor", "exporter", "connector", "extension"]
+KINDS: tuple[Kind, ...] = ("receiver", "processor", "exporter", "connector", "extension")
+Stability = Literal["stable", "beta", "alpha", "development"]
+
+_TYPE = re.compile(r"[a-zA-Z][0-9a-zA-Z_]{0,62}")
+_NAME = re.compile(r"\S{1,1024}")
+
+
+class PipelineError(Exception):
+    """A request could not be taken; see the tree in the module docstring."""
+
+
+class Refused(PipelineError):  # noqa: N818 - the word for it, in the Collector too
+    """Not accepted now. `retry_after_s` is when to try again, None to let the sender choose."""
+
+    def __init__(self, message: str, retry_after_s: float | None = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class ShuttingDown(Refused):
+    """Refused because the process is ending; another replica or the next start will take it."""
+
+
+class Rejected(PipelineError):  # noqa: N818
+    """Bad data: the same request would fail again. Nothing of it was kept."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ComponentId:
+    """`type` or `type/name`, unique within its section (Collector rules, component/identifiable.go)."""
+
+    type: str
+    name: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> ComponentId:
+        """Read `type[/name]`, blanks around both parts allowed. Raises ValueError with what is wrong."""
+        type_name, slash, name = text.partition("/")
+        type_name, name = type_name.strip(), name.strip()
+        if not type_name:
+            raise ValueError(f'in "{text}" id: the part before / should not be empty')
+        if not _TYPE.fullmatch(type_name):
+            raise ValueError(
+                f'invalid character(s) in type "{type_name}": it starts with a letter and has at most '
+                "63 letters, digits and underscores"
+            )
+        if slash and not name:
+            raise ValueError(f'in "{text}" id: the part after / should not be empty')
+        if name and not _NAME.fullmatch(name):
+            raise ValueError(f'invalid name in "{text[:80]}": at most 1024 characters, none of them a blank')
+        return cls(type_name, name)
+
+    def __str__(self) -> str:
+        return f"{self.type}/{self.name}" if self.name else self.type
+
+
+class Settings(pydantic.BaseModel):
+    """Base of every block of configuration: unknown keys are errors, values are frozen."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+
+
+class ComponentConfig(Settings):
+    """Base of a component's whole configuration: the keys below its id."""
+
+
+@dataclass(slots=True)
+class Host:
+    """What the service gives to a component: the numbers, the time, and somewhere to say how it is."""
+
+    id: ComponentId
+    metrics: MetricStore
+    log: logging.Logger
+    clock_ns: Callable[[], int]
+    """Wall clock, nanoseconds since the epoch."""
+    monotonic: Callable[[], float]
+    """Seconds; differences only."""
+    report: Callable[[Status, str], None] = lambda _status, _why: None
+    """Tell the health check of a change: report("recoverable_error", "connection refused")."""
+    view: ServiceView | None = None
+    """What extensions may look at; None for components of a pipeline."""
+
+
+Status = Literal["starting", "ok", "recoverable_error", "permanent_error", "fatal_error", "stopping", "stopped"]
+
+
+class ServiceView(Protocol):
+    """What the health check and the diagnostic pages see of the running service."""
+
+    started_ns: int
+
+    def ready(self) -> bool:
+        """Tell whether requests are taken now; false from the first moment of a shutdown."""
+        ...
+
+    def statuses(self) -> Mapping[str, tuple[Status, str, int]]:
+        """Return `kind:id` -> (status, why, since as ns), in starting order."""
+        ...
+
+    def pipelines(self) -> Mapping[str, Mapping[str, Any]]:
+        """Return pipeline id -> {"receivers", "processors", "exporters": [ids], "mutates": bool}."""
+        ...
+
+    def statistics(self) -> Mapping[str, Mapping[str, Any]]:
+        """Return `kind:id` -> the component's own `statistics()`."""
+        ...
+
+
+class Component(Protocol):
+    """Anything with a life: start before use, shutdown after the last use. Both at most once."""
+
+    async def start(self) -> None:
+        """Get ready; raise with a plain message when that is impossible (port taken, bad file)."""
+        ...
+
+    async def shutdown(self, deadline: float) -> int:
+        """Finish what is accepted until `deadline` (`host.monotonic` seconds); return items lost."""
+        ...
+
+    def statistics(self) -> Mapping[str, Any]:
+        """Return the state in numbers: plain values, for the pages and for tests."""
+        ...
+
+
+class Passive:
+    """A component without a life of its own; the defaults of `Component`."""
+
+    async def start(self) -> None:
+        """Do nothing."""
+
+    async def shutdown(self, deadline: float) -> int:
+        """Do nothing and lose nothing."""
+        return 0
+
+    def statistics(self) -> Mapping[str, Any]:
+        """Return nothing."""
+        return {}
+
+
+class Processor(Component, Protocol):
+    """A stage of a pipeline. It owns the batch while it runs and edits it in place."""
+
+    def process(self, batch: Batch) -> Iterator[None] | None:
+        """Work on `batch`; raise `Refused` or `Rejected` to stop the whole request.
+
+        A stage with much to do is a generator that yields every few dozen items: the caller lets other
+        requests run there. A bad item is counted and left unchanged; it never raises.
+        """
+        ...
+
+
+class Sink(Component, Protocol):
+    """The end of a pipeline: an exporter's queue or a connector.
+
+    For each delivery `reserve` is called first. Once every sink of every pipeline has room, all are
+    told to `commit`; if any raised, those that had reserved are told to `release`. None of the three
+    awaits, so that a request is in every queue or in none.
+    """
+
+    def reserve(self, delivery: Delivery) -> None:
+        """Hold room for `delivery`, or raise `Refused`."""
+        ...
+
+    def commit(self, delivery: Delivery) -> None:
+        """Take `delivery`; it is acknowledged after this. Never raises."""
+        ...
+
+    def release(self, delivery: Delivery) -> None:
+        """Give the room of `reserve` back."""
+        ...
+
+
+Consume = Callable[["Batch"], Awaitable[None]]
+"""What a receiver hands a decoded batch to. Returns when every sink took it; raises PipelineError."""
+
+
+class Receiver(Component, Protocol):
+    """A source of batches. `consumers` is set by the service before `start` and may change on reload."""
+
+    consumers: Mapping[Signal, Consume]
+    """One entry for each signal that some pipeline takes from this receiver."""
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """A component type that configurations may name."""
+
+    kind: Kind
+    config: type[ComponentConfig]
+    type: str
+    factory: Callable[[Any, Host], Any]
+    signals: tuple[Signal, ...]
+    stability: Stability
+    summary: str
+    feeds: tuple[Signal, ...] = field(default=())
+    """Connectors: the signals of the pipelines that they are a receiver of."""
+
+
+_T = TypeVar("_T")
+
+
+class Registry:
+    """Every component type by kind and name, filled by `@register` when its module is imported."""
+
+    packages: ClassVar[tuple[str, ...]] = (
+        "spanledger.receivers",
+        "spanledger.processor",
+        "spanledger.exporters",
+        "spanledger.extensions",
+    )
+
+    def __init__(self) -> None:
+        self._by_kind: dict[Kind, dict[str, Registration]] = {kind: {} for kind in KINDS}
+
+    def add(self, registration: Registration) -> None:
+        """Add one type; the same name twice is a mistake in our code."""
+        known = self._by_kind[registration.kind]
+        if registration.type in known and known[registration.type].factory is not registration.factory:
+            raise ValueError(f"{registration.kind} {registration.type!r} is registered twice")
+        known[registration.type] = registration
+
+    def of(self, kind: Kind) -> Mapping[str, Registration]:
+        """Return the types of one kind, by name."""
+        return dict(sorted(self._by_kind[kind].items()))
+
+    def discover(self) -> Registry:
+        """Import every module of the component packages, so that each has registered itself."""
+        for name in self.packages:
+            _import_all(importlib.import_module(name))
+        return self
+
+
+def _import_all(package: ModuleType) -> None:
+    for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
+        imported = importlib.import_module(module.name)
+        if module.ispkg:
+            _import_all(imported)
+
+
+REGISTRY = Registry()
+
+
+def register(
+    kind: Kind,
+    type_name: str,
+    *,
+    config: type[ComponentConfig],
+    signals: tuple[Signal, ...],
+    stability: Stability = "alpha",
+    feeds: tuple[Signal, ...] = (),
+) -> Callable[[type[_T]], type[_T]]:
+    """Make the class below known as component `type_name`.
+
+    It is constructed as `cls(config, host)`. The first line of its docstring is its summary in
+    `spanledger components` and in docs/configuration.md.
+    """
+
+    def add(cls: type[_T]) -> type[_T]:
+        summary = (cls.__doc__ or "").strip().partition("\n")[0]
+        REGISTRY.add(Registration(kind, config, type_name, cls, signals, stability, summary, feeds))
+        return cls
+
+    return add
+
+
+async def yielding(work: Iterator[None] | None, budget_s: float, monotonic: Callable[[], float]) -> None:
+    """Run a stage to its end, letting the loop serve others each time `budget_s` is used up."""
+    if work is None:
+        return
+    until = monotonic() + budget_s
+    for _ in work:
+        if monotonic() >= until:
+            # Anything may have run meanwhile; the batch is still only ours.
+            await asyncio.sleep(0)
+            until = monotonic() + budget_s

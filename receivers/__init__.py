@@ -1,0 +1,1 @@
+"""Bytes in: one module or package for each receiver."""
