@@ -18,7 +18,7 @@ import importlib
 import logging
 import pkgutil
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
 
@@ -27,6 +27,7 @@ import pydantic
 if TYPE_CHECKING:
     from types import ModuleType
 
+    from spanledger.conventions.step import Step
     from spanledger.processor.batch import Batch, Delivery, Signal
     from spanledger.processor.metric_store import MetricStore
 
@@ -138,6 +139,10 @@ class ServiceView(Protocol):
         """Return `kind:id` -> the component's own `statistics()`."""
         ...
 
+    def recent(self) -> Sequence[Step]:
+        """Return the last GenAI steps that were acknowledged, oldest first."""
+        ...
+
 
 class Component(Protocol):
     """Anything with a life: start before use, shutdown after the last use. Both at most once."""
@@ -173,7 +178,7 @@ class Passive:
 class Processor(Component, Protocol):
     """A stage of a pipeline. It owns the batch while it runs and edits it in place."""
 
-    def process(self, batch: Batch) -> Iterator[None] | None:
+    def process(self, batch: Batch) -> Generator[None, None, None] | None:
         """Work on `batch`; raise `Refused` or `Rejected` to stop the whole request.
 
         A stage with much to do is a generator that yields every few dozen items: the caller lets other
@@ -227,6 +232,20 @@ class Registration:
     summary: str
     feeds: tuple[Signal, ...] = field(default=())
     """Connectors: the signals of the pipelines that they are a receiver of."""
+    check: Callable[[PipelineView], str | None] | None = None
+    """Says what is wrong with a pipeline that names this component, or None."""
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineView:
+    """A configured pipeline, as `Registration.check` sees it before anything is built."""
+
+    id: str
+    signal: Signal
+    receivers: Mapping[ComponentId, Registration]
+    """Receivers, and connectors that feed this pipeline (`registration.kind` tells)."""
+    processors: Mapping[ComponentId, Registration]
+    exporters: Mapping[ComponentId, Registration]
 
 
 _T = TypeVar("_T")
@@ -281,28 +300,33 @@ def register(
     signals: tuple[Signal, ...],
     stability: Stability = "alpha",
     feeds: tuple[Signal, ...] = (),
+    check: Callable[[PipelineView], str | None] | None = None,
 ) -> Callable[[type[_T]], type[_T]]:
     """Make the class below known as component `type_name`.
 
     It is constructed as `cls(config, host)`. The first line of its docstring is its summary in
-    `spanledger components` and in docs/configuration.md.
+    `spanledger components` and in docs/configuration.md. `check` is asked about every pipeline that
+    names such a component and answers what is wrong, or None.
     """
 
     def add(cls: type[_T]) -> type[_T]:
         summary = (cls.__doc__ or "").strip().partition("\n")[0]
-        REGISTRY.add(Registration(kind, config, type_name, cls, signals, stability, summary, feeds))
+        REGISTRY.add(Registration(kind, config, type_name, cls, signals, stability, summary, feeds, check))
         return cls
 
     return add
 
 
-async def yielding(work: Iterator[None] | None, budget_s: float, monotonic: Callable[[], float]) -> None:
-    """Run a stage to its end, letting the loop serve others each time `budget_s` is used up."""
-    if work is None:
-        return
+async def paced(work: Generator[None, None, _T], budget_s: float, monotonic: Callable[[], float]) -> _T:
+    """Run a generator stage to its end, letting the loop serve others each time `budget_s` is used up."""
     until = monotonic() + budget_s
-    for _ in work:
+    while True:
+        try:
+            next(work)
+        except StopIteration as done:
+            result: _T = done.value
+            return result
         if monotonic() >= until:
-            # Anything may have run meanwhile; the batch is still only ours.
+            # Anything may have run meanwhile; what the stage works on is still only its own.
             await asyncio.sleep(0)
             until = monotonic() + budget_s

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 import pydantic
@@ -31,7 +32,18 @@ def seconds(value: Any) -> Any:
     return total
 
 
-Duration = Annotated[float, pydantic.BeforeValidator(seconds)]
+def duration_text(value: float) -> str:
+    """Write seconds as the shortest Go duration that `seconds` reads back as the same number."""
+    for unit in ("h", "m", "s", "ms", "us", "ns"):
+        count = value / _SECONDS[unit]
+        if count >= 1 and count == round(count) and round(count) * _SECONDS[unit] == value:
+            return f"{round(count)}{unit}"
+    return f"{Decimal(str(value)):f}s" if value else "0s"
+
+
+Duration = Annotated[
+    float, pydantic.BeforeValidator(seconds), pydantic.PlainSerializer(duration_text, return_type=str, when_used="json")
+]
 """Seconds, written as a Go duration: `5s`, `200ms`, `1m30s`, `0`."""
 
 

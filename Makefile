@@ -1,0 +1,45 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`. They need Python >= 3.11.
+PYTHON ?= python3
+BIN := .venv/bin
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo run test test-peers lint docs wheel clean
+
+help: ## show this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "spanledger needs Python 3.11 or newer")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/pip install --quiet --editable . --group test --group lint
+	touch $@
+
+demo: .venv/installed ## run the sidecar and play sample agents at it (ARGS=--once ends by itself)
+	$(BIN)/spanledger demo $(ARGS)
+
+run: .venv/installed ## run the sidecar on otel-config.yaml
+	$(BIN)/spanledger run $(ARGS)
+
+test: .venv/installed ## run the tests that need Python only
+	$(BIN)/python -m pytest -m "not peers" -n 2 --dist worksteal $(ARGS)
+
+test-peers: .venv/installed ## install real peers (Prometheus, Phoenix, Node.js SDK) and run the tests against them
+	bash tests/peers/install.sh
+	$(BIN)/python -m pytest -m peers tests/peers $(ARGS)
+
+lint: .venv/installed ## ruff and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+docs: .venv/installed ## write the generated pages of docs/ anew
+	$(BIN)/python -m spanledger.service.documentation > docs/configuration.md
+	$(BIN)/python -m spanledger.conventions.metrics > docs/metrics.md
+
+wheel: .venv/installed ## build the wheel into dist/ and try it in an environment of its own
+	bash .ci/wheel
+
+clean: ## remove what was installed and built here
+	rm -rf .venv .peers dist build .pytest_cache .mypy_cache .ruff_cache

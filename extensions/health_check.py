@@ -1,0 +1,119 @@
+"""Tell orchestrators whether the sidecar takes requests: the Collector's health_check, v1 and v2."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from aiohttp import web
+
+from spanledger.extensions.pages import Listener
+from spanledger.processor.component import ComponentConfig, Host, ServiceView, Status, register
+from spanledger.processor.settings import Duration, HostPort
+
+_WORDS: dict[Status, str] = {
+    "starting": "StatusStarting",
+    "ok": "StatusOK",
+    "recoverable_error": "StatusRecoverableError",
+    "permanent_error": "StatusPermanentError",
+    "fatal_error": "StatusFatalError",
+    "stopping": "StatusStopping",
+    "stopped": "StatusStopped",
+}
+
+
+class HealthCheckConfig(ComponentConfig):
+    """Where to answer, and how long a component may be in trouble before that counts."""
+
+    endpoint: HostPort = "localhost:13133"
+    """`host:port` to listen on."""
+    path: str = "/"
+    """Path of the plain answer: 200 when requests are taken, 503 when not."""
+    status_path: str = "/status"
+    """Path of the answer in detail: `?verbose` names every component, `?pipeline=traces` one pipeline."""
+    recovery_duration: Duration = 300.0
+    """How long a component may report a recoverable error before `status_path` answers 500."""
+
+
+@register("extension", "health_check", config=HealthCheckConfig, signals=(), stability="beta")
+class HealthCheck:
+    """Answer 200 while requests are taken, 503 before that and from the first moment of a shutdown."""
+
+    def __init__(self, config: HealthCheckConfig, host: Host) -> None:
+        assert host.view is not None
+        self._config = config
+        self._host = host
+        self._view: ServiceView = host.view
+        app = web.Application()
+        app.router.add_get(config.path, self._plain)
+        if config.status_path != config.path:
+            app.router.add_get(config.status_path, self._detailed)
+        self._listener = Listener(app, config.endpoint)
+
+    async def start(self) -> None:
+        """Begin to answer."""
+        await self._listener.open()
+
+    async def shutdown(self, deadline: float) -> int:
+        """Stop answering; until here the answer has been 503 for the whole shutdown."""
+        await self._listener.close()
+        return 0
+
+    def statistics(self) -> Mapping[str, Any]:
+        """Return where it listens."""
+        return {"endpoints": self._listener.addresses()}
+
+    async def _plain(self, _request: web.Request) -> web.Response:
+        if not self._view.ready():
+            return web.json_response({"status": "Server not available"}, status=503)
+        up_ns = self._host.clock_ns() - self._view.started_ns
+        return web.json_response(
+            {"status": "Server available", "upSince": _rfc3339(self._view.started_ns), "uptime": f"{up_ns / 1e9:.3f}s"}
+        )
+
+    async def _detailed(self, request: web.Request) -> web.Response:
+        statuses = dict(self._view.statuses())
+        if (wanted := request.query.get("pipeline")) is not None:
+            pipeline = self._view.pipelines().get(wanted)
+            if pipeline is None:
+                return web.json_response({"error": f"pipeline {wanted!r} not found"}, status=404)
+            members = {name for role in ("receivers", "processors", "exporters") for name in pipeline[role]}
+            statuses = {key: status for key, status in statuses.items() if key.partition(":")[2] in members}
+        code, word = self._overall(statuses)
+        answer: dict[str, Any] = {
+            "start_time": _rfc3339(self._view.started_ns),
+            "healthy": code == 200,
+            "status": word,
+        }
+        if "verbose" in request.query:
+            answer["components"] = {
+                key: {
+                    "healthy": status in {"ok", "recoverable_error"},
+                    "status": _WORDS[status],
+                    "status_time": _rfc3339(since_ns),
+                    **({"error": why[:300]} if why else {}),
+                }
+                for key, (status, why, since_ns) in statuses.items()
+            }
+        return web.json_response(answer, status=code)
+
+    def _overall(self, statuses: Mapping[str, tuple[Status, str, int]]) -> tuple[int, str]:
+        """Return the HTTP code and the worst status of several components."""
+        if not self._view.ready():
+            states = {status for status, _, _ in statuses.values()}
+            return 503, _WORDS["stopping" if states & {"stopping", "stopped"} else "starting"]
+        worst: Status = "ok"
+        code = 200
+        for status, _, since_ns in statuses.values():
+            if status in {"fatal_error", "permanent_error"}:
+                return 500, _WORDS[status]
+            if status == "recoverable_error":
+                worst = status
+                if self._host.clock_ns() - since_ns > self._config.recovery_duration * 1e9:
+                    code = 500
+        return code, _WORDS[worst]
+
+
+def _rfc3339(at_ns: int) -> str:
+    return datetime.fromtimestamp(at_ns / 1e9, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,177 @@
+"""Diagnostic pages on the Collector's paths: what runs, what it did last, what it is doing now."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from spanledger import __version__
+from spanledger.extensions.pages import Html, Listener, escape, page, table
+from spanledger.processor.component import ComponentConfig, Host, ServiceView, register
+from spanledger.processor.settings import HostPort
+
+if TYPE_CHECKING:
+    from spanledger.conventions.step import Step
+
+_LINKS = {
+    "service": "/debug/servicez",
+    "pipelines": "/debug/pipelinez",
+    "traces": "/debug/tracez",
+    "tasks": "/debug/tasks",
+}
+
+
+class ZPagesConfig(ComponentConfig):
+    """Where to serve the pages."""
+
+    endpoint: HostPort = "localhost:55679"
+    """`host:port` to listen on. The pages show names of services, agents, tools and models: keep them local."""
+
+
+@register("extension", "zpages", config=ZPagesConfig, signals=(), stability="beta")
+class ZPages:
+    """Serve /debug/servicez, /debug/pipelinez, /debug/tracez and /debug/tasks for people who debug."""
+
+    def __init__(self, config: ZPagesConfig, host: Host) -> None:
+        assert host.view is not None
+        self._host = host
+        self._view: ServiceView = host.view
+        app = web.Application()
+        app.router.add_get("/", self._service)
+        app.router.add_get("/debug/servicez", self._service)
+        app.router.add_get("/debug/pipelinez", self._pipelines)
+        app.router.add_get("/debug/tracez", self._traces)
+        app.router.add_get("/debug/tasks", self._tasks)
+        self._listener = Listener(app, config.endpoint)
+
+    async def start(self) -> None:
+        """Begin to serve."""
+        await self._listener.open()
+
+    async def shutdown(self, deadline: float) -> int:
+        """Stop serving."""
+        await self._listener.close()
+        return 0
+
+    def statistics(self) -> Mapping[str, Any]:
+        """Return where it listens."""
+        return {"endpoints": self._listener.addresses()}
+
+    async def _service(self, _request: web.Request) -> web.Response:
+        up_s = (self._host.clock_ns() - self._view.started_ns) / 1e9
+        rows = [
+            ("version", __version__),
+            ("up for", f"{up_s:,.0f} s"),
+            ("takes requests", _mark("yes" if self._view.ready() else "no", good=self._view.ready())),
+        ]
+        components = table(
+            ("component", "status", "why", "since"),
+            (
+                (key, _mark(status, good=status == "ok"), why, _time(since_ns))
+                for key, (status, why, since_ns) in self._view.statuses().items()
+            ),
+        )
+        return page("Service", {"": table(("", ""), rows), "Components": components}, _LINKS)
+
+    async def _pipelines(self, _request: web.Request) -> web.Response:
+        pipelines = table(
+            ("pipeline", "receivers", "processors", "exporters"),
+            (
+                (name, *(" → ".join(parts[role]) for role in ("receivers", "processors", "exporters")))
+                for name, parts in self._view.pipelines().items()
+            ),
+        )
+        numbers = table(
+            ("component", "", ""),
+            (
+                (key if first == 0 else "", name, value)
+                for key, statistics in self._view.statistics().items()
+                for first, (name, value) in enumerate(statistics.items())
+            ),
+        )
+        return page("Pipelines", {"": pipelines, "In numbers": numbers}, _LINKS)
+
+    async def _traces(self, _request: web.Request) -> web.Response:
+        steps = self._view.recent()
+        parts = {"By operation": _latencies(steps)}
+        for trace_id, members in _latest_traces(steps):
+            parts[f"Trace {trace_id}"] = table(
+                ("start", "kind", "name", "agent", "model", "tokens in", "out", "cost", "took", "status"),
+                (_step_row(step) for step in sorted(members, key=lambda step: step.start_ns)),
+            )
+        if not steps:
+            parts = {"": Html("<p>No GenAI span has come yet.</p>")}
+        return page("Recent traces", parts, _LINKS)
+
+    async def _tasks(self, _request: web.Request) -> web.Response:
+        parts: dict[str, Html] = {}
+        for number, task in enumerate(sorted(asyncio.all_tasks(), key=lambda task: task.get_name())[:200]):
+            stack = io.StringIO()
+            task.print_stack(limit=12, file=stack)
+            parts[f"{number + 1}. {task.get_name()}"] = Html(f"<pre>{_whole(stack.getvalue())}</pre>")
+        return page("Tasks", parts, _LINKS)
+
+
+def _whole(text: str) -> str:
+    return "\n".join(escape(line) for line in text.splitlines())
+
+
+def _mark(text: str, *, good: bool) -> Html:
+    return Html(f'<span class="{"good" if good else "bad"}">{escape(text)}</span>')
+
+
+def _time(at_ns: int) -> str:
+    return datetime.fromtimestamp(at_ns / 1e9, UTC).strftime("%H:%M:%S.%f")[:-3] if at_ns < 2**62 else "?"
+
+
+def _latest_traces(steps: Iterable[Step], limit: int = 20) -> list[tuple[str, list[Step]]]:
+    """Group steps by trace, the one that was heard of last first."""
+    traces: dict[bytes, list[Step]] = {}
+    for step in steps:
+        traces[step.trace_id] = [*traces.pop(step.trace_id, []), step]
+    latest = list(traces.items())[::-1][:limit]
+    return [(trace_id.hex(), members) for trace_id, members in latest]
+
+
+def _latencies(steps: Sequence[Step]) -> Html:
+    """Return a table of counts, errors and quantiles by kind and name."""
+    groups: dict[tuple[str, str], list[Step]] = {}
+    for step in steps:
+        groups.setdefault((step.kind, step.tool_name or step.model or step.agent_name or step.name), []).append(step)
+
+    def row(key: tuple[str, str], members: list[Step]) -> tuple[object, ...]:
+        took = sorted(step.duration_s for step in members if step.duration_s is not None)
+        errors = sum(step.status == "error" for step in members)
+        quantiles = [took[int(q * (len(took) - 1))] if took else None for q in (0.5, 0.95)]
+        return (*key, len(members), errors, *(f"{value:.3f} s" if value is not None else "" for value in quantiles))
+
+    return table(
+        ("kind", "name", "seen", "errors", "P50", "P95"),
+        (row(key, members) for key, members in sorted(groups.items())),
+    )
+
+
+def _step_row(step: Step) -> tuple[object, ...]:
+    usage, cost = step.usage, step.cost
+    if cost is None:
+        money = ""
+    else:
+        money = cost.status if cost.total_usd is None else f"${cost.total_usd:.6f}"
+        money += f" ({cost.reason})" if cost.reason else ""
+    return (
+        _time(step.start_ns),
+        step.kind,
+        step.name,
+        step.agent_name,
+        step.model,
+        "" if usage is None or usage.input is None else usage.input,
+        "" if usage is None or usage.output is None else usage.output,
+        money,
+        "" if step.duration_s is None else f"{step.duration_s:.3f} s",
+        _mark(step.error_type or "ok", good=step.status == "ok"),
+    )

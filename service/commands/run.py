@@ -1,0 +1,28 @@
+"""`spanledger run`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+
+from spanledger.service.options import add_config_arguments
+
+NAME = "run"
+HELP = "run the sidecar until SIGTERM or Ctrl-C; SIGHUP reloads the configuration"
+EXAMPLES = """\
+  spanledger run
+  spanledger run --config otel-config.yaml --config production.yaml
+  spanledger run --set exporters.otlp.endpoint=tempo:4317
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    add_config_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the sidecar. Returns 0 when everything accepted was delivered, 1 when not, 2 on bad configuration."""
+    from spanledger.service.process import serve
+
+    return asyncio.run(serve(args.config, args.set))

@@ -1,0 +1,103 @@
+"""The way of one request: prepare it in each pipeline, reserve room everywhere, then commit everywhere.
+
+A request is acknowledged when every sink of every pipeline took it, and refused when one of them has
+no room. Between the first `reserve` and the last `commit` nothing awaits, so no other request can come
+between and nobody sees half a delivery.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from spanledger.conventions.step import make_bridge, make_step
+from spanledger.processor.batch import PAUSE_EVERY, Delivery, decode
+from spanledger.processor.component import paced
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from spanledger.conventions.step import Bridge, Step
+    from spanledger.processor.batch import Batch, Signal
+    from spanledger.processor.component import Processor, Sink
+
+SLICE_S = 0.01
+"""Seconds of work on one request before other requests get their turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """A configured pipeline with its running components."""
+
+    name: str
+    signal: Signal
+    processors: tuple[Processor, ...]
+    sinks: tuple[Sink, ...]
+
+
+@dataclass(slots=True)
+class Intake:
+    """Where a receiver puts the batches of one signal: the `Consume` of the component contract."""
+
+    pipelines: Sequence[Pipeline]
+    recent: deque[Step] = field(default_factory=lambda: deque(maxlen=256))
+    """The last steps, for the diagnostic pages."""
+    monotonic: Callable[[], float] = time.monotonic
+
+    async def __call__(self, batch: Batch) -> None:
+        """Take `batch` into every pipeline, or raise and leave no trace of it."""
+        prepared: list[tuple[Delivery, tuple[Sink, ...]]] = []
+        for number, pipeline in enumerate(self.pipelines):
+            # Processors edit in place, so each pipeline after the first reads the request anew.
+            own = batch if number == 0 else await self._fork(batch)
+            prepared.append((await prepare(pipeline, own, self.monotonic), pipeline.sinks))
+        transfer([(delivery, sinks) for delivery, sinks in prepared if delivery.items])
+        self.recent.extend(prepared[0][0].steps)
+
+    async def _fork(self, batch: Batch) -> Batch:
+        return await paced(decode(batch.signal, batch.wire, batch.received_ns), SLICE_S, self.monotonic)
+
+
+async def prepare(pipeline: Pipeline, batch: Batch, monotonic: Callable[[], float]) -> Delivery:
+    """Run the processors and serialise once. Raises what a processor raises."""
+    for processor in pipeline.processors:
+        work = processor.process(batch)
+        if work is not None:
+            await paced(work, SLICE_S, monotonic)
+    return await paced(deliver(batch), SLICE_S, monotonic)
+
+
+def deliver(batch: Batch) -> Generator[None, None, Delivery]:
+    """Freeze a processed batch: its steps and bridges, and its bytes."""
+    steps: list[Step] = []
+    bridges: list[Bridge] = []
+    if batch.signal == "traces":
+        for group in batch.groups:
+            for count, (span, reading) in enumerate(zip(group.items, group.readings, strict=True), 1):
+                if reading is not None:
+                    steps.append(make_step(span, group.resource.service_name, reading))
+                elif span is not None:
+                    bridges.append(make_bridge(span))
+                if count % PAUSE_EVERY == 0:
+                    yield
+    data = yield from batch.serialize()
+    return Delivery(batch.signal, data, batch.items(), batch.received_ns, tuple(steps), tuple(bridges))
+
+
+def transfer(prepared: Sequence[tuple[Delivery, tuple[Sink, ...]]]) -> None:
+    """Reserve room in every sink, then commit to all; on the first refusal give all room back."""
+    reserved: list[tuple[Delivery, Sink]] = []
+    try:
+        for delivery, sinks in prepared:
+            for sink in sinks:
+                sink.reserve(delivery)
+                reserved.append((delivery, sink))
+    except BaseException:
+        for delivery, sink in reserved:
+            sink.release(delivery)
+        raise
+    for delivery, sink in reserved:
+        sink.commit(delivery)

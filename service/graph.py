@@ -1,0 +1,174 @@
+"""From a configuration to connected components, and their life in the right order.
+
+Components start downstream first, so that whatever is sent to is ready: extensions, exporters,
+connectors, processors, receivers. They stop the other way round, so that nothing arrives at a
+component that has ended. Within one order, extensions are outermost: the health check speaks from the
+first moment to the last.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from spanledger.processor.component import (
+    Component,
+    ComponentConfig,
+    ComponentId,
+    Host,
+    Kind,
+    ServiceView,
+    Status,
+)
+from spanledger.service.flow import Intake, Pipeline
+
+if TYPE_CHECKING:
+    from spanledger.conventions.step import Step
+    from spanledger.processor.batch import Signal
+    from spanledger.processor.metric_store import MetricStore
+    from spanledger.service.config import Config, ResolvedComponent
+
+START_ORDER: tuple[Kind, ...] = ("extension", "exporter", "connector", "processor", "receiver")
+
+Key = tuple[Kind, ComponentId]
+
+
+class CannotStart(Exception):  # noqa: N818 - says what happened
+    """A component could not be built or started; the message names it and says why."""
+
+
+@dataclass(slots=True)
+class Health:
+    """What a component last said of itself."""
+
+    status: Status
+    why: str
+    since_ns: int
+
+
+@dataclass(slots=True)
+class Node:
+    """A component in the graph."""
+
+    kind: Kind
+    id: ComponentId
+    config: ComponentConfig
+    component: Any
+    health: Health
+    started: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.id}"
+
+
+@dataclass(slots=True)
+class Surroundings:
+    """What the service lends to every component."""
+
+    metrics: MetricStore
+    view: ServiceView
+    clock_ns: Callable[[], int] = time.time_ns
+    monotonic: Callable[[], float] = time.monotonic
+    recent: deque[Step] = field(default_factory=lambda: deque(maxlen=256))
+
+
+@dataclass(slots=True)
+class Graph:
+    """Every component of one configuration, and the pipelines between them."""
+
+    config: Config
+    nodes: dict[Key, Node]
+    pipelines: dict[str, Pipeline]
+
+    def connect(self, surroundings: Surroundings) -> None:
+        """Point every source at the pipelines that take from it. Replaces all earlier connections at once."""
+        for (kind, id_), node in self.nodes.items():
+            if kind not in {"receiver", "connector"} or not hasattr(node.component, "consumers"):
+                continue
+            taking: dict[Signal, list[Pipeline]] = {}
+            for pipeline_id, configured in self.config.pipelines.items():
+                if id_ in configured.receivers:
+                    pipeline = self.pipelines[str(pipeline_id)]
+                    taking.setdefault(pipeline.signal, []).append(pipeline)
+            node.component.consumers = {
+                signal: Intake(pipelines, surroundings.recent, surroundings.monotonic)
+                for signal, pipelines in taking.items()
+            }
+
+
+def build(config: Config, surroundings: Surroundings, previous: Graph | None = None) -> Graph:
+    """Construct what `config` names, keeping the running components whose configuration is the same.
+
+    Nothing is started and nothing running is touched. Raises `CannotStart`.
+    """
+    nodes: dict[Key, Node] = {}
+    for kind, resolved in _components(config):
+        key = (kind, resolved.id)
+        known = previous.nodes.get(key) if previous else None
+        if known is not None and known.config == resolved.config:
+            nodes[key] = known
+        else:
+            nodes[key] = _construct(kind, resolved, surroundings)
+    return Graph(config, nodes, _pipelines(config, nodes))
+
+
+def _components(config: Config) -> Iterable[tuple[Kind, ResolvedComponent]]:
+    """Yield what pipelines and the service use, in starting order; the unused is only configured."""
+    used: dict[Kind, set[ComponentId]] = {kind: set() for kind in START_ORDER}
+    used["extension"].update(config.service.extensions)
+    for pipeline in config.pipelines.values():
+        used["processor"].update(pipeline.processors)
+        used["receiver"].update(pipeline.receivers)
+        used["exporter"].update(pipeline.exporters)
+    ends = used["receiver"] | used["exporter"]
+    used["connector"] = ends & set(config.connectors)
+    sections: Mapping[Kind, Mapping[ComponentId, ResolvedComponent]] = {
+        "extension": config.extensions,
+        "exporter": config.exporters,
+        "connector": config.connectors,
+        "processor": config.processors,
+        "receiver": config.receivers,
+    }
+    for kind in START_ORDER:
+        for id_, resolved in sections[kind].items():
+            if id_ in used[kind]:
+                yield kind, resolved
+
+
+def _construct(kind: Kind, resolved: ResolvedComponent, surroundings: Surroundings) -> Node:
+    health = Health("starting", "", surroundings.clock_ns())
+
+    def report(status: Status, why: str) -> None:
+        health.status, health.why, health.since_ns = status, why, surroundings.clock_ns()
+
+    host = Host(
+        id=resolved.id,
+        metrics=surroundings.metrics,
+        log=logging.getLogger(f"spanledger.{kind}.{resolved.id}"),
+        clock_ns=surroundings.clock_ns,
+        monotonic=surroundings.monotonic,
+        report=report,
+        view=surroundings.view if kind == "extension" else None,
+    )
+    try:
+        component: Component = resolved.registration.factory(resolved.config, host)
+    except Exception as error:
+        raise CannotStart(f"cannot build {kind} {resolved.id}: {error}") from error
+    return Node(kind, resolved.id, resolved.config, component, health)
+
+
+def _pipelines(config: Config, nodes: Mapping[Key, Node]) -> dict[str, Pipeline]:
+    pipelines: dict[str, Pipeline] = {}
+    for pipeline_id, configured in config.pipelines.items():
+        sinks = [nodes.get(("exporter", id_)) or nodes[("connector", id_)] for id_ in configured.exporters]
+        pipelines[str(pipeline_id)] = Pipeline(
+            str(pipeline_id),
+            pipeline_id.signal,
+            tuple(nodes[("processor", id_)].component for id_ in configured.processors),
+            tuple(node.component for node in sinks),
+        )
+    return pipelines

@@ -1,0 +1,206 @@
+"""The running sidecar: start, reload, stop.
+
+Its states::
+
+    new --start()--> running --reload()--> running --stop()--> stopped
+           |                     (a configuration that cannot start leaves the old one running)
+           +-- failure: what had started is stopped again, the error is raised
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from spanledger.processor.component import Status
+from spanledger.service.graph import START_ORDER, CannotStart, Graph, Node, Surroundings, build
+from spanledger.service.telemetry import Vitals
+
+if TYPE_CHECKING:
+    from spanledger.conventions.step import Step
+    from spanledger.processor.metric_store import MetricStore
+    from spanledger.service.config import Config
+
+log = logging.getLogger("spanledger.service")
+
+SAY_EVERY_S = 5.0
+"""Seconds between two lines on what a shutdown still waits for."""
+
+
+SWITCH_S = 1.0
+"""Seconds a reload waits for what it replaces before it starts the new, beside the old."""
+
+
+class Sidecar:
+    """One configuration at a time, running. All methods belong to one event loop."""
+
+    def __init__(
+        self,
+        config: Config,
+        metrics: MetricStore,
+        *,
+        clock_ns: Callable[[], int] = time.time_ns,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.started_ns = clock_ns()
+        self._ready = False
+        self._surroundings = Surroundings(metrics, self, clock_ns, monotonic)
+        self._graph = build(config, self._surroundings)
+        self._vitals = Vitals(metrics, monotonic)
+        self._changing = asyncio.Lock()
+        self._drains: set[asyncio.Task[int]] = set()
+
+    # -- what extensions see (ServiceView) --
+
+    def ready(self) -> bool:
+        """Tell whether requests are taken; false from the first moment of a shutdown."""
+        return self._ready and self._vitals.lag_s < 5.0
+
+    def statuses(self) -> Mapping[str, tuple[Status, str, int]]:
+        """Return `kind:id` -> (status, why, since), in starting order."""
+        return {
+            str(node): (node.health.status, node.health.why, node.health.since_ns)
+            for node in self._graph.nodes.values()
+        }
+
+    def pipelines(self) -> Mapping[str, Mapping[str, Any]]:
+        """Return pipeline id -> its receivers, processors and exporters by id."""
+        return {
+            str(pipeline_id): {
+                "receivers": [str(id_) for id_ in pipeline.receivers],
+                "processors": [str(id_) for id_ in pipeline.processors],
+                "exporters": [str(id_) for id_ in pipeline.exporters],
+            }
+            for pipeline_id, pipeline in self._graph.config.pipelines.items()
+        }
+
+    def statistics(self) -> Mapping[str, Mapping[str, Any]]:
+        """Return `kind:id` -> the component's statistics."""
+        return {str(node): node.component.statistics() for node in self._graph.nodes.values()}
+
+    def recent(self) -> Sequence[Step]:
+        """Return the last GenAI steps that were acknowledged, oldest first."""
+        return tuple(self._surroundings.recent)
+
+    # -- life --
+
+    async def start(self) -> None:
+        """Start every component, downstream first. Raises `CannotStart` with nothing left running."""
+        self._graph.connect(self._surroundings)
+        started: list[Node] = []
+        try:
+            for node in self._graph.nodes.values():
+                await _start(node)
+                started.append(node)
+        except CannotStart:
+            await self._shutdown(started, time_left_s=SWITCH_S)
+            raise
+        self._vitals.start()
+        self._ready = True
+        log.info("ready: %s", ", ".join(self._graph.pipelines))
+
+    async def reload(self, config: Config) -> None:
+        """Change to `config`, keeping every component whose own configuration is the same.
+
+        A component that changed is stopped and started anew, because it may need the same port or file.
+        If one does not start, the old graph is put back and `CannotStart` is raised.
+        """
+        async with self._changing:
+            old = self._graph
+            new = build(config, self._surroundings, old)
+            leaving = [node for key, node in old.nodes.items() if new.nodes.get(key) is not node]
+            coming = [node for key, node in new.nodes.items() if old.nodes.get(key) is not node]
+            # Most stop at once. An exporter with a slow backend goes on sending what it had accepted,
+            # beside its successor, so that a reload never holds up new data.
+            deadline = self._surroundings.monotonic() + config.service.shutdown_timeout
+            stopping = asyncio.create_task(self._shutdown_together(leaving, deadline))
+            self._drains.add(stopping)
+            stopping.add_done_callback(self._drains.discard)
+            await asyncio.wait({stopping}, timeout=SWITCH_S)
+            new.connect(self._surroundings)
+            started: list[Node] = []
+            try:
+                for node in coming:
+                    await _start(node)
+                    started.append(node)
+            except CannotStart as error:
+                await self._shutdown(started, time_left_s=SWITCH_S)
+                await self._put_back(old, leaving)
+                raise CannotStart(f"{error}; the old configuration runs on") from error
+            self._graph = new
+            kept = len(new.nodes) - len(coming)
+            log.info("reloaded: %d components kept, %d started, %d stopped", kept, len(coming), len(leaving))
+
+    async def _put_back(self, old: Graph, stopped: Sequence[Node]) -> None:
+        """Build and start again what a failed reload had stopped."""
+        for node in stopped:
+            del old.nodes[node.kind, node.id]
+        self._graph = build(old.config, self._surroundings, old)
+        self._graph.connect(self._surroundings)
+        for node in self._graph.nodes.values():
+            if not node.started:
+                await _start(node)
+
+    async def stop(self, timeout_s: float | None = None) -> int:
+        """Stop taking, send what is accepted within the timeout; return the number of items lost."""
+        async with self._changing:
+            self._ready = False
+            if timeout_s is None:
+                timeout_s = self._graph.config.service.shutdown_timeout
+            deadline = self._surroundings.monotonic() + timeout_s
+            lost = await self._shutdown(self._graph.nodes.values(), timeout_s)
+            for drain in tuple(self._drains):
+                lost += await drain
+            await self._vitals.stop()
+            log.info("stopped, %.1f s before the deadline", deadline - self._surroundings.monotonic())
+            return lost
+
+    async def _shutdown(self, nodes: Collection[Node], time_left_s: float) -> int:
+        """Stop sources first and exporters after them; return the items lost."""
+        deadline = self._surroundings.monotonic() + time_left_s
+        lost = 0
+        for kind in reversed(START_ORDER):
+            lost += await self._shutdown_together([node for node in nodes if node.kind == kind], deadline)
+        return lost
+
+    async def _shutdown_together(self, nodes: Iterable[Node], deadline: float) -> int:
+        running = [node for node in nodes if node.started]
+        return sum(await asyncio.gather(*(_shutdown_one(node, deadline, self._surroundings) for node in running)))
+
+
+async def _shutdown_one(node: Node, deadline: float, surroundings: Surroundings) -> int:
+    node.health.status = "stopping"
+    task = asyncio.ensure_future(node.component.shutdown(deadline))
+    while not (await asyncio.wait({task}, timeout=SAY_EVERY_S))[0]:
+        left = deadline - surroundings.monotonic()
+        log.info("waiting for %s, %.0f s left: %s", node, max(0.0, left), dict(node.component.statistics()))
+        if left < -SAY_EVERY_S:
+            log.error("%s did not end by itself and is cut off", node)
+            task.cancel()
+    lost = 0
+    if task.cancelled():
+        lost = 1
+    elif (error := task.exception()) is not None:
+        log.error("%s failed while shutting down: %s", node, error, exc_info=error)
+        lost = 1
+    else:
+        lost = task.result()
+    node.started = False
+    node.health.status = "stopped"
+    if lost:
+        log.error("%s: %d items were not delivered before the deadline and are lost", node, lost)
+    return lost
+
+
+async def _start(node: Node) -> None:
+    try:
+        await node.component.start()
+    except Exception as error:
+        node.health.status, node.health.why = "permanent_error", str(error)
+        raise CannotStart(f"cannot start {node.kind} {node.id}: {error}") from error
+    node.started = True
+    if node.health.status == "starting":
+        node.health.status = "ok"

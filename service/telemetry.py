@@ -1,0 +1,101 @@
+"""What the sidecar says of itself: its log, and the vital numbers of the process and the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import resource
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal, TextIO
+
+from spanledger.processor.memory_limiter import resident_bytes
+
+if TYPE_CHECKING:
+    from spanledger.processor.metric_store import MetricStore
+
+_CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+
+
+class ConsoleFormatter(logging.Formatter):
+    """`time level component message`, on lines that data cannot forge: control characters are escaped."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s\t%(levelname)s\t%(name)s\t%(message)s", "%Y-%m-%dT%H:%M:%S%z")
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as text."""
+        return super().format(record).translate(_CONTROL)
+
+
+class JSONFormatter(logging.Formatter):
+    """One JSON object a line, with the Collector's keys."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as one line of JSON."""
+        entry = {
+            "level": record.levelname.lower(),
+            "ts": round(record.created, 3),
+            "logger": record.name,
+            "msg": record.getMessage(),
+        }
+        if record.exc_info:
+            entry["stacktrace"] = self.formatException(record.exc_info)
+        return json.dumps(entry, ensure_ascii=False)
+
+
+def set_up_logging(
+    level: Literal["debug", "info", "warn", "error"], encoding: Literal["console", "json"], stream: TextIO | None = None
+) -> None:
+    """Send the log of every component to stderr."""
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(JSONFormatter() if encoding == "json" else ConsoleFormatter())
+    root = logging.getLogger("spanledger")
+    root.handlers[:] = [handler]
+    root.setLevel({"debug": 10, "info": 20, "warn": 30, "error": 40}[level])
+    root.propagate = False
+
+
+class Vitals:
+    """Watches the event loop and the process, once in `interval_s`."""
+
+    def __init__(self, metrics: MetricStore, monotonic: Callable[[], float], interval_s: float = 0.5) -> None:
+        self.lag_s = 0.0
+        """How late the loop last was: how long something held it up."""
+        self._monotonic = monotonic
+        self._interval_s = interval_s
+        self._born = monotonic()
+        self._lag = metrics.gauge("spanledger_loop_lag_seconds")
+        self._uptime = metrics.gauge("otelcol_process_uptime_seconds")
+        self._rss = metrics.gauge("otelcol_process_memory_rss_bytes")
+        self._cpu = metrics.counter("otelcol_process_cpu_seconds_total")
+        self._cpu_counted = 0.0
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self._task = asyncio.create_task(self._watch(), name="vitals")
+
+    async def stop(self) -> None:
+        """End watching."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+
+    async def _watch(self) -> None:
+        while True:
+            due = self._monotonic() + self._interval_s
+            await asyncio.sleep(self._interval_s)
+            self.observe(self._monotonic() - due)
+
+    def observe(self, lag_s: float) -> None:
+        """Record one look at the loop, the clock, the memory and the CPU."""
+        self.lag_s = max(0.0, lag_s)
+        self._lag.set((), self.lag_s)
+        self._uptime.set((), self._monotonic() - self._born)
+        self._rss.set((), resident_bytes())
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        total = used.ru_utime + used.ru_stime
+        self._cpu.add((), total - self._cpu_counted)
+        self._cpu_counted = total
