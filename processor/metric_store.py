@@ -3,51 +3,289 @@
 Writers ask for a family once (`store.counter("otelcol_receiver_accepted_spans_total")`) and keep it;
 adding to a series is then a dict look-up and an addition. The families are the rows of
 `spanledger.conventions.metrics`: a name that is not there is a KeyError at start, not a lost number.
+
+Labels from data are hostile: a new label set is cleaned once, when its series is made, and when a metric
+has all the series it may have, further ones are counted under `__other__`, so that sums stay right.
+
+Series are forgotten together. What belongs to one service and agent has one *owner*, and as long as
+any of it changes all of it stays: an error counter must not vanish while there are no errors, for a
+counter that is born with its first increment is invisible to `increase()`.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+import itertools
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Final, Generic, TypeAlias, TypeVar
 
-Labels = tuple[str, ...]
+from spanledger.conventions.metrics import METRICS, OTHER, Metric, MetricType
+
+Labels: TypeAlias = tuple[str, ...]
 """Label values in the order of the metric's row."""
 
+Exemplar: TypeAlias = tuple[bytes, float, int]
+"""(trace id, value, time in ns since the epoch)."""
 
-class CounterFamily(Protocol):
+MAX_SERIES: Final = 2000
+"""Label sets of one metric before `__other__`; the OpenTelemetry SDKs' cardinality limit."""
+
+MAX_LABEL_CHARS: Final = 128
+MAX_VALUE: Final = 2**53
+"""Up to here a float64, which is what Prometheus keeps, counts by ones. A larger value is no measurement."""
+
+_CUT: Final = "…"
+_CONTROL: Final = dict.fromkeys((*range(32), *range(127, 160)))
+
+
+def clean(value: str) -> str:
+    """Return a label value that is valid UTF-8, has no control characters and at most 128 characters."""
+    if len(value) <= MAX_LABEL_CHARS and value.isascii() and value.isprintable():
+        return value
+    value = value[: 2 * MAX_LABEL_CHARS].translate(_CONTROL)
+    value = value.encode("utf-8", "replace").decode("utf-8")
+    return value if len(value) <= MAX_LABEL_CHARS else value[: MAX_LABEL_CHARS - 1] + _CUT
+
+
+def escape(value: str) -> str:
+    """Return a label value as both exposition formats write it between quotes."""
+    return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+
+
+@dataclass(slots=True, eq=False)
+class Owner:
+    """Who a series is about: the unit of forgetting."""
+
+    seen_ns: int
+    cells: list[tuple[dict[Labels, Cell], Labels]] = field(default_factory=list)
+
+
+@dataclass(slots=True, eq=False)
+class Cell:
+    """One series of a counter or gauge. What is common to all scrapes of it is made once."""
+
+    text: str
+    """The labels as the exposition writes them: `a="x",b="y"`."""
+    owner: Owner
+    value: float = 0
+    exemplar: Exemplar | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Distribution(Cell):
+    """One series of a histogram; `value` is the sum."""
+
+    counts: list[int] = field(default_factory=list)
+    """Observations in each bucket, not cumulated; the last is +Inf."""
+    exemplars: list[Exemplar | None] = field(default_factory=list)
+    """Empty, or one place for each bucket."""
+
+
+_C = TypeVar("_C", bound=Cell)
+
+
+@dataclass(slots=True, eq=False)
+class _Shared:
+    """What all families of one table have in common."""
+
+    max_series: int
+    now_ns: int = 0
+    owners: dict[Labels, Owner] = field(default_factory=dict)
+    overflow: CounterFamily | None = None
+    refused: CounterFamily | None = None
+
+
+class Family(Generic[_C]):
+    """The series of one row."""
+
+    __slots__ = ("_cells", "_data_at", "_owner_at", "_shared", "metric")
+
+    type: ClassVar[MetricType]
+
+    def __init__(self, metric: Metric, shared: _Shared) -> None:
+        self.metric = metric
+        self._shared = shared
+        self._cells: dict[Labels, _C] = {}
+        self._data_at = frozenset(at for at, label in enumerate(metric.labels) if label.from_data)
+        self._owner_at = [at for at, label in enumerate(metric.labels) if label.name in {"service_name", "agent_name"}]
+
+    def __len__(self) -> int:
+        return len(self._cells)
+
+    def cells(self) -> list[_C]:
+        """Return the series of this moment, oldest first."""
+        return list(self._cells.values())
+
+    def get(self, labels: Labels) -> _C | None:
+        """Return the series of exactly these labels, for tests and pages."""
+        return self._cells.get(labels)
+
+    def remove(self, labels: Labels) -> None:
+        """Drop one series, such as the gauge of an exporter that is no more."""
+        self._cells.pop(labels, None)
+
+    def _make(self, text: str, owner: Owner) -> _C:
+        raise NotImplementedError
+
+    def _cell(self, labels: Labels, value: float) -> _C:
+        """Return the series for a label set that was not found as it is: cleaned, new, or `__other__`."""
+        if len(labels) != len(self.metric.labels):
+            raise ValueError(f"{self.metric.name} has labels {self.metric.label_names}, not {len(labels)} of them")
+        labels = tuple(clean(label) for label in labels)
+        cell = self._cells.get(labels)
+        if cell is None and self._data_at and len(self._cells) >= self._shared.max_series:
+            if value and self._shared.overflow is not None:
+                self._shared.overflow.add((self.metric.name,))
+            # "" says that nothing is known; it is one value, so it may stay.
+            labels = tuple(OTHER if at in self._data_at and label else label for at, label in enumerate(labels))
+            cell = self._cells.get(labels)
+        if cell is None:
+            text = ",".join(
+                f'{name}="{escape(label)}"' for name, label in zip(self.metric.label_names, labels, strict=True)
+            )
+            owner = self._owner(labels)
+            cell = self._cells[labels] = self._make(text, owner)
+            if self._owner_at:
+                owner.cells.append((self._cells, labels))  # type: ignore[arg-type]
+        return cell
+
+    def _owner(self, labels: Labels) -> Owner:
+        key = tuple(labels[at] for at in self._owner_at)
+        owner = self._shared.owners.get(key)
+        if owner is None:
+            owner = self._shared.owners[key] = Owner(self._shared.now_ns)
+        return owner
+
+    def _refuse(self) -> None:
+        if self._shared.refused is not None:
+            self._shared.refused.add((self.metric.name,))
+
+
+class CounterFamily(Family[Cell]):
     """A counter: it only grows, and starts at 0 with the process."""
+
+    __slots__ = ()
+    type = "counter"
 
     def add(self, labels: Labels, value: float = 1, trace_id: bytes | None = None) -> None:
         """Add `value` >= 0; 0 creates the series. `trace_id` makes an exemplar."""
-        ...
+        if not 0 <= value <= MAX_VALUE:
+            self._refuse()
+            return
+        cell = self._cells.get(labels) or self._cell(labels, value)
+        cell.value += value
+        now_ns = cell.owner.seen_ns = self._shared.now_ns
+        if trace_id and value:
+            cell.exemplar = (trace_id, value, now_ns)
+
+    def _make(self, text: str, owner: Owner) -> Cell:
+        return Cell(text, owner)
 
 
-class GaugeFamily(Protocol):
+class GaugeFamily(Family[Cell]):
     """A value of this moment."""
+
+    __slots__ = ()
+    type = "gauge"
 
     def set(self, labels: Labels, value: float) -> None:
         """Replace the value of one series."""
-        ...
+        if not -MAX_VALUE <= value <= MAX_VALUE:
+            self._refuse()
+            return
+        cell = self._cells.get(labels) or self._cell(labels, value)
+        cell.value = value
+        cell.owner.seen_ns = self._shared.now_ns
+
+    def _make(self, text: str, owner: Owner) -> Cell:
+        return Cell(text, owner)
 
 
-class HistogramFamily(Protocol):
+class HistogramFamily(Family[Distribution]):
     """A distribution over the row's buckets."""
 
+    __slots__ = ("bounds",)
+    type = "histogram"
+
+    def __init__(self, metric: Metric, shared: _Shared) -> None:
+        super().__init__(metric, shared)
+        self.bounds: Sequence[float] = metric.buckets
+
     def observe(self, labels: Labels, value: float, trace_id: bytes | None = None) -> None:
-        """Count `value` into its bucket. `trace_id` makes an exemplar."""
-        ...
+        """Count `value` >= 0 into its bucket. `trace_id` makes an exemplar."""
+        if not 0 <= value <= MAX_VALUE:
+            self._refuse()
+            return
+        cell = self._cells.get(labels) or self._cell(labels, 1)
+        bucket = bisect_left(self.bounds, value)
+        cell.counts[bucket] += 1
+        cell.value += value
+        now_ns = cell.owner.seen_ns = self._shared.now_ns
+        if trace_id:
+            if not cell.exemplars:
+                cell.exemplars = [None] * len(cell.counts)
+            cell.exemplars[bucket] = (trace_id, value, now_ns)
+
+    def create(self, labels: Labels) -> None:
+        """Make the series, with nothing observed."""
+        if labels not in self._cells:
+            self._cell(labels, 0)
+
+    def set_bounds(self, bounds: Sequence[float]) -> None:
+        """Change the buckets; what was counted in other buckets is dropped, which readers see as a restart."""
+        if list(bounds) != list(self.bounds):
+            self.bounds = tuple(bounds)
+            self._cells.clear()
+
+    def _make(self, text: str, owner: Owner) -> Distribution:
+        return Distribution(text, owner, counts=[0] * (len(self.bounds) + 1))
 
 
-class MetricStore(Protocol):
-    """The table; the implementation follows below."""
+class MetricTable:
+    """All families. One event loop owns it: no method waits, none is safe from another thread."""
+
+    def __init__(self, rows: Iterable[Metric] = METRICS, max_series: int = MAX_SERIES) -> None:
+        self._shared = _Shared(max_series)
+        self._counters: dict[str, CounterFamily] = {}
+        self._gauges: dict[str, GaugeFamily] = {}
+        self._histograms: dict[str, HistogramFamily] = {}
+        self._families: dict[str, Families] = {}
+        for row in rows:
+            self._add(row)
+        self._shared.overflow = self._counters.get("spanledger_series_overflow_total")
+        self._shared.refused = self._counters.get("spanledger_refused_values_total")
+
+    def _add(self, row: Metric) -> None:
+        if row.name in self._families:
+            raise ValueError(f"metric {row.name} has two rows")
+        if row.type == "counter":
+            counter = self._families[row.name] = self._counters[row.name] = CounterFamily(row, self._shared)
+            if all(label.values for label in row.labels):
+                for labels in itertools.product(*(label.values for label in row.labels)):
+                    counter.add(labels, 0)
+        elif row.type == "gauge":
+            self._families[row.name] = self._gauges[row.name] = GaugeFamily(row, self._shared)
+        else:
+            self._families[row.name] = self._histograms[row.name] = HistogramFamily(row, self._shared)
 
     def counter(self, name: str) -> CounterFamily:
         """Return the counter of that row. Raises KeyError."""
-        ...
+        return self._counters[name]
 
     def gauge(self, name: str) -> GaugeFamily:
         """Return the gauge of that row. Raises KeyError."""
-        ...
+        return self._gauges[name]
 
     def histogram(self, name: str) -> HistogramFamily:
         """Return the histogram of that row. Raises KeyError."""
-        ...
+        return self._histograms[name]
+
+    def families(self) -> Iterable[Families]:
+        """Return every family, in the order of the table."""
+        return self._families.values()
+
+
+Families: TypeAlias = CounterFamily | GaugeFamily | HistogramFamily
+MetricStore: TypeAlias = MetricTable
+"""What components are given as `host.metrics`."""

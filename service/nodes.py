@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
@@ -11,7 +11,7 @@ Path: TypeAlias = tuple[str, ...]
 
 Scalar: TypeAlias = "str | bool | int | float | None"
 
-MAX_DEPTH = 100
+MAX_DEPTH = 64
 """Levels of nesting in a configuration; deeper ones are a mistake or an attack."""
 
 MAX_SIZE = 8 * 1024 * 1024
@@ -34,7 +34,7 @@ class Place:
 class Node:
     """A value with its place. Nodes are shared freely and never changed."""
 
-    value: Scalar | Mapping[str, Node] | Sequence[Node]
+    value: Scalar | dict[str, Node] | tuple[Node, ...]
     place: Place
     key: Place | None = field(default=None, compare=False)
     """Where the key stands, for a value in a map."""
@@ -55,11 +55,11 @@ class Node:
 
     def child(self, name: str) -> Node | None:
         """Return the value of a key or of a list position, None where there is none."""
-        if isinstance(self.value, Mapping):
+        if isinstance(self.value, dict):
             return self.value.get(name)
-        if isinstance(self.value, str) or not isinstance(self.value, Sequence):
-            return None
-        return self.value[int(name)] if name.isdecimal() and int(name) < len(self.value) else None
+        if isinstance(self.value, tuple) and name.isdecimal() and int(name) < len(self.value):
+            return self.value[int(name)]
+        return None
 
     def at(self, path: Path) -> tuple[Node, Path]:
         """Go down `path` as far as it exists; return the last node and the path to it."""
@@ -73,14 +73,14 @@ class Node:
 
     def strings(self, path: Path = ()) -> Iterator[tuple[Path, str]]:
         """Yield every string at or below this node, and the texts that string fields would take."""
-        if isinstance(self.value, Mapping):
+        if isinstance(self.value, dict):
             for name, child in self.value.items():
                 yield from child.strings((*path, name))
-        elif isinstance(self.value, str):
-            yield path, self.value
-        elif isinstance(self.value, Sequence):
+        elif isinstance(self.value, tuple):
             for position, child in enumerate(self.value):
                 yield from child.strings((*path, str(position)))
+        elif isinstance(self.value, str):
+            yield path, self.value
         if self.text is not None:
             yield path, self.text
 

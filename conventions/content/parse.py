@@ -1,0 +1,310 @@
+"""JSON as spans carry it: read within a budget, or left alone with a mark that says why.
+
+Text that should be JSON may be cut by an attribute limit, encoded twice, the `repr` of Python objects, or a
+placeholder of a redaction. None of it raises; a `Reader` belongs to one span and counts what it spends.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import re
+from typing import Any, Final, Literal, TypeAlias
+
+Json: TypeAlias = Any
+"""A value that `json.dumps` takes: no bytes, no NaN, no lone surrogates, at most `MAX_DEPTH` deep."""
+
+Mark: TypeAlias = Literal["cut", "gap", "limit", "redacted", "unparsable"]
+"""Why content is not whole.
+
+`cut`: text ended early or says so; `gap`: indices or required fields are missing; `limit`: more than we read;
+`redacted`: a placeholder stands for the content; `unparsable`: it is not what its place promises.
+"""
+
+MAX_CHARS: Final = 2_000_000
+"""Characters of JSON that are parsed for one span; more is marked `limit`. Parsing them takes about 20 ms."""
+MAX_NODES: Final = 60_000
+"""Values, by a rough count from above, that are parsed for one span."""
+MAX_DEPTH: Final = 48
+MAX_REPR_CHARS: Final = 64_000
+"""Python reprs are read by a loop of ours, not in C."""
+
+_PLACEHOLDERS: Final = frozenset({"__REDACTED__", "<REDACTED>", "[REDACTED]", "<elided>"})
+_CUT: Final = "...[TRUNCATED"
+_CUT_TAIL: Final = 80
+"""Where in a text `_CUT` is looked for: it comes last, followed by the original length."""
+
+_LONE_SURROGATE: Final = re.compile(r"\\u[dD][89abAB]..(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB]..)\\u[dD][c-fC-F]")
+_BETWEEN_ITEMS: Final = re.compile(r"[\s,]*")
+
+
+def _number(text: str) -> float | str:
+    value = float(text)
+    return value if math.isfinite(value) else text
+
+
+# NaN, Infinity and 1e999 have no JSON: they stay visible as text.
+_DECODER: Final = json.JSONDecoder(parse_float=_number, parse_constant=str)
+
+_Failure: TypeAlias = Literal["cut", "limit", "unparsable"]
+
+
+class _NotJson(Exception):  # noqa: N818 - reads as the condition it is
+    """The text holds no JSON that we read; never leaves this module."""
+
+    def __init__(self, why: _Failure) -> None:
+        super().__init__(why)
+        self.why: _Failure = why
+
+
+class Reader:
+    """Reads the values of one span within a budget, and remembers what was not whole."""
+
+    __slots__ = ("_chars", "_marks", "_nodes")
+
+    def __init__(self) -> None:
+        self._chars = MAX_CHARS
+        self._nodes = MAX_NODES
+        self._marks: set[Mark] = set()
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """What was not whole so far, sorted."""
+        return tuple(sorted(self._marks))
+
+    def mark(self, name: Mark) -> None:
+        """Remember that something is not whole."""
+        self._marks.add(name)
+
+    def said(self, text: str) -> bool:
+        """Tell whether `text` is content: not empty and not a placeholder, which is marked."""
+        if not text:
+            return False
+        if len(text) <= 12 and text in _PLACEHOLDERS:
+            self._marks.add("redacted")
+            return False
+        if _CUT in text[-_CUT_TAIL:]:
+            self._marks.add("cut")
+        return True
+
+    def text(self, value: Json) -> str | None:
+        """Return the text of a scalar; None for what is no text or no content."""
+        if isinstance(value, str):
+            return value if self.said(value) else None
+        if isinstance(value, bool | int | float):
+            return json.dumps(value)
+        return None
+
+    def document(self, value: Json) -> Json:
+        """Return what ought to be a list or an object, from JSON or as it came; None when it is not (marked).
+
+        Of a list that was cut, the items that are complete are returned.
+        """
+        if not isinstance(value, str):
+            return self.plain(value)
+        if not self.said(value):
+            return None
+        try:
+            return self._decode_nested(value)
+        except _NotJson as error:
+            self.mark(error.why)
+            return self._complete_items(value) if error.why == "cut" else None
+
+    def arguments(self, value: Json) -> Json:
+        """Return the arguments of a tool call: an object if they parse as one, else the text (marked)."""
+        return self._structured(value, expected=True)
+
+    def response(self, value: Json) -> Json:
+        """Return what a tool answered: structured if it parses as an object or list, else the text."""
+        return self._structured(value, expected=False)
+
+    def looks_structured(self, value: Json) -> Json:
+        """Return the list or object that a text holds; None for any other text, which is no fault."""
+        if not isinstance(value, str):
+            return self.plain(value) if isinstance(value, list | dict) else None
+        if value[:1] not in ("[", "{"):
+            return None
+        try:
+            return self._decode(value)
+        except _NotJson:
+            return None
+
+    def plain(self, value: Json) -> Json:
+        """Return an OTLP value as JSON; None when it is too deep or too large (marked)."""
+        if value is None or isinstance(value, str | bool | int):
+            return value
+        try:
+            self._spend(value)
+        except _NotJson as error:
+            self.mark(error.why)
+            return None
+        return _plain(value)
+
+    def _structured(self, value: Json, *, expected: bool) -> Json:
+        if not isinstance(value, str):
+            return self.plain(value)
+        if not self.said(value):
+            return None
+        first = value.lstrip()[:1]
+        if first not in ("{", "[", '"'):
+            if expected:
+                self.mark("unparsable")
+            return value
+        try:
+            return self._decode_nested(value)
+        except _NotJson as error:
+            try:
+                return self._decode(_repr_to_json(value))
+            except _NotJson:
+                if expected or error.why != "unparsable":
+                    self.mark(error.why)
+                return value
+
+    def _decode_nested(self, text: str) -> Json:
+        """Decode JSON that may hold its JSON in a string, as exporters that encode twice write it."""
+        found = self._decode(text)
+        for _ in range(2):
+            if not isinstance(found, str) or found.lstrip()[:1] not in ("{", "["):
+                break
+            try:
+                found = self._decode(found)
+            except _NotJson:
+                break
+        return found
+
+    def _decode(self, text: str) -> Json:
+        openers = text.count("{") + text.count("[")
+        self._chars -= len(text)
+        self._nodes -= openers + text.count(",")
+        if self._chars < 0 or self._nodes < 0:
+            raise _NotJson("limit")
+        if _CUT in text[-_CUT_TAIL:]:
+            raise _NotJson("cut")
+        try:
+            value = _DECODER.decode(text)
+        except json.JSONDecodeError as error:
+            raise _NotJson(_why(error, text)) from None
+        except (ValueError, RecursionError):
+            # A number of thousands of digits, or brackets nested beyond the interpreter's stack.
+            raise _NotJson("limit") from None
+        if openers > MAX_DEPTH and _too_deep(value):
+            raise _NotJson("limit")
+        if "\\u" in text and _LONE_SURROGATE.search(text):
+            value = _without_lone_surrogates(value)
+        return value
+
+    def _complete_items(self, text: str) -> list[Json] | None:
+        start = text.find("[")
+        if start < 0 or text[:start].strip():
+            return None
+        items: list[Json] = []
+        at = start + 1
+        while True:
+            match = _BETWEEN_ITEMS.match(text, at)
+            at = match.end() if match else at
+            try:
+                item, at = _DECODER.raw_decode(text, at)
+            except (ValueError, RecursionError):
+                break
+            # A number or word may itself be cut: only what has its own end is complete.
+            if not isinstance(item, dict | list):
+                break
+            items.append(item)
+        if not items or _too_deep(items):
+            return None
+        return _without_lone_surrogates(items) if _LONE_SURROGATE.search(text) else items
+
+    def _spend(self, value: Json) -> None:
+        if _too_deep(value):
+            raise _NotJson("limit")
+        level = [value]
+        while level:
+            self._nodes -= len(level)
+            if self._nodes < 0:
+                raise _NotJson("limit")
+            level = [inner for outer in level for inner in _inside(outer)]
+
+
+def _why(error: json.JSONDecodeError, text: str) -> _Failure:
+    ended_early = error.msg.startswith("Unterminated string") or error.pos >= len(text.rstrip()) - 4
+    return "cut" if ended_early else "unparsable"
+
+
+def _inside(value: Json) -> list[Json]:
+    if isinstance(value, dict):
+        return list(value.values())
+    return value if isinstance(value, list) else []
+
+
+def _too_deep(value: Json) -> bool:
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [inner for outer in level for inner in _inside(outer) if isinstance(inner, dict | list)]
+        if not level:
+            return False
+    return True
+
+
+def _plain(value: Json) -> Json:
+    if isinstance(value, dict):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
+
+
+def _without_lone_surrogates(value: Json) -> Json:
+    # Half a surrogate pair cannot be encoded as UTF-8, so it could not be exported.
+    text = json.dumps(value, ensure_ascii=False)
+    return json.loads(text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace"))
+
+
+_REPR_TOKEN: Final = re.compile(
+    r"(?P<space>\s+)|(?P<close>[\])}])|(?P<mark>[\[({,:])"
+    r"|(?P<text>'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")"
+    r"|(?P<number>-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)|(?P<word>True|False|None)\b",
+    re.DOTALL,
+)
+_WORDS: Final = {"True": "true", "False": "false", "None": "null"}
+_BRACKETS: Final = {"(": "[", ")": "]"}
+_ESCAPE: Final = re.compile(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)", re.DOTALL)
+_ESCAPED: Final = {"n": "\n", "r": "\r", "t": "\t", "\\": "\\", "'": "'", '"': '"'}
+
+
+def _repr_to_json(text: str) -> str:
+    """Rewrite the `repr` of dicts, lists, tuples and scalars as JSON.
+
+    A token at a time: `ast.literal_eval` can be made to exhaust memory or the stack.
+    """
+    if len(text) > MAX_REPR_CHARS or "'" not in text:
+        raise _NotJson("unparsable")
+    out: list[str] = []
+    at = 0
+    while at < len(text):
+        match = _REPR_TOKEN.match(text, at)
+        if match is None:
+            raise _NotJson("unparsable")
+        at = match.end()
+        token = match.group()
+        if match.lastgroup == "text":
+            out.append(json.dumps(_ESCAPE.sub(_unescape, token[1:-1])))
+        elif match.lastgroup == "close":
+            if out and out[-1] == ",":
+                out.pop()
+            out.append(_BRACKETS.get(token, token))
+        elif match.lastgroup != "space":
+            out.append(_WORDS.get(token) or _BRACKETS.get(token, token))
+    return "".join(out)
+
+
+def _unescape(match: re.Match[str]) -> str:
+    escape = match.group(1)
+    if len(escape) == 1:
+        return _ESCAPED.get(escape, match.group())
+    code = int(escape[1:], 16)
+    return chr(code) if code < 0xD800 or 0xDFFF < code <= 0x10FFFF else "\ufffd"

@@ -1,0 +1,101 @@
+"""Definitions of tools, and what goes into and comes out of them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from spanledger.conventions.content.parse import Json, Reader
+from spanledger.conventions.content.provider_parts import response_of
+
+Definition = dict[str, Json]
+
+_SCHEMA_KEYS: Final = ("parameters", "input_schema", "inputSchema", "parametersJsonSchema", "args_schema", "schema")
+
+
+def definitions_of(tools: Json) -> list[Definition]:
+    """Return tool definitions of the conventions from any provider's list of tools; those without a name fall out."""
+    if isinstance(tools, dict):
+        tools = tools.get("tools") or [tools]
+    if not isinstance(tools, list):
+        return []
+    return [made for tool in tools if isinstance(tool, dict) for made in _definitions(tool)]
+
+
+def _definitions(tool: Definition) -> list[Definition]:
+    for key in ("functionDeclarations", "function_declarations"):
+        if isinstance(tool.get(key), list):
+            return [made for inner in tool[key] if isinstance(inner, dict) for made in _definitions(inner)]
+    for key in ("function", "toolSpec"):
+        if isinstance(tool.get(key), dict):
+            return _definition(tool[key], "function")
+    kind = tool.get("type")
+    return _definition(tool, kind if isinstance(kind, str) and kind not in ("custom", "object") else "function")
+
+
+def _definition(spec: Definition, kind: str) -> list[Definition]:
+    name = spec.get("name", spec.get("title"))
+    if not isinstance(name, str) or not name:
+        return []
+    if kind != "function":
+        return [{**spec, "type": kind, "name": name}]
+    made: Definition = {"type": "function", "name": name}
+    if isinstance(spec.get("description"), str) and spec["description"]:
+        made["description"] = spec["description"]
+    schema = next((spec[key] for key in _SCHEMA_KEYS if isinstance(spec.get(key), dict)), None)
+    if schema is None and spec.get("type") == "object" and isinstance(spec.get("properties"), dict):
+        schema = {key: value for key, value in spec.items() if key not in ("name", "description")}
+    # Bedrock wraps the schema once more.
+    if schema is not None and set(schema) == {"json"} and isinstance(schema["json"], dict):
+        schema = schema["json"]
+    if schema is not None:
+        made["parameters"] = schema
+    return [made]
+
+
+def is_schema(value: Json) -> bool:
+    """Tell a JSON Schema of parameters from values for them: some instrumentations record the first as the second."""
+    return isinstance(value, dict) and value.get("type") == "object" and isinstance(value.get("properties"), dict)
+
+
+def arguments_of(value: Json, reader: Reader) -> Json:
+    """Return what a tool was called with, out of the call record that holds it; None when it is not said."""
+    found = reader.arguments(value)
+    if not isinstance(found, dict):
+        return None if found == "" else found
+    if "input_str" in found:
+        return reader.arguments(found["input_str"])
+    if set(found) <= _CALL_RECORD and "kwargs" in found and not found.get("args"):
+        return found["kwargs"]
+    return found
+
+
+def result_of(value: Json, reader: Reader) -> Json:
+    """Return what a tool answered, out of the message, block or event that carries it; None when it is not said."""
+    found = reader.response(value)
+    if isinstance(found, list):
+        return response_of(found, reader)
+    if not isinstance(found, dict):
+        return found
+    if set(found) <= _RUN_RECORD and "output" in found:
+        inner = found["output"]
+        found = inner if isinstance(inner, dict) else {"content": inner, "tool_call_id": None}
+    for wrapper in ("kwargs", "data"):
+        inner = found.get(wrapper)
+        if isinstance(inner, dict) and "content" in inner and ("lc" in found or found.get("type") == "tool"):
+            found = inner
+            break
+    if "tool_call_id" in found and "content" in found:
+        return response_of(found["content"], reader)
+    if "raw_output" in found and "tool_name" in found:
+        return _again(found["raw_output"], reader)
+    if set(found) == {"id", "name", "response"}:
+        return found["response"]
+    return response_of([found], reader) if found.get("type") == "text" else found
+
+
+def _again(value: Json, reader: Reader) -> Json:
+    return reader.response(value) if isinstance(value, str) else value
+
+
+_CALL_RECORD: Final = {"args", "kwargs"}
+_RUN_RECORD: Final = {"output", "kwargs"}

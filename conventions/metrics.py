@@ -1,0 +1,320 @@
+"""The table of metrics: every name at `/metrics`, its labels and what they can say.
+
+The metric store, the exposition, docs/metrics.md and the dashboards follow from these rows. A name that
+is not here cannot be written. Names are a contract with dashboards and alert rules.
+
+Sources: `gen_ai_*` names, units, labels and buckets are those of open-telemetry/semantic-conventions-genai@6fd0d763
+(2026-10-09) and, for the two it replaced, of semantic-conventions v1.41.1, translated to Prometheus by the
+rules of `UnderscoreEscapingWithSuffixes`; `otelcol_*` names are the Collector's own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal, get_args
+
+from spanledger.conventions.reading import StepKind
+
+MetricType = Literal["counter", "gauge", "histogram"]
+
+OTHER: Final = "__other__"
+"""What stands for a label value from data once a metric has as many series as it may."""
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """One label. Its values are a closed set, or come from the configuration, or come from data."""
+
+    name: str
+    help: str
+    values: tuple[str, ...] = ()
+    """All values, when they are a closed set."""
+    from_data: bool = False
+    """Clients choose the values: they are cleaned, and counted against the series limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One row: a family of series."""
+
+    name: str
+    """As it is queried, `_total` of counters included."""
+    type: MetricType
+    help: str
+    labels: tuple[Label, ...] = ()
+    unit: str = ""
+    """The last word of the name before `_total` when it is a unit: `seconds`, `usd`, `tokens`, `bytes`."""
+    buckets: tuple[float, ...] = ()
+    """Histograms: upper bounds, ascending, without +Inf."""
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Return the names of the labels, in the order in which values are given."""
+        return tuple(label.name for label in self.labels)
+
+    @property
+    def from_data(self) -> bool:
+        """Tell whether clients decide how many series there are."""
+        return any(label.from_data for label in self.labels)
+
+
+def _data(name: str, help_: str) -> Label:
+    return Label(name, help_, from_data=True)
+
+
+SERVICE: Final = _data("service_name", "`service.name` of the resource")
+AGENT: Final = _data("agent_name", 'The agent that did it; "" where no agent is known')
+PROVIDER: Final = _data("provider", "`gen_ai.provider.name`, normalised")
+MODEL: Final = _data("model", "The model that answered, or else the one that was asked")
+ERROR_TYPE: Final = _data("error_type", '`error.type`; "_OTHER" for a failure without one, "" for none')
+TOOL: Final = _data("tool_name", "`gen_ai.tool.name`")
+STATUS: Final = Label("status", "How it ended", ("ok", "error"))
+TOKEN_TYPE: Final = Label(
+    "token_type",
+    "Disjoint: `input` is without cached tokens, `output` is without reasoning",
+    ("input", "cache_read", "cache_write", "output", "reasoning"),
+)
+KIND: Final = Label("kind", "What the span is", get_args(StepKind))
+L: Final = (SERVICE, AGENT, PROVIDER, MODEL)
+"""The labels of every metric of model calls."""
+
+RECEIVER: Final = Label("receiver", "Id of the receiver in the configuration")
+TRANSPORT: Final = Label("transport", "How it came: `grpc` or `http`")
+PROCESSOR: Final = Label("processor", "Id of the processor in the configuration")
+EXPORTER: Final = Label("exporter", "Id of the exporter in the configuration")
+SIGNAL: Final = Label("signal", "What it is about", ("traces", "logs", "metrics"))
+
+OPERATION: Final = _data("gen_ai_operation_name", "`gen_ai.operation.name`")
+INFERENCE: Final = (
+    SERVICE,
+    OPERATION,
+    _data("gen_ai_provider_name", "`gen_ai.provider.name`"),
+    _data("gen_ai_request_model", "`gen_ai.request.model`"),
+    _data("gen_ai_response_model", "`gen_ai.response.model`"),
+)
+"""The conventions' labels of a model call. `service_name` is added: one sidecar serves several services."""
+GEN_AI_AGENT: Final = _data("gen_ai_agent_name", "`gen_ai.agent.name`")
+MODALITY: Final = Label(
+    "gen_ai_token_modality",
+    "`unknown` where the span does not break its tokens down",
+    ("text", "image", "audio", "unknown"),
+)
+
+SECONDS_CALL: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0)
+SECONDS_FIRST_CHUNK: Final = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0)
+SECONDS_TOOL: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+SECONDS_REQUEST: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+# The four that follow are the conventions' own.
+SECONDS_OPERATION: Final = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
+SECONDS_AGENT: Final = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 51.2, 102.4, 204.8, 409.6)
+SECONDS_WORKFLOW: Final = (1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0)
+TOKENS: Final = tuple(float(4**power) for power in range(14))
+
+ITEMS: Final = {"spans": "Spans", "log_records": "Log records", "metric_points": "Metric data points"}
+
+
+def _counter(name: str, help_: str, *labels: Label, unit: str = "") -> Metric:
+    return Metric(name, "counter", help_, labels, unit)
+
+
+def _gauge(name: str, help_: str, *labels: Label, unit: str = "") -> Metric:
+    return Metric(name, "gauge", help_, labels, unit)
+
+
+def _histogram(name: str, help_: str, buckets: tuple[float, ...], *labels: Label, unit: str = "seconds") -> Metric:
+    return Metric(name, "histogram", help_, labels, unit, buckets)
+
+
+def _reason(*values: str) -> Label:
+    return Label("reason", "Why", values)
+
+
+AGENTS: Final = (
+    _counter(
+        "spanledger_llm_calls_total", "Model calls, wrappers of other calls not counted.",
+        *L, _data("operation", "`gen_ai.operation.name`"), STATUS, ERROR_TYPE,
+    ),
+    _counter("spanledger_llm_tokens_total", "Tokens of model calls.", *L, TOKEN_TYPE, unit="tokens"),
+    _counter("spanledger_llm_cost_usd_total", "Cost of model calls in US dollars.", *L, unit="usd"),
+    _counter(
+        "spanledger_llm_unpriced_tokens_total", "Tokens that no price is known for: they are missing in the cost.",
+        SERVICE, PROVIDER, MODEL, _data("reason", "`spanledger.cost.reason` of the span"), unit="tokens",
+    ),
+    _histogram("spanledger_llm_duration_seconds", "Duration of model calls.", SECONDS_CALL, *L),
+    _histogram(
+        "spanledger_llm_time_to_first_chunk_seconds", "Time from the request to the first chunk of a streamed answer.",
+        SECONDS_FIRST_CHUNK, *L,
+    ),
+    _counter("spanledger_llm_retries_total", "Model calls that were a second or later attempt.", *L),
+    _counter("spanledger_tool_calls_total", "Tool calls.", SERVICE, AGENT, TOOL, STATUS, ERROR_TYPE),
+    _histogram("spanledger_tool_duration_seconds", "Duration of tool calls.", SECONDS_TOOL, SERVICE, AGENT, TOOL),
+    _gauge(
+        "spanledger_agent_info", "1 for each agent that was seen, with what is known of it.",
+        SERVICE, AGENT, _data("version", "Version of the agent"), _data("framework", "What it is built with"),
+        _data("fingerprint", "Hash of what defines its behaviour"),
+    ),
+    _counter(
+        "spanledger_spans_total", "Spans, by the dialect that they were read as.",
+        Label("dialect", "`none` for spans that no dialect claims"), KIND,
+    ),
+    _counter("spanledger_duplicate_spans_total", "Spans that came again and were counted once.", SERVICE),
+)  # fmt: skip
+
+SEMCONV: Final = (
+    _histogram(
+        "gen_ai_client_operation_duration_seconds", "Duration of calls to a model or a retriever.",
+        SECONDS_OPERATION, *INFERENCE, ERROR_TYPE,
+    ),
+    _histogram(
+        "gen_ai_client_token_usage", "Tokens of a model call: input includes cached tokens, output reasoning.",
+        TOKENS, *INFERENCE, Label("gen_ai_token_type", "Which tokens", ("input", "output")), unit="",
+    ),
+    _histogram(
+        "gen_ai_client_inference_duration_seconds", "Duration of calls to a model.",
+        SECONDS_OPERATION, *INFERENCE, ERROR_TYPE,
+    ),
+    _histogram(
+        "gen_ai_client_inference_time_to_first_chunk_seconds",
+        "Time from the request to the first chunk of a streamed answer.", SECONDS_OPERATION, *INFERENCE,
+    ),
+    _histogram(
+        "gen_ai_client_inference_operation_input_tokens", "Input tokens of a model call, cached ones included.",
+        TOKENS, *INFERENCE, ERROR_TYPE, unit="tokens",
+    ),
+    _histogram(
+        "gen_ai_client_inference_operation_output_tokens", "Output tokens of a model call, reasoning included.",
+        TOKENS, *INFERENCE, ERROR_TYPE, unit="tokens",
+    ),
+    _counter(
+        "gen_ai_client_inference_usage_input_tokens_total", "Input tokens, cached ones included.",
+        *INFERENCE, MODALITY, unit="tokens",
+    ),
+    _counter(
+        "gen_ai_client_inference_usage_output_tokens_total", "Output tokens, reasoning included.",
+        *INFERENCE, MODALITY, unit="tokens",
+    ),
+    _counter(
+        "gen_ai_client_inference_usage_cache_read_input_tokens_total", "Input tokens read from a cache.",
+        *INFERENCE, MODALITY, unit="tokens",
+    ),
+    _counter(
+        "gen_ai_client_inference_usage_cache_write_input_tokens_total", "Input tokens written to a cache.",
+        *INFERENCE, MODALITY, unit="tokens",
+    ),
+    _counter(
+        "gen_ai_client_inference_usage_reasoning_output_tokens_total", "Output tokens used for reasoning.",
+        *INFERENCE, MODALITY, unit="tokens",
+    ),
+    _histogram(
+        "gen_ai_invoke_agent_duration_seconds", "Duration of an agent invocation.",
+        SECONDS_AGENT, SERVICE, GEN_AI_AGENT, _data("gen_ai_request_model", "`gen_ai.request.model`"), ERROR_TYPE,
+    ),
+    _histogram(
+        "gen_ai_invoke_workflow_duration_seconds", "Duration of a workflow.",
+        SECONDS_WORKFLOW, SERVICE, _data("gen_ai_workflow_name", "`gen_ai.workflow.name`"), ERROR_TYPE,
+    ),
+    _histogram(
+        "gen_ai_execute_tool_duration_seconds", "Duration of a tool call.",
+        SECONDS_OPERATION, SERVICE, GEN_AI_AGENT, _data("gen_ai_tool_name", "`gen_ai.tool.name`"), ERROR_TYPE,
+    ),
+)  # fmt: skip
+
+COLLECTOR: Final = (
+    *(
+        _counter(f"otelcol_receiver_{verb}_{noun}_total", f"{items} {what}.", RECEIVER, TRANSPORT)
+        for verb, what in (
+            ("accepted", "taken"),
+            ("refused", "not taken: the sender tries again or the data was bad"),
+            ("failed", "not taken because of an error of our own"),
+        )
+        for noun, items in ITEMS.items()
+    ),
+    *(
+        _counter(f"otelcol_processor_{verb}_items_total", f"Items that {what} the processor.", PROCESSOR,
+                 Label("otel_signal", "What it is about", SIGNAL.values))
+        for verb, what in (("incoming", "reached"), ("outgoing", "left"))
+    ),
+    *(
+        _counter(f"otelcol_processor_refused_{noun}_total", f"{items} that the processor refused.", PROCESSOR)
+        for noun, items in ITEMS.items()
+    ),
+    *(
+        _counter(f"otelcol_exporter_sent_{noun}_total", f"{items} that the destination took.", EXPORTER)
+        for noun, items in ITEMS.items()
+    ),
+    *(
+        _counter(f"otelcol_exporter_enqueue_failed_{noun}_total", f"{items} that the queue had no room for.", EXPORTER)
+        for noun, items in ITEMS.items()
+    ),
+    *(
+        _counter(
+            f"otelcol_exporter_send_failed_{noun}_total", f"{items} that could not be delivered and were dropped.",
+            EXPORTER, Label("error_type", "Status code or kind of the last error"),
+            Label("error_permanent", "Whether the destination said not to try again", ("true", "false")),
+        )
+        for noun, items in ITEMS.items()
+    ),
+    *(
+        _gauge(f"otelcol_exporter_{name}", help_, EXPORTER, Label("data_type", "What it is about", SIGNAL.values))
+        for name, help_ in (
+            ("queue_size", "Requests waiting in the queue."),
+            ("queue_capacity", "Requests that the queue has room for."),
+            ("in_flight_requests", "Requests being sent."),
+        )
+    ),
+    _gauge("otelcol_process_uptime_seconds", "Seconds since the process started.", unit="seconds"),
+    _gauge("otelcol_process_memory_rss_bytes", "Resident memory of the process.", unit="bytes"),
+    _counter("otelcol_process_cpu_seconds_total", "CPU time used by the process.", unit="seconds"),
+)  # fmt: skip
+
+SELF: Final = (
+    _counter(
+        "spanledger_refused_requests_total", "Requests that were not taken.", RECEIVER, TRANSPORT,
+        _reason("memory", "in_flight", "queue_full", "not_ready", "shutdown", "too_large", "undecodable",
+                "unsupported", "internal"),
+    ),
+    _counter(
+        "spanledger_rejected_items_total", "Items left out of a request that was taken (partial success).",
+        RECEIVER, SIGNAL, _reason("bad_id", "undecodable", "too_large"),
+    ),
+    _counter(
+        "spanledger_dropped_items_total", "Items that were accepted and then lost.", EXPORTER, SIGNAL,
+        _reason("permanent", "retry_exhausted", "shutdown", "partial_success", "oversized"),
+    ),
+    _counter("spanledger_exporter_retries_total", "Requests that were sent again.", EXPORTER),
+    _counter(
+        "spanledger_unread_spans_total", "Spans that passed through without being read.",
+        _reason("oversized", "error", "too_many_attributes"),
+    ),
+    _counter(
+        "spanledger_normalizer_errors_total", "Spans that a dialect failed on; they passed unchanged.",
+        Label("dialect", "The dialect"),
+    ),
+    _gauge(
+        "spanledger_price_data_info", "1 for the price data in use.",
+        Label("source", "Where the prices are from"), Label("version", "Which version of them"),
+    ),
+    _gauge("spanledger_price_memo_entries", "Resolved prices that are remembered."),
+    _counter(
+        "spanledger_cost_conflicts_total", "Spans that came with a cost that differs from ours.", PROVIDER,
+    ),
+    _counter(
+        "spanledger_series_overflow_total", "Values counted under __other__ because the metric had all its series.",
+        Label("metric", "The metric"),
+    ),
+    _counter(
+        "spanledger_refused_values_total", "Values that are no count, size or time: not finite, negative or absurd.",
+        Label("metric", "The metric"),
+    ),
+    _gauge("spanledger_loop_lag_seconds", "How late the event loop last was.", unit="seconds"),
+    _histogram(
+        "spanledger_request_duration_seconds", "Time from a request's last byte to its answer.",
+        SECONDS_REQUEST, SIGNAL, TRANSPORT,
+    ),
+    _counter(
+        "spanledger_config_reloads_total", "Attempts to change to a new configuration.",
+        Label("result", "How it ended", ("ok", "failed")),
+    ),
+)  # fmt: skip
+
+METRICS: Final[tuple[Metric, ...]] = (*AGENTS, *SEMCONV, *COLLECTOR, *SELF)

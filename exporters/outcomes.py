@@ -1,0 +1,144 @@
+"""What became of every item that an exporter took: counted always, logged when it changes.
+
+Nothing here is logged per request: a state is told when it changes, a repeated problem at most once in
+`QUIET_S` seconds, with how much it came to since the last line.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Literal
+
+from spanledger.exporters.text import printable
+from spanledger.processor.batch import SIGNALS
+
+if TYPE_CHECKING:
+    from spanledger.exporters.answer import PartialSuccess, SendError
+    from spanledger.exporters.queue import SendingQueue
+    from spanledger.processor.batch import Delivery, Signal
+    from spanledger.processor.component import Host
+
+DropReason = Literal["permanent", "retry_exhausted", "shutdown", "partial_success", "oversized"]
+DROP_REASONS: Final[tuple[DropReason, ...]] = (
+    "permanent",
+    "retry_exhausted",
+    "shutdown",
+    "partial_success",
+    "oversized",
+)
+
+QUIET_S: Final = 10.0
+
+NOUN: Final[dict[Signal, str]] = {"traces": "spans", "logs": "log_records", "metrics": "metric_points"}
+
+
+class Outcomes:
+    """The books of one exporter: its counters, its log and its health."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._id = str(host.id)
+        store = host.metrics
+        self._sent = {s: store.counter(f"otelcol_exporter_sent_{NOUN[s]}_total") for s in SIGNALS}
+        self._failed = {s: store.counter(f"otelcol_exporter_send_failed_{NOUN[s]}_total") for s in SIGNALS}
+        self._not_queued = {s: store.counter(f"otelcol_exporter_enqueue_failed_{NOUN[s]}_total") for s in SIGNALS}
+        self._dropped = store.counter("spanledger_dropped_items_total")
+        self._retries = store.counter("spanledger_exporter_retries_total")
+        self._queue_size = store.gauge("otelcol_exporter_queue_size")
+        self._queue_capacity = store.gauge("otelcol_exporter_queue_capacity")
+        self._in_flight = store.gauge("otelcol_exporter_in_flight_requests")
+        self.sent_items = 0
+        self.dropped_items = 0
+        self.failing_since: float | None = None
+        """`host.monotonic` of the first failure since the last success."""
+        self._failures = 0
+        self._held_back: dict[str, int] = {}
+        self._last_line: dict[str, float] = {}
+        self._at_zero()
+
+    def _at_zero(self) -> None:
+        """Create every series with a closed label set, so that an alert can see it grow from 0."""
+        for signal in SIGNALS:
+            self._sent[signal].add((self._id,), 0)
+            self._not_queued[signal].add((self._id,), 0)
+            for reason in DROP_REASONS:
+                self._dropped.add((self._id, signal, reason), 0)
+        self._retries.add((self._id,), 0)
+
+    def show_queue(self, signal: Signal, queue: SendingQueue) -> None:
+        """Set the gauges of one queue."""
+        labels = (self._id, signal)
+        self._queue_size.set(labels, queue.size)
+        self._queue_capacity.set(labels, queue.capacity)
+        self._in_flight.set(labels, queue.in_flight_requests)
+
+    def rejected(self, delivery: Delivery, why: Exception) -> None:
+        """Count a request that found no room: its sender still has it."""
+        self._not_queued[delivery.signal].add((self._id,), delivery.items)
+        if (items := self._due("rejecting", delivery.items)) is not None:
+            self._host.log.warning("Rejecting data. %d items since the last such line: %s", items, why)
+
+    def sent(self, delivery: Delivery, partial: PartialSuccess | None) -> None:
+        """Count a request that the peer took, or took in part."""
+        # A peer that claims more than it got must not make our numbers negative.
+        refused = min(partial.rejected, delivery.items) if partial is not None else 0
+        self.sent_items += delivery.items - refused
+        self._sent[delivery.signal].add((self._id,), delivery.items - refused)
+        if partial is None:
+            return
+        if refused:
+            self._count_dropped(delivery.signal, refused, "partial_success", "partial_success")
+        if (items := self._due("partial_success", refused)) is not None:
+            self._host.log.warning(
+                "Partial success: the peer refused %d items for good (%d of the last request) and says: %s",
+                items,
+                refused,
+                printable(partial.message),
+            )
+
+    def dropped(self, delivery: Delivery, reason: DropReason, why: str, error_type: str) -> None:
+        """Count a request that was acknowledged and is lost."""
+        self._count_dropped(delivery.signal, delivery.items, reason, error_type)
+        if (items := self._due(reason, delivery.items)) is not None:
+            self._host.log.error("Dropping data. %d items (%s) since the last such line: %s", items, reason, why)
+
+    def _count_dropped(self, signal: Signal, items: int, reason: DropReason, error_type: str) -> None:
+        self.dropped_items += items
+        self._dropped.add((self._id, signal, reason), items)
+        permanent = "false" if reason in {"retry_exhausted", "shutdown"} else "true"
+        self._failed[signal].add((self._id, error_type, permanent), items)
+
+    def retrying(self) -> None:
+        """Count one more attempt at the same request."""
+        self._retries.add((self._id,))
+
+    def failing(self, error: SendError) -> None:
+        """Note a failed attempt; the first after a success changes the exporter's health."""
+        self._failures += 1
+        if self.failing_since is None:
+            self.failing_since = self._host.monotonic()
+            self._host.report("recoverable_error", str(error))
+        if (attempts := self._due("failing", 1)) is not None:
+            self._host.log.warning("Sending fails (%d attempts since the last such line): %s", attempts, error)
+
+    def working(self) -> None:
+        """Note that the peer took something."""
+        if self.failing_since is None:
+            return
+        lasted = self._host.monotonic() - self.failing_since
+        failures, self._failures, self.failing_since = self._failures, 0, None
+        self._host.report("ok", "")
+        self._last_line.pop("failing", None)
+        if self._due("working", 1) is not None:
+            self._host.log.info("Sending works again after %d failed attempts in %.1f s", failures, lasted)
+
+    def _due(self, kind: str, amount: int) -> int | None:
+        """Return what came together since the last line of this kind; None while it is too soon."""
+        total = self._held_back.get(kind, 0) + amount
+        now = self._host.monotonic()
+        last = self._last_line.get(kind)
+        if last is not None and now - last < QUIET_S:
+            self._held_back[kind] = total
+            return None
+        self._held_back[kind] = 0
+        self._last_line[kind] = now
+        return total

@@ -1,0 +1,165 @@
+"""The sending queue: a bounded line of deliveries in front of one peer.
+
+Room is held from `reserve` until the delivery is settled::
+
+    reserve ──> reserved ──commit──> queued ──take──> in flight ──done──> (free)
+                   └──────release──> (free)
+
+    size = reserved + queued + in flight, and 0 <= size <= capacity at every moment
+
+A queue without room refuses, and the sender of the data keeps it ("rejecting"). What was committed is
+sent or counted as lost ("dropping"); the two words are never mixed.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+import pydantic
+
+from spanledger.processor.component import Refused, Rejected, Settings, ShuttingDown
+
+if TYPE_CHECKING:
+    from spanledger.processor.batch import Delivery
+
+Sizer = Literal["requests", "items", "bytes"]
+
+RETRY_AFTER_S: Final = 1.0
+"""What a full queue asks of senders. Short: the OpenTelemetry SDKs give up after about ten seconds."""
+
+_UNAVAILABLE: Final = {
+    "wait_for_result": "is not available: a request is acknowledged when every queue has taken it",
+    "block_on_overflow": "is not available: a full queue refuses at once and tells the sender when to retry",
+    "storage": "needs file_storage, not available yet: the queue lives in memory",
+    "batch": "is not available: requests are sent as they came; let the SDKs batch",
+}
+
+
+class QueueConfig(Settings):
+    """How much may wait for the peer; keys and numbers of the Collector's sending_queue."""
+
+    enabled: bool = True
+    """Let requests wait. When false at most `num_consumers` requests are under way and none waits."""
+    num_consumers: Annotated[int, pydantic.Field(gt=0, le=1000)] = 10
+    """Requests sent at the same time, for each signal."""
+    queue_size: Annotated[int, pydantic.Field(gt=0)] = 1000
+    """Room in units of `sizer`, for each signal; it counts what waits and what is being sent."""
+    sizer: Sizer = "requests"
+    """Unit of `queue_size`: `requests`, `items` (spans, log records, data points) or `bytes`."""
+    wait_for_result: bool = False
+    """Only false: a request is acknowledged when every queue has taken it."""
+    block_on_overflow: bool = False
+    """Only false: a full queue refuses at once and tells the sender when to retry."""
+    storage: str | None = None
+    """Not available yet; the queue lives in memory."""
+    batch: dict[str, Any] | None = None
+    """Not available: requests are sent as they came."""
+
+    @pydantic.field_validator("wait_for_result", "block_on_overflow", "storage", "batch")
+    @classmethod
+    def _available(cls, value: Any, info: pydantic.ValidationInfo) -> Any:
+        if value not in (False, None, ""):
+            raise ValueError(f"{info.field_name} {_UNAVAILABLE[str(info.field_name)]}")
+        return value
+
+
+_SIZE_OF: Final[dict[Sizer, Callable[[Delivery], int]]] = {
+    "requests": lambda _delivery: 1,
+    "items": lambda delivery: delivery.items,
+    "bytes": lambda delivery: len(delivery.data),
+}
+
+
+class SendingQueue:
+    """One signal's line to one peer; see the module docstring. Owned by the event loop, never awaits.
+
+    `owner` is the exporter's id, for messages. `changed` is called after each change, for the gauges.
+    """
+
+    def __init__(self, config: QueueConfig, owner: str, changed: Callable[[SendingQueue], None]) -> None:
+        # Without a queue a request is taken only when a consumer is free for it: still never unbounded.
+        self.sizer: Sizer = config.sizer if config.enabled else "requests"
+        self.capacity = config.queue_size if config.enabled else config.num_consumers
+        self.reserved = 0
+        self.queued = 0
+        self.in_flight = 0
+        self.in_flight_requests = 0
+        self.closed = False
+        self._owner = owner
+        self._size_of = _SIZE_OF[self.sizer]
+        self._line: deque[Delivery] = deque()
+        self._changed = changed
+        self._key = "sending_queue::queue_size" if config.enabled else "sending_queue::num_consumers"
+
+    @property
+    def size(self) -> int:
+        """Units of room taken."""
+        return self.reserved + self.queued + self.in_flight
+
+    def reserve(self, delivery: Delivery) -> None:
+        """Hold room for `delivery`. Raises `Refused`, or `Rejected` when it could never fit."""
+        if self.closed:
+            raise ShuttingDown(f"exporter {self._owner} is shutting down", RETRY_AFTER_S)
+        size = self._size_of(delivery)
+        if size > self.capacity:
+            raise Rejected(
+                f"a request of {size} {self.sizer} is larger than the whole queue of exporter {self._owner} "
+                f"({self.capacity}); send smaller requests or raise {self._key}"
+            )
+        if self.size + size > self.capacity:
+            raise Refused(
+                f"the queue of exporter {self._owner} is full ({self.size} of {self.capacity} {self.sizer}): its "
+                f"peer takes less than comes in; raise {self._key} to ride out longer gaps",
+                RETRY_AFTER_S,
+            )
+        self.reserved += size
+        self._changed(self)
+
+    def release(self, delivery: Delivery) -> None:
+        """Give back the room of a reservation."""
+        self.reserved -= self._size_of(delivery)
+        self._changed(self)
+
+    def commit(self, delivery: Delivery) -> None:
+        """Put a reserved delivery in line."""
+        size = self._size_of(delivery)
+        self.reserved -= size
+        self.queued += size
+        self._line.append(delivery)
+        self._changed(self)
+
+    def take(self) -> Delivery | None:
+        """Return the next delivery, now in flight; None when nothing waits."""
+        if not self._line:
+            return None
+        delivery = self._line.popleft()
+        size = self._size_of(delivery)
+        self.queued -= size
+        self.in_flight += size
+        self.in_flight_requests += 1
+        self._changed(self)
+        return delivery
+
+    def done(self, delivery: Delivery) -> None:
+        """Free the room of a delivery that is settled: sent, or counted as lost."""
+        self.in_flight -= self._size_of(delivery)
+        self.in_flight_requests -= 1
+        self._changed(self)
+
+    def close(self) -> None:
+        """Refuse from now on; what is in line stays there."""
+        self.closed = True
+
+    def statistics(self) -> dict[str, int | str]:
+        """Return the room taken, by state."""
+        return {
+            "size": self.size,
+            "capacity": self.capacity,
+            "sizer": self.sizer,
+            "reserved": self.reserved,
+            "queued": self.queued,
+            "in_flight": self.in_flight,
+            "requests": len(self._line) + self.in_flight_requests,
+        }

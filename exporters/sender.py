@@ -1,0 +1,183 @@
+"""The chain that every exporter with a peer shares, from the inside out::
+
+    push ──> timeout ──> retry ──> split ──> queue
+    (the exporter's own)           (when the peer takes only smaller messages)
+
+An exporter author writes `push` and, where there is something to open, `connect` and `disconnect`.
+Every exporter has its own queues and its own tasks: a slow one fills its queue and slows nobody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from itertools import count
+from typing import TYPE_CHECKING, Any, Final
+
+from spanledger.exporters.answer import PartialSuccess, Permanent, Retryable, TooLarge
+from spanledger.exporters.outcomes import Outcomes
+from spanledger.exporters.queue import QueueConfig, SendingQueue
+from spanledger.exporters.retry import RetryConfig, gives_up, next_delay, pause
+from spanledger.processor.batch import SIGNALS, split
+from spanledger.processor.component import Refused, Rejected
+
+if TYPE_CHECKING:
+    from spanledger.exporters.outcomes import DropReason
+    from spanledger.processor.batch import Delivery, Signal
+    from spanledger.processor.component import Host
+
+SMALLEST_LIMIT: Final = 64 * 1024
+"""A message limit learnt from a peer is not believed below this: it would take requests apart for nothing."""
+
+Pause = Callable[[float, "asyncio.Event | None"], Awaitable[None]]
+
+
+class Sender(ABC):
+    """A sink that sends each delivery to a peer, in the background. See the module docstring.
+
+    `timeout_s` bounds one attempt; 0 is for ever. `wait` and `draw` are the waiting and the chance of
+    the back-off, for tests.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        queue: QueueConfig,
+        retry: RetryConfig,
+        timeout_s: float,
+        *,
+        wait: Pause = pause,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self.host = host
+        self.outcomes = Outcomes(host)
+        self._retry = retry
+        self._timeout_s = timeout_s
+        self._wait = wait
+        self._draw = draw
+        self._consumers = queue.num_consumers
+        self._queues = {signal: self._queue(signal, queue) for signal in SIGNALS}
+        self._tasks: dict[Signal, set[asyncio.Task[None]]] = {signal: set() for signal in SIGNALS}
+        self._limit_bytes: int | None = None
+        self._stopping = asyncio.Event()
+        self._deadline: float | None = None
+        self._stopped = False
+
+    def _queue(self, signal: Signal, config: QueueConfig) -> SendingQueue:
+        queue = SendingQueue(config, str(self.host.id), lambda q: self.outcomes.show_queue(signal, q))
+        self.outcomes.show_queue(signal, queue)
+        return queue
+
+    @abstractmethod
+    async def push(self, delivery: Delivery) -> PartialSuccess | None:
+        """Send `delivery` once. Raises `Retryable`, `Permanent` or `TooLarge`; a timeout counts as retryable."""
+
+    async def connect(self) -> None:
+        """Get ready to push; raise with a plain message when the configuration makes that impossible."""
+
+    async def disconnect(self) -> None:
+        """Close what `connect` opened. Nothing is pushed after this."""
+
+    # The life of a component.
+
+    async def start(self) -> None:
+        """Get ready. A peer that is away is no reason to fail: that is what the queue is for."""
+        await self.connect()
+
+    async def shutdown(self, deadline: float) -> int:
+        """Send what is in line until `deadline` (`host.monotonic` seconds); return the items lost.
+
+        Those that wait for their next attempt make it at once; further attempts are made as long as
+        they come before the deadline.
+        """
+        lost_before = self.outcomes.dropped_items
+        self._deadline = deadline
+        for queue in self._queues.values():
+            queue.close()
+        self._stopping.set()
+        # A reservation made before the close may still be committed while this waits.
+        while (tasks := self._running()) and (left := deadline - self.host.monotonic()) > 0:
+            await asyncio.wait(tasks, timeout=left)
+        self._stopped = True
+        for task in self._running():
+            task.cancel()
+        await asyncio.gather(*self._running(), return_exceptions=True)
+        for queue in self._queues.values():
+            while (delivery := queue.take()) is not None:
+                self._drop_at_end(delivery)
+                queue.done(delivery)
+        await self.disconnect()
+        return self.outcomes.dropped_items - lost_before
+
+    def _running(self) -> set[asyncio.Task[None]]:
+        return set().union(*self._tasks.values())
+
+    def statistics(self) -> Mapping[str, Any]:
+        """Return the queues in numbers, the items settled so far and since when sending fails."""
+        since = self.outcomes.failing_since
+        return {
+            "queues": {signal: queue.statistics() for signal, queue in self._queues.items()},
+            "sent_items": self.outcomes.sent_items,
+            "dropped_items": self.outcomes.dropped_items,
+            "failing_for_s": None if since is None else self.host.monotonic() - since,
+            "message_limit_bytes": self._limit_bytes,
+        }
+
+    # The sink.
+
+    def reserve(self, delivery: Delivery) -> None:
+        """Hold room for `delivery`, or raise `Refused`."""
+        try:
+            self._queues[delivery.signal].reserve(delivery)
+        except (Refused, Rejected) as error:
+            self.outcomes.rejected(delivery, error)
+            raise
+
+    def release(self, delivery: Delivery) -> None:
+        """Give the room of `reserve` back."""
+        self._queues[delivery.signal].release(delivery)
+
+    def commit(self, delivery: Delivery) -> None:
+        """Put `delivery` in line; it is acknowledged after this."""
+        queue = self._queues[delivery.signal]
+        # Steps are for the connectors; kept here they would outlive their use by the length of the line.
+        queue.commit(replace(delivery, steps=(), bridges=()))
+        tasks = self._tasks[delivery.signal]
+        if self._stopped:
+            lost = queue.take()
+            assert lost is not None
+            self._drop_at_end(lost)
+            queue.done(lost)
+        elif len(tasks) < self._consumers:
+            # A consumer lives as long as there is something in line; the set owns it.
+            task = asyncio.create_task(self._consume(queue), name=f"{self.host.id} {delivery.signal}")
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+
+    async def _consume(self, queue: SendingQueue) -> None:
+        while (delivery := queue.take()) is not None:
+            try:
+                await self._settle(delivery)
+            finally:
+                queue.done(delivery)
+
+    async def _settle(self, delivery: Delivery) -> None:
+        """Send `delivery`, whole or in parts. Every part ends up sent or counted as dropped."""
+        open_parts = [delivery]
+        try:
+            while open_parts:
+                part = open_parts[-1]
+                if self._limit_bytes is not None and len(part.data) > self._limit_bytes:
+                    halves = split(part)
+                else:
+                    halves = await self._send(part)
+                open_parts.pop()
+                if halves is not None:
+                    open_parts += reversed(halves)
+        except asyncio.CancelledError:
+            for part in open_parts:
+                self._drop_at_end(part)
+            raise

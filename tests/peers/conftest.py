@@ -1,0 +1,85 @@
+"""Real peers, as `tests/peers/install.sh` installed them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.backend import Backend
+from tests.peers.servers import Phoenix, phoenix
+from tests.sidecar import Sidecar, running
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PEERS = Path(os.environ.get("SPANLEDGER_PEERS", Path(__file__).parents[2] / ".peers"))
+
+Start = Callable[..., Sidecar]
+"""`start(exporters, settings=())`: run one more sidecar until the end of the test."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test of this folder."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.peers)
+
+
+def installed(peer: str, *path: str) -> Path:
+    """Return a file of an installed peer; fails when it is not there."""
+    found = PEERS.joinpath(peer, *path)
+    if not found.exists():
+        pytest.fail(f"{peer} is not installed in {PEERS}: run tests/peers/install.sh, or `make test-peers`")
+    return found
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start sidecars that must end with exit code 0."""
+    with contextlib.ExitStack() as stack:
+        count = 0
+
+        def start_one(exporters: Mapping[str, Any], settings: tuple[str, ...] = ()) -> Sidecar:
+            nonlocal count
+            count += 1
+            return stack.enter_context(running(tmp_path / f"sidecar-{count}", exporters, settings))
+
+        yield start_one
+
+
+@pytest.fixture
+def backend() -> Iterator[Backend]:
+    """Return an OTLP backend that takes everything."""
+    with Backend() as one:
+        yield one
+
+
+@pytest.fixture
+def prometheus_binary() -> Path:
+    """Return Debian's Prometheus."""
+    return installed("prometheus", "usr", "bin", "prometheus")
+
+
+@pytest.fixture
+def promtool() -> Path:
+    """Return the tool that checks metrics, of the same package."""
+    return installed("prometheus", "usr", "bin", "promtool")
+
+
+@pytest.fixture
+def node_modules() -> Path:
+    """Return the folder of the Node.js SDK."""
+    return installed("node", "node_modules")
+
+
+@pytest.fixture(scope="session")
+def phoenix_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Phoenix]:
+    """Return a running Phoenix, one for all tests: tell your spans apart by trace id."""
+    with phoenix(installed("phoenix", "bin", "phoenix"), tmp_path_factory.mktemp("phoenix")) as server:
+        yield server
