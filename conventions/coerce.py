@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 
 from spanledger.conventions import semconv
-from spanledger.conventions.values import Value
+from spanledger.conventions.values import MAX_INT64, Value
 
 Coerce: TypeAlias = Callable[[Value], Value]
 
@@ -32,7 +32,7 @@ _REAL: Final = re.compile(r"[+-]?([0-9]{1,20}(\.[0-9]{0,20})?|\.[0-9]{1,20})([eE
 
 
 def text(value: Value) -> str | None:
-    """Text, or an integer id as text."""
+    """Read text, or an integer id as text."""
     if isinstance(value, str):
         return None if value in _ABSENT else value
     if isinstance(value, int) and not isinstance(value, bool):
@@ -41,7 +41,7 @@ def text(value: Value) -> str | None:
 
 
 def integer(value: Value) -> int | None:
-    """A whole number; -1 means absent."""
+    """Read a whole number; -1 means absent."""
     if isinstance(value, bool):
         return None
     if isinstance(value, str):
@@ -53,11 +53,11 @@ def integer(value: Value) -> int | None:
         if not math.isfinite(value) or not value.is_integer() or abs(value) > MAX_EXACT:
             return None
         value = int(value)
-    return value if isinstance(value, int) and value != -1 else None
+    return value if isinstance(value, int) and value != -1 and abs(value) <= MAX_INT64 else None
 
 
 def number(value: Value) -> float | None:
-    """A finite double."""
+    """Read a finite double."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, int) and not isinstance(value, bool):
@@ -68,7 +68,7 @@ def number(value: Value) -> float | None:
 
 
 def flag(value: Value) -> bool | None:
-    """A boolean, or the words and numbers for one."""
+    """Read a boolean, or the words and numbers for one."""
     if isinstance(value, bool):
         return value
     if isinstance(value, str):
@@ -77,7 +77,7 @@ def flag(value: Value) -> bool | None:
 
 
 def texts(value: Value) -> list[Value] | None:
-    """A list of strings; also from a JSON list, the `repr` of a list or tuple, or one string."""
+    """Read a list of strings; also from a JSON list, the `repr` of a list or tuple, or one string."""
     if isinstance(value, str):
         if value in _ABSENT:
             return None
@@ -99,17 +99,22 @@ def _listed(value: str) -> list[str]:
 
 
 def present(value: Value) -> Value:
-    """Anything but an empty value."""
-    return None if value in ("", None) or value == [] or value == {} else value
+    """Take anything but an empty value."""
+    return None if value is None or value in ("", [], {}) else value
 
 
 def count(value: Value) -> Value:
-    """A count as it came, however wrong: `tokens.py` judges it and names what it drops."""
-    return None if isinstance(value, str) and value.strip() in _ABSENT else value
+    """Read a count; one that is none is taken as it came: `tokens.py` judges it and names what it drops."""
+    if type(value) is int:
+        return value
+    if isinstance(value, str) and value.strip() in _ABSENT:
+        return None
+    whole = integer(value)
+    return value if whole is None else whole
 
 
 def output_type(value: Value) -> str | None:
-    """A well-known `gen_ai.output.type` out of a response format or MIME type."""
+    """Read a well-known `gen_ai.output.type` out of a response format or MIME type."""
     known = text(value)
     return _OUTPUT_TYPES.get(known, known) if known else None
 
@@ -123,12 +128,12 @@ _OUTPUT_TYPES: Final = {
 
 
 def host(value: Value) -> str | None:
-    """The host of a URL, or of `host:port`."""
+    """Read the host of a URL, or of `host:port`."""
     return _address(value)[0]
 
 
 def port(value: Value) -> int | None:
-    """The port of a URL; None when it does not name one."""
+    """Read the port of a URL; None when it does not name one."""
     return _address(value)[1]
 
 
@@ -144,7 +149,7 @@ def _address(value: Value) -> tuple[str | None, int | None]:
 
 
 def milliseconds(value: Value) -> float | None:
-    """Seconds, out of milliseconds."""
+    """Read milliseconds as seconds."""
     known = number(value)
     return None if known is None else known / 1000
 
@@ -155,6 +160,8 @@ def parse_json(value: Value) -> Value:
         return None
     try:
         parsed: Value = json.loads(value)
+        if "\\u" in value:  # an escape may stand for half a character, which no OTLP string can hold
+            parsed = json.loads(json.dumps(parsed, ensure_ascii=False).encode(errors="replace"))
     except (ValueError, RecursionError):
         return None
     return parsed
@@ -171,6 +178,10 @@ _BY_TYPE: Final[dict[str, Coerce]] = {
 _BY_NAME: Final[dict[str, Coerce]] = {
     "gen_ai.output.type": output_type,
     "server.port": integer,
+    "server.address": text,
+    "error.type": text,
+    "user.id": text,
+    "jsonrpc.request.id": text,
 }
 
 
@@ -178,7 +189,4 @@ def coercion_of(attribute: str) -> Coerce:
     """Return how to read values of a current attribute name."""
     if attribute in _BY_NAME:
         return _BY_NAME[attribute]
-    types = semconv.TYPES.get(attribute)
-    if types is None:
-        return text
-    return _BY_TYPE.get(types.get("latest", ""), present)
+    return _BY_TYPE.get(semconv.TYPES.get(attribute, {}).get("latest", ""), present)

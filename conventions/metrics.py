@@ -10,6 +10,7 @@ rules of `UnderscoreEscapingWithSuffixes`; `otelcol_*` names are the Collector's
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
@@ -66,7 +67,7 @@ SERVICE: Final = _data("service_name", "`service.name` of the resource")
 AGENT: Final = _data("agent_name", 'The agent that did it; "" where no agent is known')
 PROVIDER: Final = _data("provider", "`gen_ai.provider.name`, normalised")
 MODEL: Final = _data("model", "The model that answered, or else the one that was asked")
-ERROR_TYPE: Final = _data("error_type", '`error.type`; "_OTHER" for a failure without one, "" for none')
+ERROR_TYPE: Final = _data("error_type", '`error.type` of the span: `_OTHER` for a failure without one, "" for none')
 TOOL: Final = _data("tool_name", "`gen_ai.tool.name`")
 STATUS: Final = Label("status", "How it ended", ("ok", "error"))
 TOKEN_TYPE: Final = Label(
@@ -129,7 +130,7 @@ def _reason(*values: str) -> Label:
     return Label("reason", "Why", values)
 
 
-AGENTS: Final = (
+GENAI: Final = (
     _counter(
         "spanledger_llm_calls_total", "Model calls, wrappers of other calls not counted.",
         *L, _data("operation", "`gen_ai.operation.name`"), STATUS, ERROR_TYPE,
@@ -138,7 +139,7 @@ AGENTS: Final = (
     _counter("spanledger_llm_cost_usd_total", "Cost of model calls in US dollars.", *L, unit="usd"),
     _counter(
         "spanledger_llm_unpriced_tokens_total", "Tokens that no price is known for: they are missing in the cost.",
-        SERVICE, PROVIDER, MODEL, _data("reason", "`spanledger.cost.reason` of the span"), unit="tokens",
+        SERVICE, PROVIDER, MODEL, Label("reason", "`spanledger.cost.reason` of the span"), unit="tokens",
     ),
     _histogram("spanledger_llm_duration_seconds", "Duration of model calls.", SECONDS_CALL, *L),
     _histogram(
@@ -270,7 +271,7 @@ COLLECTOR: Final = (
 SELF: Final = (
     _counter(
         "spanledger_refused_requests_total", "Requests that were not taken.", RECEIVER, TRANSPORT,
-        _reason("memory", "in_flight", "queue_full", "not_ready", "shutdown", "too_large", "undecodable",
+        _reason("memory", "in_flight", "queue_full", "not_ready", "shutdown", "timeout", "too_large", "undecodable",
                 "unsupported", "internal"),
     ),
     _counter(
@@ -306,6 +307,7 @@ SELF: Final = (
         "spanledger_refused_values_total", "Values that are no count, size or time: not finite, negative or absurd.",
         Label("metric", "The metric"),
     ),
+    _counter("spanledger_uncounted_steps_total", "Steps that genai_metrics failed on, by a fault of its own."),
     _gauge("spanledger_loop_lag_seconds", "How late the event loop last was.", unit="seconds"),
     _histogram(
         "spanledger_request_duration_seconds", "Time from a request's last byte to its answer.",
@@ -317,4 +319,73 @@ SELF: Final = (
     ),
 )  # fmt: skip
 
-METRICS: Final[tuple[Metric, ...]] = (*AGENTS, *SEMCONV, *COLLECTOR, *SELF)
+METRICS: Final[tuple[Metric, ...]] = (*GENAI, *SEMCONV, *COLLECTOR, *SELF)
+
+
+def reference() -> str:
+    """Return docs/metrics.md."""
+    sections = (
+        ("Agents, model calls, tools", GENAI, "Made by the connector `genai_metrics` from spans."),
+        ("The conventions' own names", SEMCONV, _ABOUT_SEMCONV),
+        ("The Collector's names", COLLECTOR, "Existing Collector dashboards work with these."),
+        ("The sidecar itself", SELF, "What the Collector has no name for."),
+    )
+    parts = [_PREFACE]
+    for title, rows, about in sections:
+        parts.append(f"\n## {title}\n\n{about}\n\n| metric | labels | what it says |\n|---|---|---|\n")
+        parts.extend(
+            f"| `{row.name}` {row.type} | {', '.join(f'`{name}`' for name in row.label_names) or '–'} | {row.help} |\n"
+            for row in rows
+        )
+    parts.append("\n## Labels\n\n| label | what it says | values |\n|---|---|---|\n")
+    parts.extend(f"| {line} |\n" for line in _labels())
+    parts.append("\n## Buckets\n\n| histograms | upper bounds |\n|---|---|\n")
+    bounds = dict.fromkeys(row.buckets for row in METRICS if row.buckets)
+    for buckets in bounds:
+        names = ", ".join(f"`{row.name}`" for row in METRICS if row.buckets == buckets)
+        parts.append(f"| {names} | {', '.join(f'{bound:.15g}' for bound in buckets)} |\n")
+    return "".join(parts)
+
+
+def _labels() -> list[str]:
+    """Return a line for each label, and for each meaning of one that has several."""
+    used: dict[Label, list[str]] = {}
+    for row in METRICS:
+        for label in row.labels:
+            used.setdefault(label, []).append(row.name)
+    names = Counter(label.name for label in used)
+    lines = []
+    for label, metrics in used.items():
+        of = f" of {', '.join(f'`{metric}`' for metric in metrics)}" if names[label.name] > 1 else ""
+        values = ", ".join(f"`{value}`" for value in label.values)
+        lines.append(f"`{label.name}`{of} | {label.help} | {values or ('from data' if label.from_data else 'few')}")
+    return sorted(lines)
+
+
+_ABOUT_SEMCONV: Final = """\
+Made from spans too, for applications that do not report them: the current names and the two of 1.41 that
+dashboards know. `service_name` is added, for one sidecar may serve several services."""
+
+_PREFACE: Final = """<!-- Written by `python -m spanledger.conventions.metrics`; do not edit. -->
+
+# Metrics
+
+What the exporter `prometheus` shows at `/metrics`, in the Prometheus text format and, with exemplars that
+carry `trace_id`, in OpenMetrics. The numbers of the process and of Python (`process_*`, `python_*`) follow them.
+
+- Counters start at 0 with the process. A series whose labels are closed sets is there at 0 as soon as its
+  agent is seen, so that its first event is an increase. A series with an open label (a new `error_type`, a new
+  tool) is born with its first event: alert on those with `sum by (...)`, which has a 0 to rise from.
+- Labels come from an allow-list; ids are never labels. Values from data are cut at 128 characters and
+  cleaned of control characters. A metric has at most `series_limit` label sets (`genai_metrics`, 2000); further
+  ones are counted with `__other__` in place of what data chose, and in `spanledger_series_overflow_total`.
+- The series of a service and agent disappear together, `metric_expiration` after the last of them changed, and
+  come back with their old values. Set it longer than the pause between two runs of an agent: an increase that
+  happens while a series is away is not seen by `increase()` over a shorter time. What was silent for an
+  hour is forgotten when its metric is full.
+- Unknown is not 0: a call without usage adds no tokens, a model without a price has no cost series.
+- Tokens and cost are counted on model calls, never again on the agents and wrappers above them.
+"""
+
+if __name__ == "__main__":
+    print(reference(), end="")

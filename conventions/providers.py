@@ -135,7 +135,7 @@ def provider_of_pair(serves: str | None, speaks: str | None) -> str | None:
     served = serves.strip().lower()
     spoken = (speaks or "").strip().lower()
     if served == "azure":
-        return "azure.ai.openai" if spoken in {"", "openai"} else "azure.ai.inference"
+        return "azure.ai.openai" if spoken == "openai" else "azure.ai.inference"
     if served == "google":
         return "gcp.vertex_ai" if spoken == "vertexai" else "gcp.gen_ai"
     return provider_of(serves)

@@ -43,6 +43,10 @@ class Step:
     usage: Usage | None
     cost: Cost | None
     time_to_first_chunk_s: float | None
+    request_model: str = ""
+    """The model that was asked; `model` is what it comes down to."""
+    response_model: str = ""
+    """The model that answered."""
 
     @property
     def duration_s(self) -> float | None:
@@ -98,6 +102,8 @@ def make_step(span: Span, service_name: str, reading: Reading) -> Step:
         usage=reading.usage,
         cost=reading.cost,
         time_to_first_chunk_s=reading.time_to_first_chunk_s,
+        request_model=reading.request_model or "",
+        response_model=reading.response_model or "",
     )
 
 

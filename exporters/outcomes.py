@@ -127,7 +127,6 @@ class Outcomes:
         lasted = self._host.monotonic() - self.failing_since
         failures, self._failures, self.failing_since = self._failures, 0, None
         self._host.report("ok", "")
-        self._last_line.pop("failing", None)
         if self._due("working", 1) is not None:
             self._host.log.info("Sending works again after %d failed attempts in %.1f s", failures, lasted)
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import pydantic
 
 from spanledger.processor.component import Settings
-from spanledger.processor.settings import Duration  # noqa: TC001 - pydantic reads it at run time
+from spanledger.processor.settings import Duration
 
 MAX_THROTTLE_S = 3600.0
 """The longest wait a peer may ask for; more is a mistake or an attack."""

@@ -1,4 +1,6 @@
-"""The chain that every exporter with a peer shares, from the inside out::
+"""The chain that every exporter with a peer shares.
+
+From the inside out::
 
     push ──> timeout ──> retry ──> split ──> queue
     (the exporter's own)           (when the peer takes only smaller messages)
@@ -75,10 +77,10 @@ class Sender(ABC):
     async def push(self, delivery: Delivery) -> PartialSuccess | None:
         """Send `delivery` once. Raises `Retryable`, `Permanent` or `TooLarge`; a timeout counts as retryable."""
 
-    async def connect(self) -> None:
+    async def connect(self) -> None:  # noqa: B027 - there may be nothing to open
         """Get ready to push; raise with a plain message when the configuration makes that impossible."""
 
-    async def disconnect(self) -> None:
+    async def disconnect(self) -> None:  # noqa: B027
         """Close what `connect` opened. Nothing is pushed after this."""
 
     # The life of a component.
@@ -106,9 +108,7 @@ class Sender(ABC):
             task.cancel()
         await asyncio.gather(*self._running(), return_exceptions=True)
         for queue in self._queues.values():
-            while (delivery := queue.take()) is not None:
-                self._drop_at_end(delivery)
-                queue.done(delivery)
+            self._drop_line(queue)
         await self.disconnect()
         return self.outcomes.dropped_items - lost_before
 
@@ -147,22 +147,22 @@ class Sender(ABC):
         queue.commit(replace(delivery, steps=(), bridges=()))
         tasks = self._tasks[delivery.signal]
         if self._stopped:
-            lost = queue.take()
-            assert lost is not None
-            self._drop_at_end(lost)
-            queue.done(lost)
+            self._drop_line(queue)
         elif len(tasks) < self._consumers:
             # A consumer lives as long as there is something in line; the set owns it.
-            task = asyncio.create_task(self._consume(queue), name=f"{self.host.id} {delivery.signal}")
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
+            tasks.add(asyncio.create_task(self._consume(queue, tasks), name=f"{self.host.id} {delivery.signal}"))
 
-    async def _consume(self, queue: SendingQueue) -> None:
-        while (delivery := queue.take()) is not None:
-            try:
-                await self._settle(delivery)
-            finally:
-                queue.done(delivery)
+    async def _consume(self, queue: SendingQueue, tasks: set[asyncio.Task[None]]) -> None:
+        try:
+            while (delivery := queue.take()) is not None:
+                try:
+                    await self._settle(delivery)
+                finally:
+                    queue.done(delivery)
+        finally:
+            # Here and not in a done callback: that comes a turn later, and a commit in between would
+            # count on a consumer that has already seen an empty line.
+            tasks.discard(_this_task())
 
     async def _settle(self, delivery: Delivery) -> None:
         """Send `delivery`, whole or in parts. Every part ends up sent or counted as dropped."""
@@ -170,10 +170,9 @@ class Sender(ABC):
         try:
             while open_parts:
                 part = open_parts[-1]
-                if self._limit_bytes is not None and len(part.data) > self._limit_bytes:
-                    halves = split(part)
-                else:
-                    halves = await self._send(part)
+                too_long = self._limit_bytes is not None and len(part.data) > self._limit_bytes
+                # A single item is not split; let the peer judge it.
+                halves = (await self._split(part) if too_long else None) or await self._send(part)
                 open_parts.pop()
                 if halves is not None:
                     open_parts += reversed(halves)
@@ -181,3 +180,85 @@ class Sender(ABC):
             for part in open_parts:
                 self._drop_at_end(part)
             raise
+        except Exception as error:
+            self.host.log.exception("A fault of the exporter itself; please report it")
+            for part in open_parts:
+                self.outcomes.dropped(part, "permanent", f"internal error: {type(error).__name__}", "internal")
+
+    async def _send(self, part: Delivery) -> tuple[Delivery, Delivery] | None:
+        """Try until `part` is settled; return its halves instead when the peer takes only smaller messages."""
+        started = self.host.monotonic()
+        for attempt in count(1):
+            failure: Retryable
+            try:
+                async with asyncio.timeout(self._time_allowed()):
+                    partial = await self.push(part)
+            except TooLarge as error:
+                return await self._take_apart(part, error)
+            except Permanent as error:
+                self.outcomes.failing(error)
+                self.outcomes.dropped(part, "permanent", str(error), error.error_type)
+                return None
+            except Retryable as error:
+                failure = error
+            except TimeoutError:
+                failure = Retryable("no answer in time; see `timeout`", "timeout")
+            else:
+                self.outcomes.working()
+                self.outcomes.sent(part, partial)
+                return None
+            self.outcomes.failing(failure)
+            delay = next_delay(attempt, failure.throttle_s, self._retry, self._draw())
+            reason = self._gives_up(started, delay)
+            if reason is not None:
+                why = f"given up after {attempt} attempts: {failure}"
+                self.outcomes.dropped(part, reason, why, failure.error_type)
+                return None
+            # The shutdown may begin while this waits; it wakes those who wait, once.
+            await self._wait(delay, self._stopping if self._deadline is None else None)
+            self.outcomes.retrying()
+        raise AssertionError("unreachable")
+
+    def _time_allowed(self) -> float | None:
+        """Seconds for the next attempt; None without a limit."""
+        limits = [self._timeout_s] if self._timeout_s else []
+        if self._deadline is not None:
+            limits.append(max(0.0, self._deadline - self.host.monotonic()))
+        return min(limits, default=None)
+
+    def _gives_up(self, started: float, delay: float) -> DropReason | None:
+        now = self.host.monotonic()
+        if gives_up(now - started, delay, self._retry):
+            return "retry_exhausted"
+        if self._deadline is not None and now + delay >= self._deadline:
+            return "shutdown"
+        return None
+
+    async def _take_apart(self, part: Delivery, error: TooLarge) -> tuple[Delivery, Delivery] | None:
+        limit = max(error.limit_bytes or len(part.data) - 1, SMALLEST_LIMIT)
+        if self._limit_bytes is None or limit < self._limit_bytes:
+            self._limit_bytes = limit
+            self.host.log.info("The peer takes at most about %d bytes at once; longer requests are split", limit)
+        halves = await self._split(part)
+        if halves is None:
+            why = f"one item of {len(part.data)} bytes is more than the peer takes: {error}"
+            self.outcomes.dropped(part, "oversized", why, error.error_type)
+        return halves
+
+    async def _split(self, part: Delivery) -> tuple[Delivery, Delivery] | None:
+        # In a thread: 64 MiB take a second, and there are others to serve.
+        return await asyncio.to_thread(split, part)
+
+    def _drop_line(self, queue: SendingQueue) -> None:
+        while (delivery := queue.take()) is not None:
+            self._drop_at_end(delivery)
+            queue.done(delivery)
+
+    def _drop_at_end(self, part: Delivery) -> None:
+        self.outcomes.dropped(part, "shutdown", "not sent before the end of the shutdown", "shutdown")
+
+
+def _this_task() -> asyncio.Task[None]:
+    task = asyncio.current_task()
+    assert task is not None
+    return task

@@ -62,7 +62,7 @@ class HealthCheck:
 
     def statistics(self) -> Mapping[str, Any]:
         """Return where it listens."""
-        return {"endpoints": self._listener.addresses()}
+        return {"addresses": self._listener.addresses()}
 
     async def _plain(self, _request: web.Request) -> web.Response:
         if not self._view.ready():

@@ -60,7 +60,7 @@ class ZPages:
 
     def statistics(self) -> Mapping[str, Any]:
         """Return where it listens."""
-        return {"endpoints": self._listener.addresses()}
+        return {"addresses": self._listener.addresses()}
 
     async def _service(self, _request: web.Request) -> web.Response:
         up_s = (self._host.clock_ns() - self._view.started_ns) / 1e9

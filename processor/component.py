@@ -39,6 +39,9 @@ _TYPE = re.compile(r"[a-zA-Z][0-9a-zA-Z_]{0,62}")
 _NAME = re.compile(r"\S{1,1024}")
 
 
+RefusalReason = Literal["memory", "in_flight", "queue_full", "not_ready", "shutdown", "timeout"]
+
+
 class PipelineError(Exception):
     """A request could not be taken; see the tree in the module docstring."""
 
@@ -46,13 +49,18 @@ class PipelineError(Exception):
 class Refused(PipelineError):  # noqa: N818 - the word for it, in the Collector too
     """Not accepted now. `retry_after_s` is when to try again, None to let the sender choose."""
 
-    def __init__(self, message: str, retry_after_s: float | None = 1.0) -> None:
+    def __init__(self, message: str, retry_after_s: float | None = 1.0, reason: RefusalReason = "queue_full") -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+        self.reason = reason
+        """Label of `spanledger_refused_requests_total`."""
 
 
 class ShuttingDown(Refused):
     """Refused because the process is ending; another replica or the next start will take it."""
+
+    def __init__(self, message: str, retry_after_s: float | None = 1.0) -> None:
+        super().__init__(message, retry_after_s, "shutdown")
 
 
 class Rejected(PipelineError):  # noqa: N818

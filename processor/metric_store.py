@@ -4,12 +4,13 @@ Writers ask for a family once (`store.counter("otelcol_receiver_accepted_spans_t
 adding to a series is then a dict look-up and an addition. The families are the rows of
 `spanledger.conventions.metrics`: a name that is not there is a KeyError at start, not a lost number.
 
-Labels from data are hostile: a new label set is cleaned once, when its series is made, and when a metric
+Labels from data are hostile. A new label set is cleaned once, when its series is made. When a metric
 has all the series it may have, further ones are counted under `__other__`, so that sums stay right.
 
-Series are forgotten together. What belongs to one service and agent has one *owner*, and as long as
-any of it changes all of it stays: an error counter must not vanish while there are no errors, for a
-counter that is born with its first increment is invisible to `increase()`.
+Series go stale together. What belongs to one service and agent has one *owner*, and as long as any of
+it changes all of it is shown: an error counter must not vanish while there are no errors, for a
+counter that is born with its first increment is invisible to `increase()`. What has gone stale keeps
+its value for its return; it is forgotten only to make room, after an hour.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ import itertools
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Final, Generic, TypeAlias, TypeVar
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
-from spanledger.conventions.metrics import METRICS, OTHER, Metric, MetricType
+from spanledger.conventions.metrics import METRICS, OTHER, Metric
 
 Labels: TypeAlias = tuple[str, ...]
 """Label values in the order of the metric's row."""
@@ -29,20 +30,26 @@ Exemplar: TypeAlias = tuple[bytes, float, int]
 """(trace id, value, time in ns since the epoch)."""
 
 MAX_SERIES: Final = 2000
-"""Label sets of one metric before `__other__`; the OpenTelemetry SDKs' cardinality limit."""
+"""Label sets of one metric before `__other__`: the cardinality limit of the OpenTelemetry SDKs."""
 
 MAX_LABEL_CHARS: Final = 128
+
 MAX_VALUE: Final = 2**53
 """Up to here a float64, which is what Prometheus keeps, counts by ones. A larger value is no measurement."""
 
+FORGET_AFTER_NS: Final = 3600 * 10**9
+SWEEP_EVERY_NS: Final = 10 * 10**9
+
 _CUT: Final = "…"
 _CONTROL: Final = dict.fromkeys((*range(32), *range(127, 160)))
+_OWNING: Final = ("service_name", "agent_name")
 
 
 def clean(value: str) -> str:
     """Return a label value that is valid UTF-8, has no control characters and at most 128 characters."""
     if len(value) <= MAX_LABEL_CHARS and value.isascii() and value.isprintable():
         return value
+    # Far more than can remain is never looked at: a client may send megabytes.
     value = value[: 2 * MAX_LABEL_CHARS].translate(_CONTROL)
     value = value.encode("utf-8", "replace").decode("utf-8")
     return value if len(value) <= MAX_LABEL_CHARS else value[: MAX_LABEL_CHARS - 1] + _CUT
@@ -55,18 +62,18 @@ def escape(value: str) -> str:
 
 @dataclass(slots=True, eq=False)
 class Owner:
-    """Who a series is about: the unit of forgetting."""
+    """Who series are about, and when any of them last changed."""
 
     seen_ns: int
-    cells: list[tuple[dict[Labels, Cell], Labels]] = field(default_factory=list)
+    series: list[tuple[Family[Any], Labels]] = field(default_factory=list)
 
 
 @dataclass(slots=True, eq=False)
 class Cell:
-    """One series of a counter or gauge. What is common to all scrapes of it is made once."""
+    """One series of a counter or gauge."""
 
     text: str
-    """The labels as the exposition writes them: `a="x",b="y"`."""
+    """The labels as the expositions write them, made once: `a="x",b="y"`."""
     owner: Owner
     value: float = 0
     exemplar: Exemplar | None = None
@@ -79,47 +86,61 @@ class Distribution(Cell):
     counts: list[int] = field(default_factory=list)
     """Observations in each bucket, not cumulated; the last is +Inf."""
     exemplars: list[Exemplar | None] = field(default_factory=list)
-    """Empty, or one place for each bucket."""
+    """Empty until the first one, then one place for each bucket."""
+
+
+@dataclass(slots=True, eq=False)
+class _Shared:
+    """What the families of one table have in common."""
+
+    max_series: int
+    now_ns: int = 0
+    owners: dict[tuple[str | None, ...], Owner] = field(default_factory=dict)
+    next_sweep_ns: int = 0
+    overflow: CounterFamily | None = None
+    refused: CounterFamily | None = None
+
+    def sweep(self) -> None:
+        """Forget what nobody has added to for an hour; at most once in ten seconds, for it looks at all."""
+        if self.now_ns < self.next_sweep_ns:
+            return
+        self.next_sweep_ns = self.now_ns + SWEEP_EVERY_NS
+        oldest = self.now_ns - FORGET_AFTER_NS
+        for key in [key for key, owner in self.owners.items() if owner.seen_ns < oldest]:
+            for family, labels in self.owners.pop(key).series:
+                family.remove(labels)
 
 
 _C = TypeVar("_C", bound=Cell)
 
 
-@dataclass(slots=True, eq=False)
-class _Shared:
-    """What all families of one table have in common."""
-
-    max_series: int
-    now_ns: int = 0
-    owners: dict[Labels, Owner] = field(default_factory=dict)
-    overflow: CounterFamily | None = None
-    refused: CounterFamily | None = None
-
-
 class Family(Generic[_C]):
     """The series of one row."""
 
-    __slots__ = ("_cells", "_data_at", "_owner_at", "_shared", "metric")
-
-    type: ClassVar[MetricType]
+    __slots__ = ("_cells", "_data_at", "_owner_at", "_permanent", "_shared", "metric")
 
     def __init__(self, metric: Metric, shared: _Shared) -> None:
         self.metric = metric
         self._shared = shared
         self._cells: dict[Labels, _C] = {}
+        names = metric.label_names
         self._data_at = frozenset(at for at, label in enumerate(metric.labels) if label.from_data)
-        self._owner_at = [at for at, label in enumerate(metric.labels) if label.name in {"service_name", "agent_name"}]
+        self._owner_at = [names.index(name) if name in names else None for name in _OWNING]
+        self._permanent = Owner(0) if self._owner_at == [None, None] else None
+        """The owner of series that are about the sidecar itself: they do not go stale."""
 
     def __len__(self) -> int:
         return len(self._cells)
 
-    def cells(self) -> list[_C]:
-        """Return the series of this moment, oldest first."""
-        return list(self._cells.values())
-
     def get(self, labels: Labels) -> _C | None:
-        """Return the series of exactly these labels, for tests and pages."""
+        """Return the series of these labels."""
         return self._cells.get(labels)
+
+    def cells(self, since_ns: int = 0) -> list[_C]:
+        """Return the series of this moment, oldest first, without those that are stale since then."""
+        if self._permanent is not None or not since_ns:
+            return list(self._cells.values())
+        return [cell for cell in self._cells.values() if cell.owner.seen_ns >= since_ns]
 
     def remove(self, labels: Labels) -> None:
         """Drop one series, such as the gauge of an exporter that is no more."""
@@ -128,34 +149,39 @@ class Family(Generic[_C]):
     def _make(self, text: str, owner: Owner) -> _C:
         raise NotImplementedError
 
-    def _cell(self, labels: Labels, value: float) -> _C:
-        """Return the series for a label set that was not found as it is: cleaned, new, or `__other__`."""
-        if len(labels) != len(self.metric.labels):
-            raise ValueError(f"{self.metric.name} has labels {self.metric.label_names}, not {len(labels)} of them")
-        labels = tuple(clean(label) for label in labels)
-        cell = self._cells.get(labels)
-        if cell is None and self._data_at and len(self._cells) >= self._shared.max_series:
-            if value and self._shared.overflow is not None:
-                self._shared.overflow.add((self.metric.name,))
-            # "" says that nothing is known; it is one value, so it may stay.
-            labels = tuple(OTHER if at in self._data_at and label else label for at, label in enumerate(labels))
-            cell = self._cells.get(labels)
-        if cell is None:
-            text = ",".join(
-                f'{name}="{escape(label)}"' for name, label in zip(self.metric.label_names, labels, strict=True)
-            )
-            owner = self._owner(labels)
-            cell = self._cells[labels] = self._make(text, owner)
-            if self._owner_at:
-                owner.cells.append((self._cells, labels))  # type: ignore[arg-type]
-        return cell
+    def _find(self, labels: Labels, weight: float) -> _C:
+        """Return the series of labels that are not known as they are: after cleaning, `__other__`, or new.
 
-    def _owner(self, labels: Labels) -> Owner:
-        key = tuple(labels[at] for at in self._owner_at)
-        owner = self._shared.owners.get(key)
+        `weight` is what will be added: only what counts counts as overflow.
+        """
+        if len(labels) != len(self.metric.labels):
+            raise ValueError(f"{self.metric.name} takes {self.metric.label_names}, not {len(labels)} values")
+        labels = tuple(map(clean, labels))
+        cell = self._cells.get(labels)
+        if cell is not None:
+            return cell
+        if self._data_at and len(self._cells) >= self._shared.max_series:
+            self._shared.sweep()
+            if len(self._cells) >= self._shared.max_series:
+                if weight and self._shared.overflow is not None:
+                    self._shared.overflow.add((self.metric.name,))
+                # "" stays: it says that nothing is known, and is only one value.
+                labels = tuple(OTHER if value and at in self._data_at else value for at, value in enumerate(labels))
+                cell = self._cells.get(labels)
+        return cell or self._new(labels)
+
+    def _new(self, labels: Labels) -> _C:
+        pairs = zip(self.metric.label_names, labels, strict=True)
+        text = ",".join([f'{name}="{escape(value)}"' for name, value in pairs])
+        owner = self._permanent
         if owner is None:
-            owner = self._shared.owners[key] = Owner(self._shared.now_ns)
-        return owner
+            key = tuple(None if at is None else labels[at] for at in self._owner_at)
+            owner = self._shared.owners.get(key)
+            if owner is None:
+                owner = self._shared.owners[key] = Owner(self._shared.now_ns)
+            owner.series.append((self, labels))
+        cell = self._cells[labels] = self._make(text, owner)
+        return cell
 
     def _refuse(self) -> None:
         if self._shared.refused is not None:
@@ -166,14 +192,13 @@ class CounterFamily(Family[Cell]):
     """A counter: it only grows, and starts at 0 with the process."""
 
     __slots__ = ()
-    type = "counter"
 
     def add(self, labels: Labels, value: float = 1, trace_id: bytes | None = None) -> None:
         """Add `value` >= 0; 0 creates the series. `trace_id` makes an exemplar."""
         if not 0 <= value <= MAX_VALUE:
             self._refuse()
             return
-        cell = self._cells.get(labels) or self._cell(labels, value)
+        cell = self._cells.get(labels) or self._find(labels, value)
         cell.value += value
         now_ns = cell.owner.seen_ns = self._shared.now_ns
         if trace_id and value:
@@ -187,14 +212,13 @@ class GaugeFamily(Family[Cell]):
     """A value of this moment."""
 
     __slots__ = ()
-    type = "gauge"
 
     def set(self, labels: Labels, value: float) -> None:
         """Replace the value of one series."""
         if not -MAX_VALUE <= value <= MAX_VALUE:
             self._refuse()
             return
-        cell = self._cells.get(labels) or self._cell(labels, value)
+        cell = self._cells.get(labels) or self._find(labels, 1)
         cell.value = value
         cell.owner.seen_ns = self._shared.now_ns
 
@@ -206,7 +230,6 @@ class HistogramFamily(Family[Distribution]):
     """A distribution over the row's buckets."""
 
     __slots__ = ("bounds",)
-    type = "histogram"
 
     def __init__(self, metric: Metric, shared: _Shared) -> None:
         super().__init__(metric, shared)
@@ -217,7 +240,7 @@ class HistogramFamily(Family[Distribution]):
         if not 0 <= value <= MAX_VALUE:
             self._refuse()
             return
-        cell = self._cells.get(labels) or self._cell(labels, 1)
+        cell = self._cells.get(labels) or self._find(labels, 1)
         bucket = bisect_left(self.bounds, value)
         cell.counts[bucket] += 1
         cell.value += value
@@ -227,14 +250,9 @@ class HistogramFamily(Family[Distribution]):
                 cell.exemplars = [None] * len(cell.counts)
             cell.exemplars[bucket] = (trace_id, value, now_ns)
 
-    def create(self, labels: Labels) -> None:
-        """Make the series, with nothing observed."""
-        if labels not in self._cells:
-            self._cell(labels, 0)
-
     def set_bounds(self, bounds: Sequence[float]) -> None:
-        """Change the buckets; what was counted in other buckets is dropped, which readers see as a restart."""
-        if list(bounds) != list(self.bounds):
+        """Change the buckets. What was counted into other buckets is dropped: to readers, a restart."""
+        if tuple(bounds) != tuple(self.bounds):
             self.bounds = tuple(bounds)
             self._cells.clear()
 
@@ -242,15 +260,18 @@ class HistogramFamily(Family[Distribution]):
         return Distribution(text, owner, counts=[0] * (len(self.bounds) + 1))
 
 
+AnyFamily: TypeAlias = CounterFamily | GaugeFamily | HistogramFamily
+
+
 class MetricTable:
     """All families. One event loop owns it: no method waits, none is safe from another thread."""
 
     def __init__(self, rows: Iterable[Metric] = METRICS, max_series: int = MAX_SERIES) -> None:
         self._shared = _Shared(max_series)
+        self._families: dict[str, AnyFamily] = {}
         self._counters: dict[str, CounterFamily] = {}
         self._gauges: dict[str, GaugeFamily] = {}
         self._histograms: dict[str, HistogramFamily] = {}
-        self._families: dict[str, Families] = {}
         for row in rows:
             self._add(row)
         self._shared.overflow = self._counters.get("spanledger_series_overflow_total")
@@ -281,11 +302,18 @@ class MetricTable:
         """Return the histogram of that row. Raises KeyError."""
         return self._histograms[name]
 
-    def families(self) -> Iterable[Families]:
+    def families(self) -> Iterable[AnyFamily]:
         """Return every family, in the order of the table."""
         return self._families.values()
 
+    def tick(self, now_ns: int) -> None:
+        """Tell the time (ns since the epoch) of what is added next: of its exemplars, and of its owners."""
+        self._shared.now_ns = now_ns
 
-Families: TypeAlias = CounterFamily | GaugeFamily | HistogramFamily
+    def set_max_series(self, max_series: int) -> None:
+        """Change how many label sets a metric may have; those it has already stay."""
+        self._shared.max_series = max_series
+
+
 MetricStore: TypeAlias = MetricTable
 """What components are given as `host.metrics`."""

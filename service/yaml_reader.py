@@ -32,7 +32,7 @@ _FLOATS: Final = {
     **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), -math.inf),
     **dict.fromkeys((".nan", ".NaN", ".NAN"), math.nan),
 }
-_QUOTED: Final = re.compile(r"'(?!<)[^']{4,}'")
+_TAG_HANDLE: Final = re.compile(r"(?<=tag handle) .*")
 
 
 def read_yaml(text: str | bytes, source: str, at: Place | None = None) -> Node | None:
@@ -48,9 +48,9 @@ def read_yaml(text: str | bytes, source: str, at: Place | None = None) -> Node |
     except yaml.MarkedYAMLError as error:
         raise composer.error(_describe(error), error.problem_mark or error.context_mark, _advice(error)) from None
     except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        message = f"cannot parse YAML: the character U+{ord(error.character):04X} is not allowed"
-        raise ConfigError((), at or Place(source, line), message) from None
+        line, column = text.count("\n", 0, error.position) + 1, error.position - text.rfind("\n", 0, error.position)
+        message = f"cannot parse YAML: the character U+{int(error.character):04X} is not allowed"
+        raise ConfigError((), at or Place(source, line, column), message) from None
     if composer.duplicates:
         raise DuplicateKeys(composer.duplicates)
     return node
@@ -60,7 +60,7 @@ class DuplicateKeys(Exception):  # noqa: N818
     """Keys that stand twice in one map; `errors` has one `ConfigError` for each."""
 
     def __init__(self, errors: list[ConfigError]) -> None:
-        super().__init__(errors)
+        super().__init__("; ".join(map(str, errors)))
         self.errors = errors
 
 
@@ -220,9 +220,11 @@ class _Composer:
 
     def _text(self, event: Any) -> str:
         text: str = event.value
-        if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
-            raise self.error("a character that is half of a surrogate pair", event.start_mark)
-        return text
+        try:
+            # "\\ud83d\\ude00" is how JSON writes one character; half of it is none.
+            return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16")
+        except UnicodeDecodeError:
+            raise self.error("a character that is half of a surrogate pair", event.start_mark) from None
 
     def _refuse_tag(self, event: Any) -> NoReturn:
         raise self.error(
@@ -231,10 +233,9 @@ class _Composer:
 
 
 def _describe(error: yaml.MarkedYAMLError) -> str:
-    # A value in quotes may be part of a secret that only lacks its quotes.
-    problem = _QUOTED.sub("…", error.problem or "not YAML")
-    context = f" {_QUOTED.sub('…', error.context)}" if error.context else ""
-    return f"cannot parse YAML: {problem}{context}"
+    # The one message that quotes more than a character: of a secret, perhaps, that only lacks its quotes.
+    problem = _TAG_HANDLE.sub("", error.problem or "this is not YAML")
+    return f"cannot parse YAML: {problem}{f' {error.context}' if error.context else ''}"
 
 
 def _advice(error: yaml.MarkedYAMLError) -> str:

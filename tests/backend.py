@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
     from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-_SERVICES: dict[str, tuple[str, type[Message], type[Message]]] = {
+SERVICES: dict[str, tuple[str, type[Message], type[Message]]] = {
     "traces": (
         "opentelemetry.proto.collector.trace.v1.TraceService",
         ExportTraceServiceRequest,
@@ -92,13 +92,13 @@ class Backend:
         self.gate.set()
         self.attempts = 0
         """Requests that came, answered or not."""
-        self._requests: dict[str, list[Any]] = {signal: [] for signal in _SERVICES}
+        self._requests: dict[str, list[Any]] = {signal: [] for signal in SERVICES}
         self._changed = threading.Condition()
         self._server = grpc.server(
             ThreadPoolExecutor(64),
             options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 256 * 2**20)],
         )
-        for signal, (service, request, response) in _SERVICES.items():
+        for signal, (service, request, response) in SERVICES.items():
             handler = grpc.unary_unary_rpc_method_handler(
                 self._answer(signal, response),
                 request_deserializer=request.FromString,
@@ -122,14 +122,20 @@ class Backend:
         return f"127.0.0.1:{self.port}"
 
     def stop(self) -> None:
-        """Refuse connections from now on. Another `Backend` may take the port."""
+        """Answer what has come and refuse connections from now on. Another `Backend` may take the port."""
         self.gate.set()
-        self._server.stop(grace=None).wait()
+        self._server.stop(grace=10.0).wait()
 
     def requests(self, signal: str = "traces") -> list[Any]:
         """Return the requests that were answered OK, in order."""
         with self._changed:
             return list(self._requests[signal])
+
+    def clear(self) -> None:
+        """Forget what was received."""
+        with self._changed:
+            for requests in self._requests.values():
+                requests.clear()
 
     def spans(self) -> list[Received]:
         """Return every span of the requests that were answered OK, in order."""

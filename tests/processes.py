@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import random
+import signal
 import socket
 import subprocess
 import time
@@ -77,15 +78,23 @@ class Process:
             if time.monotonic() > deadline:
                 raise AssertionError(f"not true within {timeout_s} s; the log:\n{self.log()}")
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        self.popen.send_signal(number)
+
     def stop(self) -> int:
-        """Send SIGTERM and return the exit code; kill it and fail when it does not end."""
+        """Send SIGTERM and return the exit code."""
         if self.popen.poll() is None:
-            self.popen.terminate()
+            self.signal(signal.SIGTERM)
+        return self.wait()
+
+    def wait(self) -> int:
+        """Return the exit code; kill it and fail when it does not end."""
         try:
             return self.popen.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             self.kill()
-            raise AssertionError(f"still running {STOP_TIMEOUT_S} s after SIGTERM:\n{self.log()}") from None
+            raise AssertionError(f"still running after {STOP_TIMEOUT_S} s:\n{self.log()}") from None
 
     def kill(self) -> None:
         """End it at once."""

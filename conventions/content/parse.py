@@ -7,10 +7,13 @@ placeholder of a redaction. None of it raises; a `Reader` belongs to one span an
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import math
 import re
 from typing import Any, Final, Literal, TypeAlias
+
+from spanledger.conventions.content import python_repr
 
 Json: TypeAlias = Any
 """A value that `json.dumps` takes: no bytes, no NaN, no lone surrogates, at most `MAX_DEPTH` deep."""
@@ -24,11 +27,12 @@ Mark: TypeAlias = Literal["cut", "gap", "limit", "redacted", "unparsable"]
 
 MAX_CHARS: Final = 2_000_000
 """Characters of JSON that are parsed for one span; more is marked `limit`. Parsing them takes about 20 ms."""
-MAX_NODES: Final = 60_000
+MAX_NODES: Final = 30_000
 """Values, by a rough count from above, that are parsed for one span."""
 MAX_DEPTH: Final = 48
-MAX_REPR_CHARS: Final = 64_000
-"""Python reprs are read by a loop of ours, not in C."""
+
+_REPR_COST: Final = 30
+"""A character of a Python repr is read by a loop of ours and counts as so many of JSON."""
 
 _PLACEHOLDERS: Final = frozenset({"__REDACTED__", "<REDACTED>", "[REDACTED]", "<elided>"})
 _CUT: Final = "...[TRUNCATED"
@@ -154,12 +158,12 @@ class Reader:
         try:
             return self._decode_nested(value)
         except _NotJson as error:
-            try:
-                return self._decode(_repr_to_json(value))
-            except _NotJson:
-                if expected or error.why != "unparsable":
-                    self.mark(error.why)
-                return value
+            if error.why == "unparsable" and (rewritten := self._from_repr(value)) is not None:
+                with contextlib.suppress(_NotJson):
+                    return self._decode(rewritten)
+            if expected or error.why != "unparsable":
+                self.mark(error.why)
+            return value
 
     def _decode_nested(self, text: str) -> Json:
         """Decode JSON that may hold its JSON in a string, as exporters that encode twice write it."""
@@ -173,16 +177,25 @@ class Reader:
                 break
         return found
 
+    def _from_repr(self, text: str) -> str | None:
+        if "'" not in text or len(text) * _REPR_COST > self._chars:
+            return None
+        self._chars -= len(text) * _REPR_COST
+        return python_repr.to_json(text)
+
     def _decode(self, text: str) -> Json:
-        openers = text.count("{") + text.count("[")
-        self._chars -= len(text)
-        self._nodes -= openers + text.count(",")
-        if self._chars < 0 or self._nodes < 0:
+        if len(text) > self._chars:
             raise _NotJson("limit")
+        openers = text.count("{") + text.count("[")
+        nodes = openers + text.count(",")
+        if nodes > self._nodes:
+            raise _NotJson("limit")
+        self._chars -= len(text)
+        self._nodes -= nodes
         if _CUT in text[-_CUT_TAIL:]:
             raise _NotJson("cut")
         try:
-            value = _DECODER.decode(text)
+            value = _parse(text)
         except json.JSONDecodeError as error:
             raise _NotJson(_why(error, text)) from None
         except (ValueError, RecursionError):
@@ -226,6 +239,15 @@ class Reader:
             level = [inner for outer in level for inner in _inside(outer)]
 
 
+def _parse(text: str) -> Json:
+    # `raw_decode` takes half the time of `decode` on short texts, but minds no space around the value.
+    if not text[:1].isspace():
+        value, end = _DECODER.raw_decode(text)
+        if end == len(text):
+            return value
+    return _DECODER.decode(text)
+
+
 def _why(error: json.JSONDecodeError, text: str) -> _Failure:
     ended_early = error.msg.startswith("Unterminated string") or error.pos >= len(text.rstrip()) - 4
     return "cut" if ended_early else "unparsable"
@@ -262,49 +284,3 @@ def _without_lone_surrogates(value: Json) -> Json:
     # Half a surrogate pair cannot be encoded as UTF-8, so it could not be exported.
     text = json.dumps(value, ensure_ascii=False)
     return json.loads(text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace"))
-
-
-_REPR_TOKEN: Final = re.compile(
-    r"(?P<space>\s+)|(?P<close>[\])}])|(?P<mark>[\[({,:])"
-    r"|(?P<text>'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")"
-    r"|(?P<number>-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)|(?P<word>True|False|None)\b",
-    re.DOTALL,
-)
-_WORDS: Final = {"True": "true", "False": "false", "None": "null"}
-_BRACKETS: Final = {"(": "[", ")": "]"}
-_ESCAPE: Final = re.compile(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)", re.DOTALL)
-_ESCAPED: Final = {"n": "\n", "r": "\r", "t": "\t", "\\": "\\", "'": "'", '"': '"'}
-
-
-def _repr_to_json(text: str) -> str:
-    """Rewrite the `repr` of dicts, lists, tuples and scalars as JSON.
-
-    A token at a time: `ast.literal_eval` can be made to exhaust memory or the stack.
-    """
-    if len(text) > MAX_REPR_CHARS or "'" not in text:
-        raise _NotJson("unparsable")
-    out: list[str] = []
-    at = 0
-    while at < len(text):
-        match = _REPR_TOKEN.match(text, at)
-        if match is None:
-            raise _NotJson("unparsable")
-        at = match.end()
-        token = match.group()
-        if match.lastgroup == "text":
-            out.append(json.dumps(_ESCAPE.sub(_unescape, token[1:-1])))
-        elif match.lastgroup == "close":
-            if out and out[-1] == ",":
-                out.pop()
-            out.append(_BRACKETS.get(token, token))
-        elif match.lastgroup != "space":
-            out.append(_WORDS.get(token) or _BRACKETS.get(token, token))
-    return "".join(out)
-
-
-def _unescape(match: re.Match[str]) -> str:
-    escape = match.group(1)
-    if len(escape) == 1:
-        return _ESCAPED.get(escape, match.group())
-    code = int(escape[1:], 16)
-    return chr(code) if code < 0xD800 or 0xDFFF < code <= 0x10FFFF else "\ufffd"

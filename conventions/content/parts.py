@@ -131,6 +131,15 @@ def media(url: str, modality: str | None = None, mime_type: str | None = None) -
     return made
 
 
+def other(kind: Json, fields: dict[str, Json]) -> Part:
+    """Return a part of a type that the conventions do not know, with the fields it came with.
+
+    Something that only calls itself a well-known type, and lacks what that needs, gets another type.
+    """
+    made: Part = {**fields, "type": kind if isinstance(kind, str) and kind else "unknown"}
+    return made if valid_part(made) else {**made, "type": f"unknown_{made['type']}"}
+
+
 def modality_of(mime_type: str | None) -> str:
     """Return the modality that a MIME type belongs to."""
     family = (mime_type or "").partition("/")[0]

@@ -86,6 +86,11 @@ def _read_object(document: dict[str, Json], role: str, reader: Reader, found: Co
         found.messages.append(message)
     else:
         history = next((document[key] for key in _HISTORIES if document.get(key) is not None), None)
+        if isinstance(document.get("messages"), list):
+            # Text where messages belong is the `repr` of somebody's classes.
+            history = [item for item in document["messages"] if not isinstance(item, str)]
+            if len(history) < len(document["messages"]):
+                reader.mark("unparsable")
         if history is not None:
             found.messages.extend(conversation(history, role, reader).messages)
 

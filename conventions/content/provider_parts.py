@@ -37,7 +37,7 @@ def part_of(item: _Item, reader: Reader) -> list[Part]:
     if isinstance(kind, str) and kind:
         convert = BY_TYPE.get(kind) or _by_suffix(kind)
         made = convert(item, reader) if convert else None
-        return [{**item, "type": kind}] if made is None else made
+        return [parts.other(kind, item)] if made is None else made
     for key, convert in BY_KEY:
         if item.get(key) is not None:
             made = convert(item, reader)
@@ -45,16 +45,12 @@ def part_of(item: _Item, reader: Reader) -> list[Part]:
                 return made
     if "content" in item:
         return parts_of(item["content"], reader)
-    return [{"type": next(iter(item)) if len(item) == 1 else "unknown", **item}] if item else []
+    return [parts.other(next(iter(item)) if len(item) == 1 else None, item)] if item else []
 
 
 def recognised(items: Json) -> bool:
     """Tell whether a value is a list of nothing but parts that we know: JSON in a text that means parts."""
-    return (
-        isinstance(items, list)
-        and bool(items)
-        and all(isinstance(item, dict) and _known(item) for item in items)
-    )
+    return isinstance(items, list) and bool(items) and all(isinstance(item, dict) and _known(item) for item in items)
 
 
 def _known(item: _Item) -> bool:
@@ -135,7 +131,7 @@ def _reasoning(item: _Item, reader: Reader) -> list[Part] | None:
         return [parts.reasoning(found)] if reader.said(found) else []
     # Only an encrypted or signed token: it is no text that was thought.
     kind = str(item.get("type") or "reasoning_content")
-    return [{**item, "type": "encrypted_reasoning" if kind == "reasoning" else kind}]
+    return [parts.other("encrypted_reasoning" if kind == "reasoning" else kind, item)]
 
 
 def _gemini_text(item: _Item, reader: Reader) -> list[Part] | None:
@@ -264,12 +260,9 @@ def _keyed_media(key: str, modality: str) -> _Convert:
     return convert
 
 
-def _own(item: _Item, reader: Reader) -> list[Part] | None:
-    """Take a part that is the conventions' already, if it has what its type needs."""
-    if parts.valid_part(item):
-        return None
-    reader.mark("unparsable")
-    return []
+def _as_it_is(_item: _Item, _reader: Reader) -> list[Part] | None:
+    """Keep a part that is the conventions' own."""
+    return None
 
 
 def _nested(item: _Item, *keys: str) -> _Item | None:
@@ -301,7 +294,7 @@ BY_TYPE: Final[dict[str, _Convert]] = {
     **dict.fromkeys(("document", "input_file", "media"), _media("document")),
     "file": lambda item, reader: None if parts.valid_part(item) else _media("document")(item, reader),
     **dict.fromkeys(("server_tool_use", "mcp_tool_use"), _server_call),
-    **dict.fromkeys(("blob", "uri", "server_tool_call", "server_tool_call_response", "compaction"), _own),
+    **dict.fromkeys(("blob", "uri", "server_tool_call", "server_tool_call_response", "compaction"), _as_it_is),
 }
 BY_KEY: Final[tuple[tuple[str, _Convert], ...]] = (
     ("text", _gemini_text),

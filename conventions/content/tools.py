@@ -77,24 +77,20 @@ def result_of(value: Json, reader: Reader) -> Json:
     if not isinstance(found, dict):
         return found
     if set(found) <= _RUN_RECORD and "output" in found:
-        inner = found["output"]
-        found = inner if isinstance(inner, dict) else {"content": inner, "tool_call_id": None}
+        if not isinstance(found["output"], dict):
+            return response_of(found["output"], reader)
+        found = found["output"]
     for wrapper in ("kwargs", "data"):
         inner = found.get(wrapper)
         if isinstance(inner, dict) and "content" in inner and ("lc" in found or found.get("type") == "tool"):
-            found = inner
-            break
+            return response_of(inner["content"], reader)
     if "tool_call_id" in found and "content" in found:
         return response_of(found["content"], reader)
     if "raw_output" in found and "tool_name" in found:
-        return _again(found["raw_output"], reader)
+        return response_of(found["raw_output"], reader)
     if set(found) == {"id", "name", "response"}:
         return found["response"]
     return response_of([found], reader) if found.get("type") == "text" else found
-
-
-def _again(value: Json, reader: Reader) -> Json:
-    return reader.response(value) if isinstance(value, str) else value
 
 
 _CALL_RECORD: Final = {"args", "kwargs"}

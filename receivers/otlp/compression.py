@@ -24,10 +24,14 @@ class TooLarge(Rejected):
     """The request is larger than the configured limit, compressed or not."""
 
 
+class Damaged(Rejected):
+    """The body is not what its encoding says."""
+
+
 def inflate(encoding: str, body: bytes, limit: int) -> bytes:
     """Return `body` without its encoding, one of `HTTP_ENCODINGS` in lower case.
 
-    Raises `TooLarge` beyond `limit` bytes and `Rejected` when the body is damaged.
+    Raises `TooLarge` beyond `limit` bytes, and `Damaged`.
     """
     if len(body) > limit:
         raise too_large(limit)
@@ -72,12 +76,12 @@ def _inflate_zlib(body: bytes, limit: int, wbits: int, name: str) -> bytes:
             # One byte more than allowed tells a body of exactly the limit from a larger one.
             part = stream.decompress(rest, limit + 1 - size)
         except zlib.error as error:
-            raise Rejected(f"the body is not valid {name}: {error}") from error
+            raise Damaged(f"the body is not valid {name}: {error}") from error
         size += len(part)
         if size > limit:
             raise too_large(limit)
         if not stream.eof:
-            raise Rejected(f"the body is not valid {name}: it ends too early")
+            raise Damaged(f"the body is not valid {name}: it ends too early")
         parts.append(part)
         rest = stream.unused_data if wbits == _GZIP_WBITS else b""
     return parts[0] if len(parts) == 1 else b"".join(parts)
@@ -89,7 +93,7 @@ def _inflate_zstd(body: bytes, limit: int) -> bytes:
         # Does not notice a frame that ends too early; what it holds does not decode as a request then.
         inflated: bytes = decompressor.stream_reader(body, read_across_frames=True).read(limit + 1)
     except zstandard.ZstdError as error:
-        raise Rejected(f"the body is not valid zstd: {error}") from error
+        raise Damaged(f"the body is not valid zstd: {error}") from error
     if len(inflated) > limit:
         raise too_large(limit)
     return inflated

@@ -71,9 +71,9 @@ class GrpcConfig(Settings):
 class CorsConfig(Settings):
     """Which web pages may send telemetry from a browser."""
 
-    allowed_origins: list[str] = []
+    allowed_origins: list[str] = pydantic.Field(default_factory=list)
     """Origins such as `https://*.example.com`, or `*`; empty for none."""
-    allowed_headers: list[str] = []
+    allowed_headers: list[str] = pydantic.Field(default_factory=list)
     """Request headers allowed beyond the simple ones, or `*`."""
     max_age: int = pydantic.Field(0, ge=0)
     """Seconds a browser may remember the answer."""
@@ -138,8 +138,9 @@ class OtlpReceiverConfig(ComponentConfig):
     """Which protocols to serve, and how much may be in flight."""
 
     protocols: ProtocolsConfig
-    max_in_flight_mib: int = pydantic.Field(256, ge=1)
-    """Bytes of requests, in MiB over both protocols, that are worked on at a time; more is refused."""
+    max_in_flight_mib: int = pydantic.Field(128, ge=1)
+    """Requests received and not answered yet, in MiB on the wire over both protocols; more is refused. A request
+    takes up to nine times its size in memory while it is worked on."""
 
     @pydantic.model_validator(mode="after")
     def _room_for_one(self) -> OtlpReceiverConfig:

@@ -53,16 +53,20 @@ def listening(sidecar: Sidecar) -> Mapping[str, str]:
     """Return the addresses that are open, by what they are for."""
     found: dict[str, str] = {}
     for component, statistics in sidecar.statistics().items():
-        endpoints = statistics.get("endpoints", {})
         kind = component.partition(":")[2].partition("/")[0]
-        if kind == "otlp" and "grpc" in endpoints:
-            found["otlp"] = endpoints["grpc"]
-        elif kind in _PAGES and endpoints:
-            found[_PAGES[kind]] = endpoints[0]
+        for name, key in _ADDRESSES.get(kind, {}).items():
+            if statistics[key]:
+                found.setdefault(name, statistics[key][0])
     return found
 
 
-_PAGES = {"prometheus": "metrics", "health_check": "health", "zpages": "zpages"}
+_ADDRESSES: Mapping[str, Mapping[str, str]] = {
+    "otlp": {"otlp": "grpc_addresses", "otlp_http": "http_addresses"},
+    "prometheus": {"metrics": "addresses"},
+    "health_check": {"health": "addresses"},
+    "zpages": {"zpages": "addresses"},
+}
+"""Component type -> what it is for -> where its statistics have it."""
 
 
 def _provider(service: str, endpoint: str) -> TracerProvider:
@@ -154,6 +158,8 @@ def _aligned(table: Iterable[tuple[str, ...]]) -> str:
 def where_to_look(addresses: Mapping[str, str]) -> str:
     """Return what is open where."""
     lines = [("send spans to", f"{addresses['otlp']} (OTLP/gRPC)")]
+    if "otlp_http" in addresses:
+        lines.append(("", f"http://{addresses['otlp_http']}/v1/traces (OTLP/HTTP)"))
     for name, path in (("metrics", "/metrics"), ("health", "/"), ("zpages", "/debug/tracez")):
         if name in addresses:
             lines.append((name, f"http://{addresses[name]}{path}"))

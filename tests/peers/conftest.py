@@ -22,6 +22,9 @@ PEERS = Path(os.environ.get("SPANLEDGER_PEERS", Path(__file__).parents[2] / ".pe
 Start = Callable[..., Sidecar]
 """`start(exporters, settings=())`: run one more sidecar until the end of the test."""
 
+NewBackend = Callable[..., Backend]
+"""`new_backend(port=0)`: run one more backend until the end of the test."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark every test of this folder."""
@@ -40,7 +43,20 @@ def installed(peer: str, *path: str) -> Path:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
+def new_backend() -> Iterator[NewBackend]:
+    """Start OTLP backends that take everything, and outlive the sidecars that send to them."""
+    with contextlib.ExitStack() as stack:
+        yield lambda port=0: stack.enter_context(Backend(port))
+
+
+@pytest.fixture
+def backend(new_backend: NewBackend) -> Backend:
+    """Return an OTLP backend that takes everything."""
+    return new_backend()
+
+
+@pytest.fixture
+def start(tmp_path: Path, new_backend: NewBackend) -> Iterator[Start]:
     """Start sidecars that must end with exit code 0."""
     with contextlib.ExitStack() as stack:
         count = 0
@@ -51,13 +67,6 @@ def start(tmp_path: Path) -> Iterator[Start]:
             return stack.enter_context(running(tmp_path / f"sidecar-{count}", exporters, settings))
 
         yield start_one
-
-
-@pytest.fixture
-def backend() -> Iterator[Backend]:
-    """Return an OTLP backend that takes everything."""
-    with Backend() as one:
-        yield one
 
 
 @pytest.fixture

@@ -1,0 +1,325 @@
+"""Messages, tools and documents spread over attributes whose keys hold the indices.
+
+OpenInference (`llm.input_messages.0.message.role`), OpenLLMetry until 2025 and its descendants
+(`gen_ai.prompt.0.content`), and the lists they flatten the same way. Keys come in any order, with gaps
+where an attribute limit dropped the oldest, and with indices that an attacker chose.
+"""
+
+from __future__ import annotations
+
+from typing import Final, TypeAlias
+
+from spanledger.conventions.content import parts
+from spanledger.conventions.content.finish import schema_reason
+from spanledger.conventions.content.parse import Json, Reader
+from spanledger.conventions.content.parts import Message, Part
+from spanledger.conventions.content.provider_parts import (
+    part_of,
+    parts_of,
+    recognised,
+    response_of,
+    tool_call_of,
+)
+from spanledger.conventions.content.tools import Definition, definitions_of, is_schema
+from spanledger.conventions.values import Attributes, Value
+
+MAX_KEYS: Final = 5_000
+"""Flattened attributes of one span that are read; more is marked `limit`."""
+MAX_INDEX: Final = 100_000
+"""Indices from here on are nobody's: such a key is left alone and marked `limit`."""
+
+_NOBODY: Final = "unknown"
+
+_Fields: TypeAlias = dict[str, Value]
+Lists: TypeAlias = dict[str, dict[int, _Fields]]
+"""List, by its prefix without the first word -> index -> rest of the key -> value."""
+
+PREFIXES: Final = (
+    "gen_ai.completion.",
+    "gen_ai.prompt.",
+    "gen_ai.request.tools.",
+    "llm.choices.",
+    "llm.completions.",
+    "llm.input_messages.",
+    "llm.output_messages.",
+    "llm.prompts.",
+    "llm.request.functions.",
+    "llm.tools.",
+    "retrieval.documents.",
+)
+"""Every list that is read here."""
+
+# Nearly every index that occurs, so that reading one is a dict look-up.
+_INDICES: Final = {str(index): index for index in range(1000)}
+
+
+def gather(attributes: Attributes, reader: Reader) -> Lists:
+    """Sort the flattened attributes of a span into their lists."""
+    lists: Lists = {}
+    left = MAX_KEYS
+    for key, value in attributes.items():
+        if not key.startswith(PREFIXES):
+            continue
+        left -= 1
+        if left < 0:
+            reader.mark("limit")
+            break
+        words = key.split(".", 3)
+        name = words[1]
+        if name == "request":
+            name = f"request.{words[2]}"
+            words = key.split(".", 4)[1:]
+        index = _INDICES.get(words[2])
+        if index is None:
+            index = _index(words[2], reader)
+            if index is None:
+                continue
+        items = lists.get(name)
+        if items is None:
+            items = lists[name] = {}
+        fields = items.get(index)
+        if fields is None:
+            fields = items[index] = {}
+        fields[words[3] if len(words) > 3 else ""] = value
+    return lists
+
+
+def _index(number: str, reader: Reader) -> int | None:
+    # Only as it is written by a program: "01" would collide with "1".
+    if not (number.isascii() and number.isdecimal()) or number[0] == "0":
+        return None
+    if len(number) > 6 or int(number) >= MAX_INDEX:
+        reader.mark("limit")
+        return None
+    return int(number)
+
+
+def in_order(items: dict[int, _Fields], reader: Reader) -> list[_Fields]:
+    """Return the items of a list by index, and mark what is missing between them.
+
+    The fields of each are sorted: should two keys mean the same, it does not matter which came first.
+    """
+    order = sorted(items)
+    if order[-1] != len(order) - 1:
+        reader.mark("gap")
+    return [dict(sorted(items[index].items())) for index in order]
+
+
+def messages(items: dict[int, _Fields], reader: Reader, role: str | None = None) -> list[Message]:
+    """Return messages of either flattening; `role` is whose list it is, where a message does not say."""
+    made = [message(fields, reader, role) for fields in in_order(items, reader)]
+    # Nothing in such a one was known as part of a message.
+    return [said for said in made if said["parts"] or said["role"] != _NOBODY]
+
+
+def message(fields: _Fields, reader: Reader, default_role: str | None = None) -> Message:
+    """Return one message from the rests of its keys."""
+    content: Value = None
+    role: Value = None
+    call_id: str | None = None
+    name: str | None = None
+    reason: str | None = None
+    calls: dict[str, _Fields] = {}
+    blocks: dict[str, _Fields] = {}
+    texts: dict[str, Value] = {}
+    said: list[Part] = []
+    answers: list[Part] = []
+    for key, value in fields.items():
+        word = key.removeprefix("message.")
+        if word == "role":
+            role = value
+        elif word == "content":
+            content = value
+        elif word.startswith("tool_calls."):
+            number, field = _split(word)
+            calls.setdefault(number, {})[field.rpartition(".")[2]] = value
+        elif word.startswith("contents."):
+            number, field = _split(word)
+            blocks.setdefault(number, {})[field] = value
+        elif word == "tool_call_id":
+            call_id = reader.text(value)
+        elif word == "name":
+            name = reader.text(value)
+        elif word == "finish_reason":
+            reason = reader.text(value)
+        elif word.startswith("content."):
+            texts[word[8:]] = value
+        elif word in ("function_call_name", "function_call.name"):
+            calls.setdefault("", {})["name"] = value
+        elif word in ("function_call_arguments_json", "function_call.arguments"):
+            calls.setdefault("", {})["arguments"] = value
+        elif word in ("reasoning", "reasoning_content"):
+            if (thought := reader.text(value)) is not None:
+                said.append(parts.reasoning(thought))
+        elif word.startswith("function."):
+            answers.extend(_answer(value, reader))
+    spoken_by = _role(role, default_role, calls, call_id, reader)
+    if spoken_by != "tool":
+        said.extend(_said(content, texts, blocks, reader))
+        if calls:
+            said.extend(_calls(calls, said, reader))
+    elif not answers:
+        said.append(parts.tool_call_response(call_id, _response(content, texts, blocks, reader)))
+    made = parts.message(spoken_by, said + answers, name)
+    if reason is not None:
+        made["finish_reason"] = schema_reason(reason)
+    return made
+
+
+def _role(role: Value, default: str | None, calls: dict[str, _Fields], call_id: str | None, reader: Reader) -> str:
+    if isinstance(role, str) and role:
+        return parts.ROLES.get(role, role)
+    if default is not None:
+        return default
+    # The attribute limit took the oldest keys, the role first; what is left tells who spoke, or nobody knows.
+    reader.mark("gap")
+    if call_id is not None:
+        return "tool"
+    return "assistant" if calls else _NOBODY
+
+
+def _said(content: Value, texts: dict[str, Value], blocks: dict[str, _Fields], reader: Reader) -> list[Part]:
+    listed = [part for number in _numeric(blocks) for part in part_of(_block(blocks[number], reader), reader)]
+    plain: list[Part] = []
+    if isinstance(content, str):
+        found = reader.looks_structured(content) if content[:1] == "[" else None
+        plain = parts_of(found if recognised(found) else content, reader)
+    elif content is not None:
+        plain = parts_of(reader.plain(content), reader)
+    for number in _numeric(texts):
+        plain.extend(parts_of(reader.plain(texts[number]), reader))
+    if not listed:
+        return plain
+    # Some instrumentations write the text twice, as content and among the contents.
+    known = {part.get("content") for part in listed if part["type"] == "text"}
+    return [part for part in plain if part["type"] != "text" or part["content"] not in known] + listed
+
+
+def _calls(calls: dict[str, _Fields], said: list[Part], reader: Reader) -> list[Part]:
+    made = [part for number in _numeric(calls) for part in tool_call_of(_plain(calls[number], reader), reader)]
+    # Anthropic's instrumentation writes each call twice, in order among the contents and here.
+    known = {_identity(part) for part in said if part["type"].startswith("tool_call")}
+    return [part for part in made if _identity(part) not in known]
+
+
+def _identity(part: Part) -> str | None:
+    identity: str | None = part.get("id") or part.get("name")
+    return identity
+
+
+def _block(fields: _Fields, reader: Reader) -> dict[str, Json]:
+    """Return a content block of OpenInference as the provider's part it was made from."""
+    made: dict[str, Json] = {}
+    for key, value in _plain(fields, reader).items():
+        word = key.removeprefix("message_content.")
+        if word.startswith(("image.", "audio.", "tool_call.", "document.")):
+            made[word.rpartition(".")[2]] = value
+        elif word:
+            made[word] = value
+    if made.get("type") == "reasoning" and "data" in made:
+        made["type"] = "redacted_thinking"
+    return made
+
+
+def _answer(value: Value, reader: Reader) -> list[Part]:
+    """Return the result of a call as AutoGen's instrumentation writes it: `function.0` with a JSON record."""
+    record = reader.document(value)
+    if not isinstance(record, dict):
+        return []
+    call_id = record.get("call_id")
+    answer = record.get("content")
+    return [parts.tool_call_response(call_id if isinstance(call_id, str) else None, response_of(answer, reader))]
+
+
+def _response(content: Value, texts: dict[str, Value], blocks: dict[str, _Fields], reader: Reader) -> Json:
+    if content is None and (blocks or texts):
+        listed = [_block(blocks[number], reader) for number in _numeric(blocks)]
+        return response_of(listed or [{"text": reader.text(texts[number])} for number in _numeric(texts)], reader)
+    return reader.response(content) if isinstance(content, str) else response_of(reader.plain(content), reader)
+
+
+def _plain(fields: _Fields, reader: Reader) -> dict[str, Json]:
+    return {key: value if isinstance(value, str) else reader.plain(value) for key, value in fields.items()}
+
+
+def _split(word: str) -> tuple[str, str]:
+    """Return number and rest of `tool_calls.0.tool_call.id`."""
+    words = word.split(".", 2)
+    return words[1], words[2] if len(words) > 2 else ""
+
+
+def _numeric(items: dict[str, _Fields] | dict[str, Value]) -> list[str]:
+    if len(items) < 2:
+        return list(items)
+    return sorted(items, key=lambda number: (not number.isdecimal(), len(number), number))
+
+
+def prompts(items: dict[int, _Fields], reader: Reader) -> list[Message]:
+    """Return the prompts of a text completion, or of the oldest Traceloop flattening, as user messages."""
+    return [_completion(fields, "prompt.text", "user", reader) for fields in in_order(items, reader)]
+
+
+def choices(items: dict[int, _Fields], reader: Reader) -> list[Message]:
+    """Return the answers of a text completion."""
+    return [_completion(fields, "completion.text", "assistant", reader) for fields in in_order(items, reader)]
+
+
+def _completion(fields: _Fields, key: str, role: str, reader: Reader) -> Message:
+    if key in fields:
+        said = reader.text(fields[key])
+        return parts.message(role, [] if said is None else [parts.text(said)])
+    return message(fields, reader, role)
+
+
+def tools(items: dict[int, _Fields], reader: Reader) -> list[Definition]:
+    """Return tool definitions: a JSON schema each, or name, description and parameters by themselves."""
+    made: list[Definition] = []
+    for fields in in_order(items, reader):
+        spec: dict[str, Json] = {}
+        for key, value in fields.items():
+            word = key.removeprefix("tool.").removeprefix("function.")
+            if word == "json_schema":
+                found = reader.document(value)
+                spec = {**found, **spec} if isinstance(found, dict) else spec
+            elif word in ("parameters", "input_schema"):
+                spec[word] = reader.document(value)
+            elif word in ("name", "description"):
+                spec[word] = reader.text(value)
+        if is_schema(spec) and "name" in spec:
+            spec = {"name": spec.pop("name"), "description": spec.pop("description", None), "parameters": spec}
+        found_here = definitions_of([spec])
+        if not found_here:
+            reader.mark("gap")
+        made.extend(found_here)
+    return made
+
+
+def documents(items: dict[int, _Fields], reader: Reader) -> list[dict[str, Json]]:
+    """Return retrieved documents: `id` and `score`, and what the conventions leave open: content and metadata."""
+    made: list[dict[str, Json]] = []
+    for fields in in_order(items, reader):
+        found: dict[str, Json] = {}
+        for key, value in fields.items():
+            word = key.removeprefix("document.")
+            if word == "score":
+                if (score := _score(value)) is not None:
+                    found["score"] = score
+            elif word in ("id", "content"):
+                if (said := reader.text(value)) is not None:
+                    found[word] = said
+            elif word == "metadata" and (metadata := reader.document(value)) is not None:
+                found["metadata"] = metadata
+        made.append(found)
+    return made
+
+
+def _score(value: Value) -> float | int | None:
+    if isinstance(value, str) and len(value) < 32:
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    # NaN and the infinities have no JSON; no score is that large.
+    return value if abs(value) < 1e308 else None

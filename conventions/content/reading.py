@@ -1,0 +1,187 @@
+"""All content of one span, from whichever of the shapes it is in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from spanledger.conventions.content import flattened, span_events
+from spanledger.conventions.content.flattened import Lists
+from spanledger.conventions.content.parse import Json, Reader
+from spanledger.conventions.content.provider_json import conversation
+from spanledger.conventions.content.record import Content, Event
+from spanledger.conventions.content.tools import arguments_of, is_schema, result_of
+from spanledger.conventions.values import Attributes
+
+if TYPE_CHECKING:
+    from spanledger.conventions.reading import StepKind
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The attributes, by trust, in which one dialect keeps content that is not flattened."""
+
+    prompt: tuple[str, ...] = ()
+    """Requests or histories of model spans."""
+    completion: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
+    result: tuple[str, ...] = ()
+    query: tuple[str, ...] = ()
+
+
+PLACES: Final[Mapping[str, Places]] = {
+    "openinference": Places(
+        prompt=("input.value",),
+        completion=("output.value",),
+        arguments=("input.value", "tool.parameters"),
+        result=("output.value",),
+        query=("input.value",),
+    ),
+    "openllmetry": Places(
+        prompt=("gen_ai.prompt",),
+        completion=("gen_ai.completion",),
+        arguments=("traceloop.entity.input", "mcp.request.argument"),
+        result=("traceloop.entity.output", "mcp.response.value"),
+        query=("traceloop.entity.input", "db.query.text"),
+    ),
+}
+"""One row a dialect; what is flattened or in events is found without one."""
+
+_ANY: Final = Places(prompt=("gen_ai.prompt",), completion=("gen_ai.completion",), query=("db.query.text",))
+
+
+def messages_of(
+    dialect: str, attributes: Attributes, events: Sequence[Event] = (), kind: StepKind = "other"
+) -> Content:
+    """Return the content of one span.
+
+    Attributes that have their current name are not read. Of several sources for the same, the first wins:
+    flattened attributes, events, then whole documents. Never raises because of data; what is not whole is
+    named in `marks`.
+    """
+    reader = Reader()
+    lists = flattened.gather(attributes, reader)
+    places = PLACES.get(dialect, _ANY)
+    if kind == "tool":
+        said = _tool(attributes, events, places, reader)
+    else:
+        said = _flattened(lists, attributes, reader)
+        if events and (told := span_events.content_of(events, reader)) is not None:
+            said = said.over(told)
+        if kind == "llm":
+            said = _documents(said, attributes, places, reader)
+        elif kind == "retrieval":
+            said = _retrieval(said, attributes, places, reader)
+    marks = reader.marks
+    return replace(said, marks=marks) if marks else said
+
+
+def _flattened(lists: Lists, attributes: Attributes, reader: Reader) -> Content:
+    if not lists:
+        return _NOTHING
+    asked = answered = None
+    for name in ("input_messages", "prompt"):
+        if asked is None and name in lists:
+            asked = flattened.messages(lists[name], reader)
+    for name in ("output_messages", "completion", "completions"):
+        if answered is None and name in lists:
+            answered = flattened.messages(lists[name], reader, "assistant")
+    if asked is None and "prompts" in lists:
+        asked = flattened.prompts(lists["prompts"], reader)
+    if answered is None and "choices" in lists:
+        answered = flattened.choices(lists["choices"], reader)
+    tools = None
+    for name in ("tools", "request.functions", "request.tools"):
+        if tools is None and name in lists:
+            tools = flattened.tools(lists[name], reader) or None
+    documents = lists.get("documents")
+    reasons = [fields.get("finish_reason") for _, fields in sorted(lists.get("completion", {}).items())]
+    spelled = [reason for reason in reasons if isinstance(reason, str) and reason]
+    return Content(
+        input_messages=asked,
+        output_messages=answered,
+        tool_definitions=tools,
+        retrieval_documents=flattened.documents(documents, reader) if documents else None,
+        finish_reasons=spelled if spelled and len(spelled) == len(reasons) else None,
+    )
+
+
+_NOTHING: Final = Content()
+
+
+def _documents(said: Content, attributes: Attributes, places: Places, reader: Reader) -> Content:
+    """Complete a model span from its whole request and answer: the last resort, for they hold much else."""
+    if said.input_messages is None and (document := _first_document(attributes, places.prompt, reader)) is not None:
+        asked = conversation(document, "user", reader)
+        said = said.over(
+            Content(
+                input_messages=asked.messages or None,
+                system_instructions=asked.instructions or None,
+                tool_definitions=asked.tools or None,
+            )
+        )
+    if said.output_messages is None and (call := reader.document(attributes.get("llm.function_call"))) is not None:
+        answered = conversation({"role": "assistant", "function_call": call}, "assistant", reader)
+        said = said.over(Content(output_messages=answered.messages))
+    if said.output_messages is None:
+        document = _first_document(attributes, places.completion, reader)
+        if document is not None:
+            answered = conversation(document, "assistant", reader)
+            said = said.over(
+                Content(
+                    output_messages=answered.messages or None,
+                    finish_reasons=answered.finish_reasons or None,
+                )
+            )
+    return said
+
+
+def _first_document(attributes: Attributes, keys: tuple[str, ...], reader: Reader) -> Json:
+    for key in keys:
+        value = attributes.get(key)
+        if value is None:
+            continue
+        if isinstance(value, str) and value[:1] not in ("[", "{", '"'):
+            return value if reader.said(value) else None
+        return reader.document(value)
+    return None
+
+
+def _retrieval(said: Content, attributes: Attributes, places: Places, reader: Reader) -> Content:
+    query = next((text for key in places.query if (text := reader.text(attributes.get(key))) is not None), None)
+    return said.over(Content(retrieval_query=query)) if query is not None else said
+
+
+def _tool(attributes: Attributes, events: Sequence[Event], places: Places, reader: Reader) -> Content:
+    arguments = result = None
+    for key in places.arguments:
+        if arguments is None and (value := attributes.get(key)) is not None:
+            found = arguments_of(value, reader)
+            # The definition of a tool says how it may be called, not how it was.
+            arguments = None if key == "tool.parameters" and is_schema(found) else found
+    for key in places.result:
+        if result is None and (value := attributes.get(key)) is not None:
+            result = result_of(value, reader)
+    for event in events[: span_events.MAX_EVENTS]:
+        if event.name == "gen_ai.tool.message" and arguments is None:
+            arguments = arguments_of(event.attributes.get("content"), reader)
+        elif event.name == span_events.CHOICE and result is None:
+            result = result_of(event.attributes.get("message"), reader)
+        elif event.name == span_events.DETAILS:
+            arguments, result = _details(event, arguments, result, reader)
+    return Content(tool_arguments=arguments, tool_result=result)
+
+
+def _details(event: Event, arguments: Json, result: Json, reader: Reader) -> tuple[Json, Json]:
+    """Read the call of a tool span out of messages: a `tool_call` in, a `tool_call_response` out."""
+    told = span_events.details_of(event.attributes, reader)
+    for message in told.input_messages or ():
+        for part in message["parts"]:
+            if arguments is None and part["type"] == "tool_call":
+                arguments = part.get("arguments")
+    for message in told.output_messages or ():
+        for part in message["parts"]:
+            if result is None and part["type"] == "tool_call_response":
+                result = part["response"]
+    return arguments, result

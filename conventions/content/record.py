@@ -1,0 +1,48 @@
+"""What content a span holds: the result of this package, and the events it reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+from spanledger.conventions.content.parse import Json
+from spanledger.conventions.content.parts import Message, Part
+from spanledger.conventions.values import Attributes
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A span event, as far as content is concerned."""
+
+    name: str
+    attributes: Attributes
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a span says, JSON-ready and valid by the schemas of the conventions; None where it says nothing."""
+
+    input_messages: list[Message] | None = None
+    output_messages: list[Message] | None = None
+    system_instructions: list[Part] | None = None
+    """Text parts of instructions that were given apart from the history."""
+    tool_definitions: list[dict[str, Json]] | None = None
+    tool_arguments: Json = None
+    """An object wherever what the span holds is one or parses as one, else the text."""
+    tool_result: Json = None
+    retrieval_documents: list[dict[str, Json]] | None = None
+    retrieval_query: str | None = None
+    finish_reasons: list[str] | None = None
+    """One for each choice, as the provider spelled them."""
+    marks: tuple[str, ...] = ()
+    """What is not whole, sorted: see `parse.Mark`."""
+
+    def over(self, other: Content) -> Content:
+        """Return this content, completed by `other` where this one says nothing."""
+        missing = {
+            slot.name: value
+            for slot in fields(Content)
+            if slot.name != "marks" and getattr(self, slot.name) is None
+            if (value := getattr(other, slot.name)) is not None
+        }
+        marks = tuple(sorted({*self.marks, *other.marks}))
+        return replace(self, marks=marks, **missing) if missing or marks != self.marks else self

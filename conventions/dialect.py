@@ -1,0 +1,206 @@
+"""What a dialect is: mostly tables, that the reader compiles into one look-up per attribute key.
+
+A *target* is the current name of an attribute of the OTel GenAI conventions (or `user.id`,
+`server.address`, `error.type`). Targets that start with `@` are facts without an attribute of their own;
+they are listed below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, TypeVar, overload
+
+from spanledger.conventions.coerce import Coerce
+from spanledger.conventions.values import TooLarge, Value, value_of
+
+if TYPE_CHECKING:
+    from opentelemetry.proto.common.v1.common_pb2 import KeyValue
+    from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+    from spanledger.conventions.reading import StepKind
+
+_T = TypeVar("_T")
+
+OPERATION: Final = "gen_ai.operation.name"
+PROVIDER: Final = "gen_ai.provider.name"
+REQUEST_MODEL: Final = "gen_ai.request.model"
+RESPONSE_MODEL: Final = "gen_ai.response.model"
+RESPONSE_ID: Final = "gen_ai.response.id"
+FINISH_REASONS: Final = "gen_ai.response.finish_reasons"
+CONVERSATION_ID: Final = "gen_ai.conversation.id"
+AGENT_NAME: Final = "gen_ai.agent.name"
+TOOL_NAME: Final = "gen_ai.tool.name"
+TOOL_CALL_ID: Final = "gen_ai.tool.call.id"
+WORKFLOW_NAME: Final = "gen_ai.workflow.name"
+TIME_TO_FIRST_CHUNK: Final = "gen_ai.response.time_to_first_chunk"
+USER_ID: Final = "user.id"
+ERROR_TYPE: Final = "error.type"
+SERVER_ADDRESS: Final = "server.address"
+
+COST: Final = "@cost"
+"""US dollars that the span came with."""
+RESENDS: Final = "@resends"
+"""How often the request was sent again."""
+SERVICE_TIER: Final = "@service_tier"
+HTTP_STATUS: Final = "@http_status"
+
+USAGE: Final[Mapping[str, str]] = {
+    "gen_ai.usage.input_tokens": "input",
+    "gen_ai.usage.output_tokens": "output",
+    "gen_ai.usage.cache_read.input_tokens": "cache_read",
+    "gen_ai.usage.cache_write.input_tokens": "cache_write",
+    "gen_ai.usage.reasoning.output_tokens": "reasoning",
+    "gen_ai.usage.audio.input_tokens": "audio_input",
+    "gen_ai.usage.audio.output_tokens": "audio_output",
+    "gen_ai.usage.audio.cache_read.input_tokens": "audio_cache_read",
+    "gen_ai.usage.image.input_tokens": "image_input",
+    "gen_ai.usage.image.output_tokens": "image_output",
+    "@total_tokens": "total",
+    "@cache_write_5m": "cache_write_5m",
+    "@cache_write_1h": "cache_write_1h",
+}
+"""Targets that are token counts -> their names in `tokens.COUNTS`."""
+
+OPERATIONS: Final[Mapping[str, StepKind]] = {
+    "chat": "llm",
+    "generate_content": "llm",
+    "text_completion": "llm",
+    "embeddings": "embedding",
+    "retrieval": "retrieval",
+    "execute_tool": "tool",
+    "invoke_agent": "agent",
+    "invoke_workflow": "workflow",
+    "plan": "plan",
+    "search_memory": "memory",
+    "create_memory": "memory",
+    "update_memory": "memory",
+    "upsert_memory": "memory",
+    "delete_memory": "memory",
+    "create_memory_store": "memory",
+    "delete_memory_store": "memory",
+    # Neither is work of a run: an agent is built, an answer that is already counted is fetched.
+    "create_agent": "other",
+    "fetch_response": "other",
+}
+"""Every well-known `gen_ai.operation.name` -> what kind of step it is."""
+
+MODEL_CALLS: Final = frozenset({"llm", "embedding"})
+"""Kinds whose usage is that of one call. Usage on any other kind is a sum over its descendants."""
+
+
+class Kinded(NamedTuple):
+    """What kind of step a span is, and its well-known operation; None on structural spans."""
+
+    kind: StepKind
+    operation: str | None = None
+
+
+STRUCTURAL: Final = Kinded("other")
+
+
+class SpanAttributes(Mapping[str, Value]):
+    """The attributes of a span as plain values, each decoded when it is first asked for.
+
+    Of duplicate keys the last counts. A value with too many nodes reads as None.
+    """
+
+    __slots__ = ("_pairs", "_values")
+
+    def __init__(self, pairs: dict[str, KeyValue]) -> None:
+        self._pairs = pairs
+        self._values: dict[str, Value] = {}
+
+    def __getitem__(self, key: str) -> Value:
+        values = self._values
+        if key in values:
+            return values[key]
+        message = self._pairs[key].value
+        # Nine values of ten are text; asking for it is quicker than asking which kind it is.
+        value: Value = message.string_value
+        if not value:
+            try:
+                value = value_of(message)
+            except TooLarge:
+                value = None
+        values[key] = value
+        return value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._pairs)
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._pairs
+
+    @overload
+    def get(self, key: str, /) -> Value: ...
+    @overload
+    def get(self, key: str, /, default: _T) -> Value | _T: ...
+    def get(self, key: str, /, default: object = None) -> object:
+        """Return the value of `key`, or `default`; without the exception that `Mapping` goes through."""
+        return self[key] if key in self._pairs else default
+
+
+@dataclass(slots=True)
+class Facts:
+    """What is known of one span while it is read. Hooks of dialects add to it."""
+
+    scope: str
+    span: Span
+    attributes: SpanAttributes
+    values: dict[str, Value]
+    """Target -> the best value found, in the target's type."""
+    moved: dict[str, str]
+    """Of `values`, those that do not stand like this under the name to be written -> the key they came from."""
+    kind: StepKind = "other"
+    operation: str | None = None
+    aggregate: bool = False
+    """The usage is a sum over descendants, though the kind is that of a model call."""
+
+    def offer(self, target: str, key: str, value: Value) -> None:
+        """Give a value for `target`, found in attribute `key`, unless there is one or it is None."""
+        if value is not None and target not in self.values:
+            self.values[target] = value
+            self.moved[target] = key
+
+    def text(self, target: str) -> str | None:
+        """Return what is known for a target that is text."""
+        value = self.values.get(target)
+        return value if isinstance(value, str) else None
+
+
+Choose: TypeAlias = Callable[[Facts], Kinded]
+"""Where the value of a kind attribute alone does not say it."""
+
+Source: TypeAlias = "str | tuple[str, Coerce]"
+"""A key, and how to read it where that is not by the type of the target (other units)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """How one family of instrumentations says things. One file in `dialects/` each."""
+
+    name: str
+    scopes: tuple[str, ...] = ()
+    """Prefixes of instrumentation scope names, up to a boundary (`emitters.at_boundary`)."""
+    evidence: tuple[str, ...] = ()
+    """Keys, or prefixes ending in `.`, whose presence says that a span speaks this dialect."""
+    context: tuple[str, ...] = ()
+    """Keys or prefixes that also stand on spans that are no GenAI work: they prove nothing."""
+    kinds: Mapping[str, Mapping[str, Kinded | Choose]] = field(default_factory=dict)
+    """Kind attribute -> its value -> what that is. Tried in this order; a value not listed is structural."""
+    operations: Mapping[str, Kinded] = field(default_factory=dict)
+    """Values of `gen_ai.operation.name` outside the conventions -> what they are."""
+    sources: Mapping[str, tuple[Source, ...]] = field(default_factory=dict)
+    """Target -> where else it stands, best first. Read on any span: keys must mean the same everywhere."""
+    sources_by_kind: Mapping[StepKind, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
+    """The same for keys that mean this only on spans of this dialect and kind."""
+    content: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Key, or prefix ending in `.`, that holds content -> the targets it may become."""
+    values: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Target -> value in this dialect -> well-known value; before anything else looks at it."""
+    complete: Callable[[Facts], None] | None = None
+    """What tables cannot say; called on spans with evidence of this dialect, after the kind is known."""

@@ -1,0 +1,204 @@
+"""OpenInference (Arize): semantic-conventions 0.1.42, instrumentations for Python and JavaScript.
+
+Traps, each with a test: `llm.model_name` is the model that answered, once it has; the model that was
+asked stands in `llm.invocation_parameters`. `CHAIN` is structural, but the root of a graph or crew is a
+workflow. `RERANKER` is no retrieval.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from spanledger.conventions import coerce
+from spanledger.conventions.dialect import (
+    AGENT_NAME,
+    CONVERSATION_ID,
+    COST,
+    FINISH_REASONS,
+    MODEL_CALLS,
+    PROVIDER,
+    REQUEST_MODEL,
+    RESPONSE_ID,
+    RESPONSE_MODEL,
+    STRUCTURAL,
+    TOOL_CALL_ID,
+    TOOL_NAME,
+    USER_ID,
+    Dialect,
+    Facts,
+    Kinded,
+)
+from spanledger.conventions.emitters import at_boundary
+from spanledger.conventions.providers import provider_of_pair
+from spanledger.conventions.values import Value
+
+_KIND: Final = "openinference.span.kind"
+_INVOCATION: Final = ("llm.invocation_parameters", "embedding.invocation_parameters")
+# What a provider answered stands in the output, whole or inside what a framework made of it.
+_RESPONSE_ID: Final = re.compile(r'^\{"id": ?"([\w.:-]{1,256})"|"id": ?"((?:chatcmpl-|resp_|msg_)[\w-]{1,256})"')
+_RESPONSE_ID_WITHIN: Final = 65_536
+
+# Frameworks whose outermost CHAIN is a whole run. A chain of LangChain alone is not one.
+_RUNS: Final = (
+    "openinference.instrumentation.crewai",
+    "openinference.instrumentation.openai_agents",
+    "@arizeai/openinference-instrumentation-openai-agents",
+)
+_GRAPHS: Final = ("openinference.instrumentation.langchain", "@arizeai/openinference-instrumentation-langchain")
+
+_PARAMETERS: Final[Mapping[str, tuple[str, ...]]] = {
+    "gen_ai.request.max_tokens": ("max_tokens", "max_completion_tokens", "max_output_tokens"),
+    "gen_ai.request.temperature": ("temperature",),
+    "gen_ai.request.top_p": ("top_p",),
+    "gen_ai.request.top_k": ("top_k",),
+    "gen_ai.request.seed": ("seed",),
+    "gen_ai.request.frequency_penalty": ("frequency_penalty",),
+    "gen_ai.request.presence_penalty": ("presence_penalty",),
+    "gen_ai.request.stop_sequences": ("stop", "stop_sequences"),
+    "gen_ai.request.choice.count": ("n",),
+    "gen_ai.request.stream": ("stream",),
+    "gen_ai.request.reasoning.level": ("reasoning_effort",),
+}
+
+
+def _model_call(facts: Facts) -> Kinded:
+    if facts.span.name.endswith("._prepare_chat_with_tools"):
+        return STRUCTURAL  # LlamaIndex puts the arguments of a call together; the call is its own span
+    attributes = facts.attributes
+    if "llm.prompts.0.prompt.text" in attributes or "llm.choices.0.completion.text" in attributes:
+        return Kinded("llm", "text_completion")
+    return Kinded("llm", "chat")
+
+
+def _chain(facts: Facts) -> Kinded:
+    if facts.span.parent_span_id:
+        return STRUCTURAL
+    if any(at_boundary(facts.scope, scope) for scope in _RUNS):
+        return Kinded("workflow", "invoke_workflow")
+    if any(at_boundary(facts.scope, scope) for scope in _GRAPHS) and _is_graph(facts):
+        return Kinded("workflow", "invoke_workflow")
+    return STRUCTURAL
+
+
+def _is_graph(facts: Facts) -> bool:
+    if facts.span.name == "LangGraph":
+        return True
+    metadata = facts.attributes.get("metadata")
+    return isinstance(metadata, str) and ("langgraph" in metadata or '"langchain_create_agent"' in metadata)
+
+
+def _complete(facts: Facts) -> None:
+    if "metadata" in facts.attributes and (CONVERSATION_ID not in facts.values or facts.kind == "agent"):
+        _read_metadata(facts)
+    if facts.kind in MODEL_CALLS:
+        _read_call(facts)
+    elif facts.kind == "tool" and TOOL_NAME not in facts.values:
+        name = facts.span.name.removesuffix(".__call__")
+        facts.offer(TOOL_NAME, "", name if name and len(name) <= 128 and " " not in name else None)
+
+
+def _read_call(facts: Facts) -> None:
+    attributes = facts.attributes
+    if PROVIDER not in facts.values:
+        serves, speaks = coerce.text(attributes.get("llm.provider")), coerce.text(attributes.get("llm.system"))
+        facts.offer(PROVIDER, "llm.provider" if serves else "llm.system", provider_of_pair(serves, speaks))
+    named = coerce.text(attributes.get("llm.model_name"))
+    asked: Value = None
+    for key in _INVOCATION:
+        parameters = coerce.parse_json(attributes.get(key))
+        if not isinstance(parameters, dict):
+            continue
+        model = coerce.text(parameters.get("model")) or coerce.text(parameters.get("model_name"))
+        if str(parameters.get("id", "")).startswith("resp_"):  # the Responses API repeats the request in its answer
+            facts.offer(RESPONSE_ID, key, coerce.text(parameters.get("id")))
+            facts.offer(RESPONSE_MODEL, key, model)
+        else:
+            asked = model
+        _read_parameters(facts, key, parameters)
+    facts.offer(REQUEST_MODEL, "llm.invocation_parameters", asked)
+    if asked is not None and named != asked:
+        facts.offer(RESPONSE_MODEL, "llm.model_name", named)
+    if named != facts.text(RESPONSE_MODEL):
+        facts.offer(REQUEST_MODEL, "llm.model_name", named)
+    if RESPONSE_ID not in facts.values:
+        answer = attributes.get("output.value")
+        found = _RESPONSE_ID.search(answer, 0, _RESPONSE_ID_WITHIN) if isinstance(answer, str) else None
+        facts.offer(RESPONSE_ID, "output.value", found[1] or found[2] if found else None)
+
+
+def _read_parameters(facts: Facts, key: str, parameters: Mapping[str, Value]) -> None:
+    for target, names in _PARAMETERS.items():
+        for name in names:
+            if name in parameters:
+                facts.offer(target, key, coerce.coercion_of(target)(parameters[name]))
+
+
+def _read_metadata(facts: Facts) -> None:
+    """LangChain's run metadata, which also names the thread and the agent."""
+    metadata = coerce.parse_json(facts.attributes["metadata"])
+    if not isinstance(metadata, dict):
+        return
+    for name in ("session_id", "thread_id", "conversation_id"):
+        facts.offer(CONVERSATION_ID, "metadata", coerce.text(metadata.get(name)))
+    if facts.kind == "agent":
+        facts.offer(AGENT_NAME, "metadata", coerce.text(metadata.get("lc_agent_name")))
+
+
+DIALECT: Final = Dialect(
+    name="openinference",
+    scopes=("openinference", "openinference-core", "@arizeai/openinference-instrumentation", "@arizeai/openinference"),
+    evidence=(_KIND,),
+    kinds={
+        _KIND: {
+            "LLM": _model_call,
+            "EMBEDDING": Kinded("embedding", "embeddings"),
+            "RETRIEVER": Kinded("retrieval", "retrieval"),
+            "TOOL": Kinded("tool", "execute_tool"),
+            "AGENT": Kinded("agent", "invoke_agent"),
+            "CHAIN": _chain,
+            "GUARDRAIL": Kinded("guardrail"),
+            "EVALUATOR": Kinded("evaluation"),
+        },
+    },
+    sources={
+        REQUEST_MODEL: ("llm.request.model_name", "embedding.model_name", "decision.model_name"),
+        RESPONSE_MODEL: ("llm.response.model_name",),
+        RESPONSE_ID: ("llm.response.id",),
+        FINISH_REASONS: ("llm.finish_reason",),
+        "gen_ai.usage.input_tokens": ("llm.token_count.prompt", "decision.token_count.input"),
+        "gen_ai.usage.output_tokens": ("llm.token_count.completion", "decision.token_count.output"),
+        "gen_ai.usage.cache_read.input_tokens": (
+            "llm.token_count.prompt_details.cache_read",
+            "llm.token_count.prompt_details.cache_input",
+        ),
+        "gen_ai.usage.cache_write.input_tokens": ("llm.token_count.prompt_details.cache_write",),
+        "gen_ai.usage.reasoning.output_tokens": ("llm.token_count.completion_details.reasoning",),
+        "gen_ai.usage.audio.input_tokens": ("llm.token_count.prompt_details.audio",),
+        "gen_ai.usage.audio.output_tokens": ("llm.token_count.completion_details.audio",),
+        "@total_tokens": ("llm.token_count.total",),
+        COST: ("llm.cost.total",),
+        TOOL_NAME: ("tool.name",),
+        "gen_ai.tool.description": ("tool.description",),
+        TOOL_CALL_ID: ("tool_call.id", "tool.id"),
+        AGENT_NAME: ("agent.name",),
+        CONVERSATION_ID: ("session.id",),
+        USER_ID: ("llm.user",),
+        "gen_ai.prompt.version": ("llm.prompt_template.version",),
+        "gen_ai.prompt.name": ("prompt.id",),
+    },
+    sources_by_kind={"agent": {AGENT_NAME: ("graph.node.name", "graph.node.id")}},
+    content={
+        "llm.input_messages.": ("gen_ai.input.messages", "gen_ai.system_instructions"),
+        "llm.output_messages.": ("gen_ai.output.messages",),
+        "llm.prompts.": ("gen_ai.input.messages",),
+        "llm.choices.": ("gen_ai.output.messages",),
+        "llm.tools.": ("gen_ai.tool.definitions",),
+        "retrieval.documents.": ("gen_ai.retrieval.documents",),
+        "tool.parameters": ("gen_ai.tool.call.arguments",),
+        "input.value": ("gen_ai.tool.call.arguments", "gen_ai.retrieval.query.text"),
+        "output.value": ("gen_ai.tool.call.result",),
+    },
+    complete=_complete,
+)

@@ -1,0 +1,125 @@
+"""OpenLLMetry (Traceloop): semconv-ai 0.5.1, instrumentations and SDK 0.40 to 0.62 for Python, 0.27 for JS.
+
+Newer releases write the current names, older ones flattened prompts, `prompt_tokens` and capitalised
+`gen_ai.system`. The SDK stamps the workflow's name and the association properties on *every* span of a
+request, HTTP ones included.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from spanledger.conventions.dialect import (
+    AGENT_NAME,
+    CONVERSATION_ID,
+    FINISH_REASONS,
+    MODEL_CALLS,
+    PROVIDER,
+    REQUEST_MODEL,
+    RESPONSE_ID,
+    RESPONSE_MODEL,
+    STRUCTURAL,
+    TOOL_NAME,
+    USER_ID,
+    WORKFLOW_NAME,
+    Dialect,
+    Facts,
+    Kinded,
+)
+from spanledger.conventions.providers import provider_of
+from spanledger.conventions.values import Value
+
+_INSTRUMENTED: Final = (
+    "agno", "alephalpha", "anthropic", "bedrock", "chromadb", "cohere", "crewai", "google_generativeai", "groq",
+    "lancedb", "langchain", "llamaindex", "marqo", "mcp", "milvus", "mistralai", "ollama", "openai", "openai_agents",
+    "pinecone", "qdrant", "replicate", "sagemaker", "together", "transformers", "voyageai", "watsonx", "weaviate",
+    "writer",
+)  # fmt: skip
+_PROPERTIES: Final = "traceloop.association.properties."
+
+
+def _complete(facts: Facts) -> None:
+    if facts.kind in MODEL_CALLS and PROVIDER not in facts.values:
+        served: Value = facts.attributes.get(_PROPERTIES + "ls_provider")
+        if isinstance(served, str):
+            facts.offer(PROVIDER, _PROPERTIES + "ls_provider", provider_of(served))
+
+
+DIALECT: Final = Dialect(
+    name="openllmetry",
+    scopes=(
+        "traceloop",
+        "@traceloop/",
+        *(f"opentelemetry.instrumentation.{library}" for library in _INSTRUMENTED),
+    ),
+    evidence=(
+        "traceloop.span.kind",
+        "traceloop.entity.name",
+        "traceloop.entity.input",
+        "traceloop.entity.output",
+        "llm.request.type",
+        "llm.usage.total_tokens",
+        "gen_ai.prompt.0.role",
+        "gen_ai.prompt.0.content",
+        "gen_ai.completion.0.role",
+        "gen_ai.completion.0.content",
+    ),
+    context=("traceloop.workflow.name", "traceloop.entity.path", _PROPERTIES),
+    kinds={
+        "traceloop.span.kind": {
+            "workflow": Kinded("workflow", "invoke_workflow"),
+            "agent": Kinded("agent", "invoke_agent"),
+            "tool": Kinded("tool", "execute_tool"),
+        },
+        "llm.request.type": {
+            "chat": Kinded("llm", "chat"),
+            "completion": Kinded("llm", "text_completion"),
+            "embedding": Kinded("embedding", "embeddings"),
+        },
+    },
+    operations={
+        "execute_task": STRUCTURAL,
+        "handoff": STRUCTURAL,
+        "llm_request": Kinded("llm", "chat"),
+        "vector_db_retrieve": Kinded("retrieval", "retrieval"),
+    },
+    sources={
+        REQUEST_MODEL: ("llm.request.model",),
+        RESPONSE_MODEL: ("llm.response.model",),
+        RESPONSE_ID: ("llm.response.id",),
+        FINISH_REASONS: ("llm.response.finish_reason", "llm.response.stop_reason"),
+        "gen_ai.request.top_k": ("llm.top_k",),
+        "gen_ai.request.frequency_penalty": ("llm.frequency_penalty",),
+        "gen_ai.request.presence_penalty": ("llm.presence_penalty",),
+        "gen_ai.request.stop_sequences": ("llm.chat.stop_sequences",),
+        "gen_ai.request.stream": ("llm.is_streaming",),
+        "gen_ai.request.reasoning.level": ("llm.request.reasoning_effort",),
+        "gen_ai.embeddings.dimension.count": ("llm.openai.embeddings.vector_size",),
+        "gen_ai.usage.input_tokens": ("llm.usage.prompt_tokens",),
+        "gen_ai.usage.output_tokens": ("llm.usage.completion_tokens",),
+        "@total_tokens": ("llm.usage.total_tokens",),
+        "gen_ai.prompt.name": ("traceloop.prompt.key",),
+        "gen_ai.prompt.version": ("traceloop.prompt.version",),
+        "gen_ai.retrieval.top_k": ("db.vector.query.top_k",),
+        "jsonrpc.request.id": ("mcp.request.id",),
+        CONVERSATION_ID: tuple(
+            _PROPERTIES + name for name in ("session_id", "thread_id", "chat_id", "conversation_id")
+        ),
+        USER_ID: ("llm.user", _PROPERTIES + "user_id"),
+    },
+    sources_by_kind={
+        "agent": {AGENT_NAME: ("traceloop.entity.name",)},
+        "tool": {TOOL_NAME: ("traceloop.entity.name",)},
+        "workflow": {WORKFLOW_NAME: ("traceloop.workflow.name", "traceloop.entity.name")},
+    },
+    content={
+        "gen_ai.prompt.": ("gen_ai.input.messages", "gen_ai.system_instructions"),
+        "gen_ai.completion.": ("gen_ai.output.messages",),
+        "llm.request.functions.": ("gen_ai.tool.definitions",),
+        "traceloop.entity.input": ("gen_ai.tool.call.arguments", "gen_ai.retrieval.query.text"),
+        "traceloop.entity.output": ("gen_ai.tool.call.result",),
+        "mcp.request.argument": ("gen_ai.tool.call.arguments",),
+        "mcp.response.value": ("gen_ai.tool.call.result",),
+    },
+    complete=_complete,
+)

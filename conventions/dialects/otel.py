@@ -1,0 +1,196 @@
+"""The OTel GenAI conventions themselves, in all their generations, as OTel's own instrumentations speak them.
+
+Versions read: opentelemetry-instrumentation-genai-* 1.3b0, -google-genai 1.3b0, -openai-v2 2.4b0,
+-botocore 0.66b2, @opentelemetry/instrumentation-openai 0.21.0, the SDKs of Anthropic 2.10 (Python) and 1.10
+(TypeScript). Also any span of an application that writes `gen_ai.*` itself.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from spanledger.conventions import coerce
+from spanledger.conventions.dialect import (
+    AGENT_NAME,
+    CONVERSATION_ID,
+    COST,
+    ERROR_TYPE,
+    FINISH_REASONS,
+    HTTP_STATUS,
+    OPERATION,
+    OPERATIONS,
+    PROVIDER,
+    REQUEST_MODEL,
+    RESENDS,
+    RESPONSE_ID,
+    SERVER_ADDRESS,
+    SERVICE_TIER,
+    TIME_TO_FIRST_CHUNK,
+    TOOL_CALL_ID,
+    TOOL_NAME,
+    USER_ID,
+    Dialect,
+    Facts,
+    Kinded,
+)
+
+_RETRIEVAL_TOP_K: Final = "gen_ai.retrieval.top_k"
+_MESSAGE_EVENTS: Final = ("gen_ai.content.", "gen_ai.user.message", "gen_ai.choice", "gen_ai.assistant.message")
+
+
+def _complete(facts: Facts) -> None:
+    if facts.kind == "retrieval" and "gen_ai.request.top_k" in facts.values:
+        facts.offer(_RETRIEVAL_TOP_K, "gen_ai.request.top_k", facts.values["gen_ai.request.top_k"])
+    if facts.kind == "other" and OPERATION not in facts.values:
+        _recognize_unnamed_call(facts)
+
+
+def _recognize_unnamed_call(facts: Facts) -> None:
+    """See a model call in a span of 1.26, when there was no `gen_ai.operation.name` yet.
+
+    It names system and model, and is no agent's or tool's span. Then its name starts with the operation,
+    or it has messages or counted tokens.
+    """
+    known = facts.values
+    if PROVIDER not in known or REQUEST_MODEL not in known or AGENT_NAME in known or TOOL_NAME in known:
+        return
+    operation = facts.span.name.partition(" ")[0]
+    if OPERATIONS.get(operation) not in {"llm", "embedding"}:
+        talked = any(event.name.startswith(_MESSAGE_EVENTS) for event in facts.span.events[:16])
+        if not talked and "gen_ai.usage.output_tokens" not in known:
+            return
+        operation = "chat"
+    facts.kind, facts.operation = OPERATIONS[operation], operation
+
+
+DIALECT: Final = Dialect(
+    name="otel",
+    scopes=(
+        "opentelemetry.util.genai",
+        "opentelemetry.instrumentation.genai",
+        "opentelemetry.instrumentation.google_genai",
+        "opentelemetry.instrumentation.openai_v2",
+        "opentelemetry.instrumentation.botocore",
+        "@opentelemetry/instrumentation-openai",
+    ),
+    evidence=("gen_ai.", "mcp.method.name"),
+    # Put on every span of a request by baggage and session processors, HTTP and database spans included.
+    context=(
+        "gen_ai.agent.id",
+        "gen_ai.agent.name",
+        "gen_ai.agent.version",
+        "gen_ai.conversation.id",
+        "gen_ai.main_agent.",
+        "gen_ai.workflow.name",
+    ),
+    operations={
+        "chat.completions": Kinded("llm", "chat"),
+        "text.completions": Kinded("llm", "text_completion"),
+        "text_completions": Kinded("llm", "text_completion"),
+        "completion": Kinded("llm", "text_completion"),
+        "embedding": Kinded("embedding", "embeddings"),
+    },
+    sources={
+        PROVIDER: ("gen_ai.system",),
+        REQUEST_MODEL: ("gen_ai.model",),
+        RESPONSE_ID: ("gen_ai.response_id",),
+        FINISH_REASONS: (
+            "gen_ai.response.finish_reason",
+            "gen_ai.response.stop_reason",
+            "gen_ai.finishReason",
+            "anthropic.message.stop_reason",
+        ),
+        "gen_ai.request.max_tokens": ("gen_ai.request.max_completion_tokens",),
+        "gen_ai.request.seed": ("gen_ai.openai.request.seed",),
+        "gen_ai.request.choice.count": ("gen_ai.request.n", "gen_ai.request.candidate_count"),
+        "gen_ai.request.stream": ("gen_ai.is_streaming", "gen_ai.request.is_stream", "gen_ai.request.streaming"),
+        "gen_ai.request.reasoning.level": ("gen_ai.request.reasoning_effort", "gen_ai.request.thinking_level"),
+        "gen_ai.request.previous_response.id": ("gen_ai.request.previous_response_id",),
+        "gen_ai.output.type": (
+            "gen_ai.openai.request.response_format",
+            "gen_ai.request.response_mime_type",
+        ),
+        "openai.request.service_tier": ("gen_ai.openai.request.service_tier",),
+        "openai.response.service_tier": ("gen_ai.openai.response.service_tier", "gen_ai.response.service_tier"),
+        "openai.response.system_fingerprint": (
+            "gen_ai.openai.response.system_fingerprint",
+            "gen_ai.openai.system_fingerprint",
+            "gen_ai.response.system_fingerprint",
+            "gen_ai.system_fingerprint",
+        ),
+        "gen_ai.usage.input_tokens": ("gen_ai.usage.prompt_tokens",),
+        "gen_ai.usage.output_tokens": ("gen_ai.usage.completion_tokens",),
+        "gen_ai.usage.cache_read.input_tokens": (
+            "gen_ai.usage.cache_read_input_tokens",
+            "gen_ai.usage.cached_tokens",
+            "gen_ai.usage.details.cache_read_tokens",
+            "gen_ai.usage.details.cached_tokens",
+        ),
+        "gen_ai.usage.cache_write.input_tokens": (
+            "gen_ai.usage.cache_creation.input_tokens",
+            "gen_ai.usage.cache_creation_input_tokens",
+            "gen_ai.usage.cache_write_input_tokens",
+            "gen_ai.usage.cache_write_tokens",
+            "gen_ai.usage.details.cache_write_tokens",
+        ),
+        "gen_ai.usage.reasoning.output_tokens": (
+            "gen_ai.usage.reasoning_tokens",
+            "gen_ai.usage.reasoning_output_tokens",
+            "gen_ai.usage.details.reasoning_tokens",
+            "gen_ai.usage.details.thinking_tokens",
+            "gen_ai.usage.details.thoughts_tokens",
+            "gen_ai.usage.thoughts_token_count",
+        ),
+        "gen_ai.usage.audio.input_tokens": (
+            "gen_ai.usage.audio_input_tokens",
+            "gen_ai.usage.details.input_audio_tokens",
+        ),
+        "gen_ai.usage.audio.output_tokens": (
+            "gen_ai.usage.audio_output_tokens",
+            "gen_ai.usage.details.output_audio_tokens",
+        ),
+        "@total_tokens": ("gen_ai.usage.total_tokens",),
+        "@cache_write_5m": (
+            "anthropic.usage.cache_creation.ephemeral_5m_input_tokens",
+            "gen_ai.usage.cache_creation.5m_input_tokens",
+        ),
+        "@cache_write_1h": (
+            "anthropic.usage.cache_creation.ephemeral_1h_input_tokens",
+            "gen_ai.usage.cache_creation.1h_input_tokens",
+        ),
+        COST: (
+            "gen_ai.usage.cost",
+            "gen_ai.usage.cost.amount",
+            "operation.cost",
+            "gen_ai.usage.total_cost",
+            "litellm.cost.total",
+            "gen_ai.cost.total_tokens",
+        ),
+        RESENDS: ("http.request.resend_count", "retry_attempts"),
+        SERVICE_TIER: (
+            "openai.response.service_tier",
+            "gen_ai.openai.response.service_tier",
+            "gen_ai.response.service_tier",
+            "anthropic.response.service_tier",
+            "openai.request.service_tier",
+            "gen_ai.openai.request.service_tier",
+        ),
+        HTTP_STATUS: ("http.response.status_code", "http.status_code"),
+        TOOL_CALL_ID: ("gen_ai.tool.call_id",),
+        CONVERSATION_ID: ("session.id",),
+        USER_ID: ("gen_ai.user", "enduser.id"),
+        SERVER_ADDRESS: (("gen_ai.openai.api_base", coerce.host),),
+        "server.port": (("gen_ai.openai.api_base", coerce.port),),
+        ERROR_TYPE: (),
+        TIME_TO_FIRST_CHUNK: (
+            "gen_ai.client.operation.time_to_first_chunk",
+            "gen_ai.streaming.time_to_first_token",
+            "gen_ai.time_to_first_token",
+        ),
+    },
+    content={
+        "gen_ai.prompt": ("gen_ai.input.messages", "gen_ai.system_instructions"),
+        "gen_ai.completion": ("gen_ai.output.messages",),
+    },
+    complete=_complete,
+)

@@ -1,0 +1,127 @@
+"""What has to be written into a span so that it says what was read, and what may then go.
+
+An attribute is written when it is absent or says something else. What it said before is kept under
+`spanledger.original.<name>`, so nothing is lost by normalising. A source is deleted only if asked for, and
+only when the very fact it held stands under its current name.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Final
+
+from spanledger.conventions import coerce
+from spanledger.conventions.content import Content
+from spanledger.conventions.dialect import FINISH_REASONS, MODEL_CALLS, OPERATION, USAGE, Facts
+from spanledger.conventions.finish_reasons import normalize
+from spanledger.conventions.lookup import BASIS, CONTENT, DIALECT, ORIGINAL, STEP_KIND, Entry, Lookup
+from spanledger.conventions.profile import Profile
+from spanledger.conventions.reading import Reading
+from spanledger.conventions.usage import Usage
+from spanledger.conventions.values import Value
+
+# Written by a rule of their own, not as a copy of the best source.
+_BY_RULE: Final = frozenset({OPERATION, FINISH_REASONS, *USAGE})
+_WRITTEN_COUNTS: Final = tuple((target, name) for target, name in USAGE.items() if not target.startswith("@"))
+_MODAL: Final = frozenset({"audio_input", "audio_output", "audio_cache_read", "image_input", "image_output"})
+_AS_IT_CAME: Final = frozenset({"spec", "emitter_inclusive"})
+
+
+class Editor:
+    """Writes for one profile."""
+
+    def __init__(self, lookup: Lookup, profile: Profile) -> None:
+        self._lookup = lookup
+        self._names = lookup.names
+        self._profile = profile
+        self._written = frozenset(name for name in lookup.names.values() if name is not None)
+
+    def edit(self, reading: Reading, facts: Facts, said: Content | None) -> None:
+        """Fill `reading.edits` and `reading.removals`."""
+        for target in facts.moved:
+            if target not in _BY_RULE and (name := self._names.get(target)) is not None:
+                self._write(reading, name, facts.values[target])
+        if reading.operation is not None and reading.attributes.get(OPERATION) != reading.operation:
+            self._write(reading, OPERATION, reading.operation)
+        reasons = facts.values.get(FINISH_REASONS)
+        if isinstance(reasons, list):
+            self._write(reading, FINISH_REASONS, normalize(reasons) or None)
+        self._write(reading, DIALECT, reading.dialect)
+        self._write(reading, STEP_KIND, reading.kind)
+        if reading.usage is not None and reading.kind in MODEL_CALLS and not reading.aggregate:
+            self._write(reading, BASIS, reading.usage.basis)
+            self._write_counts(reading, facts, reading.usage)
+        if said is not None:
+            self._write_content(reading, said)
+        if self._lookup.removing:
+            self._remove(reading, facts)
+
+    def _write_counts(self, reading: Reading, facts: Facts, usage: Usage) -> None:
+        if usage.basis in _AS_IT_CAME and not facts.moved.keys() & USAGE.keys():
+            return
+        for target, count in _WRITTEN_COUNTS:
+            name = self._names[target]
+            value: int | None = getattr(usage, count)
+            # Nearly every call has 0 audio and image tokens: not worth their bytes unless they are there.
+            if name is not None and value is not None and (value or count not in _MODAL or name in reading.attributes):
+                self._write(reading, name, value)
+
+    def _write_content(self, reading: Reading, said: Content) -> None:
+        for field, target in CONTENT.items():
+            value, name = getattr(said, field), self._names[target]
+            if value is None or name is None or coerce.present(reading.attributes.get(name)) is not None:
+                continue
+            self._write(reading, name, value if isinstance(value, str) else _json(value))
+
+    def _write(self, reading: Reading, name: str, value: Value) -> None:
+        if value is None:
+            return
+        if isinstance(value, str):
+            if name in self._profile.values:
+                value = self._profile.values[name].get(value, value)
+        elif type(value) is int and self._profile.types.get(name) == "double":
+            value = float(value)
+        if name in reading.attributes:
+            present = reading.attributes[name]
+            if type(present) is type(value) and present == value:
+                return
+            # The first of several values is the one to keep.
+            if not name.startswith("spanledger.") and ORIGINAL + name not in reading.attributes:
+                reading.edits[ORIGINAL + name] = present
+        reading.edits[name] = value
+
+    def _remove(self, reading: Reading, facts: Facts) -> None:
+        for key in reading.attributes:
+            entry = self._lookup.entry(key)
+            if entry.owners & self._lookup.removing and self._stands_elsewhere(key, entry, reading, facts):
+                reading.removals.append(key)
+        if reading.operation is not None:
+            for dialect in self._lookup.claimed(self._lookup.removing):
+                reading.removals += [key for key in dialect.kinds if key in reading.attributes]
+
+    def _stands_elsewhere(self, key: str, entry: Entry, reading: Reading, facts: Facts) -> bool:
+        """Tell whether all that `key` says is under another name now; keep its wording if that differs."""
+        if not entry.slots:
+            return any(self._names.get(target) in reading.edits for target in entry.content)
+        raw = reading.attributes[key]
+        kept: dict[str, Value] = {}
+        for slot in entry.slots:
+            name = self._names[slot.target]
+            if name is None or name == key or (key in self._written and slot.target != key):
+                return False
+            if slot.target not in facts.values or slot.read(raw) != facts.values[slot.target]:
+                return False
+            now = reading.edits[name] if name in reading.edits else reading.attributes.get(name)
+            if now is None:
+                return False
+            if now != raw or type(now) is not type(raw):
+                kept[ORIGINAL + name] = raw
+        for name, value in kept.items():
+            if name not in reading.attributes:
+                reading.edits.setdefault(name, value)
+        return True
+
+
+def _json(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+    return text.encode(errors="replace").decode()  # an escape may have stood for half a character

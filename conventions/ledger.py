@@ -1,0 +1,361 @@
+"""Counts each billed call once, although frameworks, SDKs and agents all report it.
+
+What is known of a span is the spans below it that were settled before: SDKs export children first, and
+within one request deeper spans are settled first. The rules, for a span that reports tokens:
+
+* a span seen before is the same span again;
+* an inference span whose tokens are those of the calls below it is a wrapper of them;
+* an inference span that another instrumentation reported too (same response id, or the same tokens in a
+  span strictly inside the other's time) is a twin; the first one settled counts;
+* a roll-up (agent, workflow, tool) counts only when nothing below it was seen;
+* a call below a span that was counted with its tokens, having come before it, is counted in that.
+
+Anything else is a call of its own, a second attempt among them. A wrapper that says other numbers than
+the calls below it has a generation of its own (an agent as a tool, sampling through MCP): both count.
+
+State is bounded by number and age; what falls out is forgotten, which can only make a wrapper count.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+Verdict = Literal["counts", "only_copy", "leaf_unpriced", "wraps", "twin", "in_parent", "none"]
+"""The first three count: a call; a roll-up without a call below it; a wrapper of calls without a price."""
+
+COUNTED: Final = frozenset({"counts", "only_copy", "leaf_unpriced"})
+
+MAX_SPANS: Final = 65_536
+MAX_AGE_S: Final = 600.0
+_MAX_BELOW: Final = 32
+"""Calls remembered one by one below a span; their sums go on beyond that."""
+_MAX_UP: Final = 64
+_PAUSE_EVERY: Final = 64
+_MAX_TWINS: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A span's own report of tokens."""
+
+    inference: bool
+    """A model call by its operation; False for roll-ups."""
+    scope: str
+    """Which instrumentation says it."""
+    service: str = ""
+    response_id: str = ""
+    family: str = ""
+    """The model without dates and prefixes; "" where the span does not say."""
+    input: int = 0
+    output: int = 0
+    detail: int = 0
+    """How many kinds of tokens are told apart: of two equals the richer one is settled first."""
+    pico_usd: int | None = None
+    """Its price; None when it has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A span in its trace. `call` is None for spans that report no tokens."""
+
+    trace_id: bytes
+    span_id: bytes
+    parent_id: bytes
+    start_ns: int = 0
+    end_ns: int = 0
+    call: Call | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What became of one span."""
+
+    verdict: Verdict
+    below_pico_usd: int = 0
+    """Priced calls below it, as far as they were seen."""
+    below_calls: int = 0
+    repeated: bool = False
+    """The span was settled and acknowledged before: its numbers are in the totals already."""
+
+
+@dataclass(slots=True)
+class _Node:
+    """A span that was seen, or whose children were."""
+
+    touched_s: float
+    place: Place | None = None
+    decision: Decision | None = None
+    acknowledged: bool = False
+    pico_usd: int = 0
+    calls: int = 0
+    priced: int = 0
+    input: int = 0
+    output: int = 0
+    below: list[Call] = field(default_factory=list)
+    left_input: int = 0
+    left_output: int = 0
+    """Tokens of a counted roll-up that no late call below it has claimed yet."""
+
+
+@dataclass(slots=True)
+class _Counted:
+    """A counted inference call, for its twins to find."""
+
+    place: Place
+    call: Call
+    scopes: set[str] = field(default_factory=set)
+    """Instrumentations that were recognised as saying the same."""
+
+
+class Ledger:
+    """The memory of what was counted. One owner; time comes with each call."""
+
+    def __init__(self, max_spans: int = MAX_SPANS, max_age_s: float = MAX_AGE_S) -> None:
+        self._max_spans = max_spans
+        self._max_age_s = max_age_s
+        self._nodes: OrderedDict[bytes, _Node] = OrderedDict()
+        self._responses: OrderedDict[str, list[_Counted]] = OrderedDict()
+        self._shapes: OrderedDict[tuple[str, int, int], list[_Counted]] = OrderedDict()
+        self.late_children = 0
+        """Calls that came after a span above them was counted with their tokens."""
+
+    def statistics(self) -> dict[str, int]:
+        """Return the sizes of the memory."""
+        return {
+            "spans": len(self._nodes),
+            "responses": len(self._responses),
+            "shapes": len(self._shapes),
+            "late_children": self.late_children,
+        }
+
+    def settle(self, places: Sequence[Place], now_s: float) -> Generator[None, None, list[Decision]]:
+        """Decide for all spans of one request; the result has one decision a place, in their order.
+
+        Yields now and then. Nothing is final until `acknowledge`: a request that is refused comes again,
+        and then the same spans get the same decisions.
+        """
+        decisions: list[Decision] = [Decision("none")] * len(places)
+        order = yield from _deepest_first(places)
+        for count, index in enumerate(order, 1):
+            decisions[index] = self._settle_one(places[index], now_s)
+            if count % _PAUSE_EVERY == 0:
+                yield
+        self._forget(now_s)
+        return decisions
+
+    def acknowledge(self, places: Sequence[Place]) -> None:
+        """Make the decisions about these spans final: whoever sends them again repeats them."""
+        for place in places:
+            if (node := self._nodes.get(place.trace_id + place.span_id)) is not None:
+                node.acknowledged = True
+
+    def _settle_one(self, place: Place, now_s: float) -> Decision:
+        key = place.trace_id + place.span_id
+        node = self._nodes.get(key)
+        if node is not None and node.decision is not None:
+            node.touched_s = now_s
+            self._nodes.move_to_end(key)
+            was = node.decision
+            return Decision(was.verdict, was.below_pico_usd, was.below_calls, node.acknowledged)
+        call = place.call
+        if node is None:
+            if call is None:
+                return Decision("none")  # nothing to say and nothing below it: not worth remembering
+            node = self._nodes[key] = _Node(now_s)
+        node.place = place
+        node.touched_s = now_s
+        self._nodes.move_to_end(key)
+        verdict: Verdict = "none" if call is None else self._judge(place, call, node)
+        node.decision = Decision(verdict, node.pico_usd, node.calls)
+        if call is not None and verdict in COUNTED:
+            if verdict == "only_copy":
+                node.left_input, node.left_output = call.input, call.output
+            self._pass_up(place, [call], now_s)
+            if call.inference:
+                self._remember(place, call)
+        if node.calls:
+            self._pass_up(place, node, now_s)
+        return node.decision
+
+    def _judge(self, place: Place, call: Call, node: _Node) -> Verdict:
+        if call.inference:
+            if node.calls and _explained(call, node):
+                # Money before tokens: a wrapper with a price beats calls without one.
+                return "wraps" if node.priced or call.pico_usd is None else "leaf_unpriced"
+            if self._is_twin(place, call):
+                return "twin"
+            return "in_parent" if self._claimed_above(place, call) else "counts"
+        if node.calls:
+            return "wraps" if node.priced or call.pico_usd is None else "leaf_unpriced"
+        return "in_parent" if self._claimed_above(place, call) else "only_copy"
+
+    def _pass_up(self, place: Place, what: _Node | list[Call], now_s: float) -> None:
+        """Tell the span above, and those above it that were settled already, of calls below them."""
+        for _ in range(_MAX_UP):
+            if not place.parent_id or place.parent_id == place.span_id:
+                return
+            key = place.trace_id + place.parent_id
+            parent = self._nodes.get(key)
+            if parent is None:
+                parent = self._nodes[key] = _Node(now_s)
+            parent.touched_s = now_s
+            _add(parent, what)
+            if parent.place is None:
+                return  # it passes everything on when it comes
+            place = parent.place
+
+    def _claimed_above(self, place: Place, call: Call) -> bool:
+        """Tell whether a span above was counted with the tokens of this call, having come before it."""
+        for _ in range(_MAX_UP):
+            node = self._nodes.get(place.trace_id + place.parent_id) if place.parent_id else None
+            if node is None or node.place is None or node.decision is None:
+                return False
+            above = node.place.call
+            if above is not None and node.decision.verdict in COUNTED:
+                self.late_children += 1
+                if above.inference:
+                    if _same_call(above, call):
+                        return True
+                elif call.input <= node.left_input and call.output <= node.left_output:
+                    node.left_input -= call.input
+                    node.left_output -= call.output
+                    return True
+            if node.place.parent_id == place.parent_id:
+                return False
+            place = node.place
+        return False
+
+    def _is_twin(self, place: Place, call: Call) -> bool:
+        for counted in self._responses.get(call.response_id, ()) if call.response_id else ():
+            if counted.call.scope != call.scope:
+                return True
+            # One instrumentation that repeats an id speaks of one response only within a trace.
+            if counted.place.trace_id == place.trace_id and (
+                _overlap(counted.place, place) or (counted.call.input, counted.call.output) == (call.input, call.output)
+            ):
+                return True
+        if not call.input or not call.output:
+            return False
+        for counted in self._shapes.get((call.service, call.input, call.output), ()):
+            other = counted.call
+            if (
+                other.scope != call.scope
+                and call.scope not in counted.scopes
+                and not (other.response_id and call.response_id)
+                and _same_family(other.family, call.family)
+                and (_inside(counted.place, place) or _inside(place, counted.place))
+            ):
+                counted.scopes.add(call.scope)
+                return True
+        return False
+
+    def _remember(self, place: Place, call: Call) -> None:
+        counted = _Counted(place, call)
+        if call.response_id:
+            self._responses.setdefault(call.response_id, []).append(counted)
+            self._responses.move_to_end(call.response_id)
+            del self._responses[call.response_id][:-_MAX_TWINS]
+        shape = (call.service, call.input, call.output)
+        self._shapes.setdefault(shape, []).append(counted)
+        self._shapes.move_to_end(shape)
+        del self._shapes[shape][:-_MAX_TWINS]
+
+    def _forget(self, now_s: float) -> None:
+        """Drop what is too old or too much, the oldest first."""
+        nodes = self._nodes
+        while nodes:
+            key, node = next(iter(nodes.items()))
+            if len(nodes) <= self._max_spans and now_s - node.touched_s <= self._max_age_s:
+                break
+            del nodes[key]
+        while len(self._responses) > self._max_spans:
+            self._responses.popitem(last=False)
+        while len(self._shapes) > self._max_spans:
+            self._shapes.popitem(last=False)
+
+
+def _add(parent: _Node, what: _Node | list[Call]) -> None:
+    if isinstance(what, _Node):
+        parent.pico_usd += what.pico_usd
+        parent.calls += what.calls
+        parent.priced += what.priced
+        parent.input += what.input
+        parent.output += what.output
+        calls = what.below
+    else:
+        calls = what
+        for call in calls:
+            parent.calls += 1
+            parent.input += call.input
+            parent.output += call.output
+            if call.pico_usd is not None:
+                parent.priced += 1
+                parent.pico_usd += call.pico_usd
+    parent.below.extend(calls[: _MAX_BELOW - len(parent.below)])
+
+
+def _explained(call: Call, node: _Node) -> bool:
+    """Tell whether the calls below a span are what it reports: their sum, or the last of them."""
+    if call.response_id and any(below.response_id == call.response_id for below in node.below):
+        return True
+    related = any(_same_family(call.family, below.family) for below in node.below)
+    if related and _near(call.input, node.input) and _near(call.output, node.output):
+        return True
+    return any(
+        (below.input, below.output) == (call.input, call.output) and _same_family(call.family, below.family)
+        for below in node.below
+    )
+
+
+def _same_call(above: Call, below: Call) -> bool:
+    if above.response_id and above.response_id == below.response_id:
+        return True
+    return _same_family(above.family, below.family) and _near(above.input, below.input) and _near(
+        above.output, below.output
+    )
+
+
+def _same_family(one: str, other: str) -> bool:
+    """Tell whether two names may be one model; a span that does not say its model contradicts nobody."""
+    return not one or not other or one.startswith(other) or other.startswith(one)
+
+
+def _near(one: int, other: int) -> bool:
+    """Tell whether two counts are within 1 % of each other."""
+    return abs(one - other) * 100 <= max(one, other)
+
+
+def _overlap(one: Place, other: Place) -> bool:
+    return one.start_ns < other.end_ns and other.start_ns < one.end_ns
+
+
+def _inside(inner: Place, outer: Place) -> bool:
+    return 0 < outer.start_ns < inner.start_ns <= inner.end_ns < outer.end_ns
+
+
+def _deepest_first(places: Sequence[Place]) -> Generator[None, None, list[int]]:
+    """Return indexes such that children come before parents and, at one depth, rich reports before poor ones."""
+    index = {place.trace_id + place.span_id: position for position, place in enumerate(places)}
+    depths = [-1] * len(places)
+    shelves: dict[tuple[int, int], list[int]] = {}
+    for position, place in enumerate(places):
+        path: list[int] = []
+        current: int | None = position
+        # A negative depth is unknown, -2 is on the path: parents that lead in a circle end there.
+        while current is not None and depths[current] == -1:
+            depths[current] = -2
+            path.append(current)
+            above = places[current]
+            current = index.get(above.trace_id + above.parent_id) if above.parent_id else None
+        depth = depths[current] if current is not None else -1
+        for step in reversed(path):
+            depth = max(depth, -1) + 1
+            depths[step] = depth
+        shelf = (depths[position], place.call.detail if place.call is not None else 0)
+        shelves.setdefault(shelf, []).append(position)
+        if position % (_PAUSE_EVERY * 4) == 0:
+            yield
+    return [position for shelf in sorted(shelves, reverse=True) for position in shelves[shelf]]

@@ -1,0 +1,241 @@
+"""The tables of all dialects, compiled into what one attribute key means."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from spanledger.conventions import coerce, semconv
+from spanledger.conventions.coerce import Coerce, coercion_of
+from spanledger.conventions.dialect import (
+    COST,
+    HTTP_STATUS,
+    PROVIDER,
+    RESENDS,
+    SERVICE_TIER,
+    TIME_TO_FIRST_CHUNK,
+    USAGE,
+    Dialect,
+)
+from spanledger.conventions.emitters import at_boundary
+from spanledger.conventions.profile import Profile
+from spanledger.conventions.providers import provider_of
+from spanledger.conventions.values import Value
+
+DIALECT: Final = "spanledger.dialect"
+STEP_KIND: Final = "spanledger.step.kind"
+BASIS: Final = "spanledger.usage.basis"
+ORIGINAL: Final = "spanledger.original."
+
+CONTENT: Final[Mapping[str, str]] = {
+    "input_messages": "gen_ai.input.messages",
+    "output_messages": "gen_ai.output.messages",
+    "system_instructions": "gen_ai.system_instructions",
+    "tool_definitions": "gen_ai.tool.definitions",
+    "tool_arguments": "gen_ai.tool.call.arguments",
+    "tool_result": "gen_ai.tool.call.result",
+    "retrieval_documents": "gen_ai.retrieval.documents",
+    "retrieval_query": "gen_ai.retrieval.query.text",
+}
+"""Fields of `Content` -> targets."""
+
+MAX_LEARNED: Final = 16_384
+"""Keys and scopes outside the tables that are remembered; more are looked at anew each time."""
+
+_MAX_KEY_CHARS: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """What an operator changes about one dialect."""
+
+    remove_originals: bool = False
+    """Delete attributes whose fact now stands under its current name."""
+    overwrite: bool = False
+    """Prefer this dialect's attributes to current ones that are present too."""
+    mappings: Mapping[str, str] = field(default_factory=dict)
+    """Further key -> target."""
+    values: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Further target -> value -> value."""
+
+
+class Slot(NamedTuple):
+    """One target that a key is a source of."""
+
+    target: str
+    rank: int
+    """The lowest present wins: 0 is the current name, then older OTel names, then dialects."""
+    read: Coerce
+    own: bool
+    """The key is the very name that the profile writes."""
+
+
+class Entry(NamedTuple):
+    """What a key means."""
+
+    claims: int
+    """Bit set of the dialects that it is evidence of."""
+    slots: tuple[Slot, ...]
+    content: tuple[str, ...]
+    """Targets that it may hold content for."""
+    owners: int
+    """Bit set of the dialects whose name it is."""
+
+
+NOTHING: Final = Entry(0, (), (), 0)
+
+
+class Lookup:
+    """Key -> `Entry`, scope -> dialect. Immutable but for a bounded memo of what it was asked."""
+
+    def __init__(self, dialects: Sequence[Dialect], profile: Profile, tunings: Mapping[str, Tuning]) -> None:
+        """Compile. The first dialect is the one for spans that show no other."""
+        self.dialects = tuple(dialects)
+        self.by_name = {dialect.name: dialect for dialect in dialects}
+        self._tunings = tuple(tunings.get(dialect.name, Tuning()) for dialect in dialects)
+        self.removing = _bits(tuning.remove_originals for tuning in self._tunings)
+        """Bit set of the dialects whose originals are to be deleted."""
+        self.names: dict[str, str | None] = {}
+        """Target -> the name that the profile writes, None for none."""
+        self.entries = self._compile(profile)
+        self._fixed = len(self.entries)
+        self._scopes: dict[str, int] = {}
+
+    def learn(self, key: str) -> Entry:
+        """Return the entry of a key that is not in `entries`, and remember it there."""
+        entry = Entry(self._claims(key), (), self._content_of(key), self._content_owners(key))
+        entry = NOTHING if entry == NOTHING else entry
+        if len(self.entries) - self._fixed < MAX_LEARNED and len(key) <= _MAX_KEY_CHARS:
+            self.entries[key] = entry
+        return entry
+
+    def entry(self, key: str) -> Entry:
+        """Return what a key means."""
+        return self.entries.get(key) or self.learn(key)
+
+    def dialect_of(self, scope: str, claims: int = 0) -> Dialect | None:
+        """Return the dialect of a span: by its scope, else by the evidence that it showed."""
+        order = self._scopes.get(scope)
+        if order is None:
+            order = self._order_of(scope)
+            if len(self._scopes) < MAX_LEARNED and len(scope) <= _MAX_KEY_CHARS:
+                self._scopes[scope] = order
+        if order < 0:
+            if not claims:
+                return None
+            others = claims & ~1
+            order = (others & -others).bit_length() - 1 if others else 0
+        return self.dialects[order]
+
+    def claimed(self, claims: int) -> Iterable[Dialect]:
+        """Yield the dialects of a bit set."""
+        return (dialect for order, dialect in enumerate(self.dialects) if claims >> order & 1)
+
+    def _order_of(self, scope: str) -> int:
+        best, length = -1, -1
+        for order, dialect in enumerate(self.dialects):
+            for prefix in dialect.scopes:
+                if len(prefix) > length and at_boundary(scope, prefix):
+                    best, length = order, len(prefix)
+        return best
+
+    def _compile(self, profile: Profile) -> dict[str, Entry]:
+        ranked = self._ranked_sources()
+        for target in (*ranked, *CONTENT.values()):
+            self.names[target] = None if target.startswith("@") else profile.name_of(target)
+        slots: dict[str, list[Slot]] = {}
+        owners: dict[str, int] = {}
+        for target, sources in ranked.items():
+            for rank, key, read, owner in sources:
+                slots.setdefault(key, []).append(Slot(target, rank, read, key == self.names[target]))
+                owners[key] = owners.get(key, 0) | (1 << owner)
+        keys = {*slots, *(key for dialect in self.dialects for key in _exact_keys(dialect)), DIALECT}
+        return {
+            key: Entry(
+                self._claims(key),
+                tuple(slots.get(key, ())),
+                self._content_of(key),
+                owners.get(key, 0) | self._content_owners(key),
+            )
+            for key in keys
+        }
+
+    def _ranked_sources(self) -> dict[str, list[tuple[int, str, Coerce, int]]]:
+        """Return target -> (rank, key, coercion, owning dialect)."""
+        ranked: dict[str, list[tuple[int, str, Coerce, int]]] = {}
+        for target, types in semconv.TYPES.items():
+            if not types.get("latest", "any").startswith(("any", "template")):
+                ranked[target] = [(0, target, self._coercion(target), 0)]
+        for order, (dialect, tuning) in enumerate(zip(self.dialects, self._tunings, strict=True)):
+            first = -1000 * (len(self.dialects) - order) if tuning.overwrite else 1000 * order + 1
+            extra: dict[str, list[str]] = {}
+            for key, target in tuning.mappings.items():
+                extra.setdefault(semconv.RENAMED.get(target, target), []).append(key)
+            for target in {**dialect.sources, **extra}:
+                known = ranked.setdefault(target, [])
+                if not known and not target.startswith("@"):
+                    known.append((0, target, self._coercion(target), 0))
+                sources = (*extra.get(target, ()), *dialect.sources.get(target, ()))
+                for rank, source in enumerate(sources, first):
+                    key, read = source if isinstance(source, tuple) else (source, self._coercion(target))
+                    known.append((rank, key, read, order))
+        return ranked
+
+    def _coercion(self, target: str) -> Coerce:
+        read = _COERCIONS.get(target) or (coerce.count if target in USAGE else coercion_of(target))
+        mapped: dict[str, str] = {}
+        for dialect, tuning in zip(self.dialects, self._tunings, strict=True):
+            mapped |= {**dialect.values.get(target, {}), **tuning.values.get(target, {})}
+        return _mapping(mapped, read) if mapped else read
+
+    def _claims(self, key: str) -> int:
+        if key == DIALECT:
+            return 1
+        if any(_matches(key, pattern) for dialect in self.dialects for pattern in dialect.context):
+            return 0
+        return _bits(any(_matches(key, pattern) for pattern in dialect.evidence) for dialect in self.dialects)
+
+    def _content_of(self, key: str) -> tuple[str, ...]:
+        return tuple(
+            target
+            for dialect in self.dialects
+            for pattern, targets in dialect.content.items()
+            if _matches(key, pattern)
+            for target in targets
+        )
+
+    def _content_owners(self, key: str) -> int:
+        return _bits(any(_matches(key, pattern) for pattern in dialect.content) for dialect in self.dialects)
+
+
+def _provider(value: Value) -> str | None:
+    known = coerce.text(value)
+    return None if known is None else provider_of(known)
+
+
+_COERCIONS: Final[Mapping[str, Coerce]] = {
+    PROVIDER: _provider,
+    COST: coerce.number,
+    TIME_TO_FIRST_CHUNK: coerce.number,
+    RESENDS: coerce.integer,
+    HTTP_STATUS: coerce.integer,
+    SERVICE_TIER: coerce.text,
+}
+
+
+def _mapping(mapped: Mapping[str, str], read: Coerce) -> Coerce:
+    return lambda value: read(mapped.get(value, value) if isinstance(value, str) else value)
+
+
+def _bits(flags: Iterable[bool]) -> int:
+    return sum(1 << order for order, flag in enumerate(flags) if flag)
+
+
+def _matches(key: str, pattern: str) -> bool:
+    return key.startswith(pattern) if pattern.endswith(".") else key == pattern
+
+
+def _exact_keys(dialect: Dialect) -> list[str]:
+    patterns = (*dialect.evidence, *dialect.context, *dialect.kinds, *dialect.content)
+    return [pattern for pattern in patterns if not pattern.endswith(".")]

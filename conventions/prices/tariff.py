@@ -1,0 +1,181 @@
+"""Money: rates by bucket of tokens, and the integer arithmetic.
+
+Amounts are whole pico-dollars (1e-12 USD), so a rate of $0.003625 per million tokens is 3625 a token and
+nothing is rounded on the way. Tokens are split once into buckets that do not overlap.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from operator import mul
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from spanledger.conventions.usage import Usage
+
+INPUT_BUCKETS: Final = (
+    "input", "cache_read", "cache_write", "cache_write_1h", "audio_input", "audio_cache_read", "image_input",
+)  # fmt: skip
+OUTPUT_BUCKETS: Final = ("output", "reasoning", "audio_output", "image_output")
+
+PICO: Final = 10**12
+"""Pico-dollars in a dollar."""
+
+_DAY_S: Final = 86_400
+_THURSDAY: Final = 3
+"""Weekday of 1970-01-01, Monday being 0."""
+
+Counts = tuple[int, ...]
+"""One number a bucket, in the order of INPUT_BUCKETS or OUTPUT_BUCKETS."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Pico-dollars a token. The row with the highest `above` that the input exceeds is the one that counts.
+
+    Sellers price the whole request by its row, not only the tokens beyond the threshold.
+    """
+
+    above: int
+    input: Counts
+    output: Counts
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """When a price is valid: from (inclusive) to (exclusive), and at which hours and days, all UTC."""
+
+    start_ns: int | None = None
+    end_ns: int | None = None
+    from_s: int = 0
+    to_s: int = 0
+    """Seconds of the day; equal means all day, `to_s` before `from_s` goes over midnight."""
+    weekdays: frozenset[int] | None = None
+    """Monday is 0; None for every day."""
+
+    def active(self, at_ns: int) -> bool:
+        """Tell whether the price is valid at that moment."""
+        if self.start_ns is not None and at_ns < self.start_ns:
+            return False
+        if self.end_ns is not None and at_ns >= self.end_ns:
+            return False
+        days, second = divmod(at_ns // 1_000_000_000, _DAY_S)
+        if self.weekdays is not None and (days + _THURSDAY) % 7 not in self.weekdays:
+            return False
+        if self.from_s == self.to_s:
+            return True
+        if self.from_s < self.to_s:
+            return self.from_s <= second < self.to_s
+        return second >= self.from_s or second < self.to_s
+
+
+ALWAYS: Final = Window()
+
+
+@dataclass(frozen=True, slots=True)
+class Factor:
+    """A multiplier on a price: a contract, a region, a service tier."""
+
+    numerator: int
+    denominator: int
+    why: str
+    window: Window = ALWAYS
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One price of one model, with the time it is valid."""
+
+    rows: tuple[Row, ...]
+    ref: str
+    """Where the price is from: layer, version, model, date, tier and region."""
+    window: Window = ALWAYS
+    per_request: int = 0
+    per_second: int = 0
+    """Pico-dollars a second of duration: own machines, an allocation and no bill."""
+    factors: tuple[Factor, ...] = ()
+    reason: str = ""
+    """What to know about it: `tier_at_list_price`, `allocated`."""
+
+    def row(self, input_tokens: int) -> Row:
+        """Return the row for a request with that many input tokens, cached ones included."""
+        chosen = self.rows[0]
+        for row in self.rows[1:]:
+            if input_tokens > row.above:
+                chosen = row
+        return chosen
+
+    def scale(self, amount: int, at_ns: int) -> int:
+        """Apply the factors that are valid at that moment."""
+        for factor in self.factors:
+            if factor.window.active(at_ns):
+                amount = amount * factor.numerator // factor.denominator
+        return amount
+
+
+def split(usage: Usage, *, one_hour: bool = False) -> tuple[Counts, Counts] | None:
+    """Return the tokens of a call in disjoint buckets; None when the counts contradict each other.
+
+    `one_hour` says to take cache writes of unknown lifetime as the one-hour kind. Where audio and cached
+    tokens may overlap, they overlap no more than the total demands: cached text is the common case.
+    """
+    total, out = usage.input, usage.output
+    inputs: Counts = (0, 0, 0, 0, 0, 0, 0)
+    if total is not None:
+        read = usage.cache_read or 0
+        long = usage.cache_write_1h
+        write = usage.cache_write if usage.cache_write is not None else long or 0
+        if long is None:
+            long = write if one_hour else 0
+        audio = usage.audio_input or 0
+        image = usage.image_input or 0
+        heard = usage.audio_cache_read
+        if heard is None:
+            heard = min(read, audio, max(0, audio + read + write - total))
+        text = total - read - write - audio + heard - image
+        if text < 0 and -text <= min(image, read - heard):
+            image += text  # that many image tokens were read from the cache
+            text = 0
+        inputs = (text, read - heard, write - long, long, audio - heard, heard, image)
+        if min(inputs) < 0:
+            return None
+    outputs: Counts = (0, 0, 0, 0)
+    if out is not None:
+        thought = usage.reasoning or 0
+        spoken = usage.audio_output or 0
+        drawn = usage.image_output or 0
+        outputs = (out - thought - spoken - drawn, thought, spoken, drawn)
+        if min(outputs) < 0:
+            return None
+    return inputs, outputs
+
+
+def dot(rates: Counts, counts: Counts) -> int:
+    """Return the pico-dollars of one side of a call."""
+    return sum(map(mul, rates, counts))
+
+
+def pico_per_token(usd_per_million: Decimal) -> int:
+    """Return a list price as pico-dollars a token, rounded half up beyond the sixth decimal."""
+    return int((usd_per_million * 1_000_000).quantize(Decimal(1), rounding="ROUND_HALF_UP"))
+
+
+def make_row(above: int, rates: dict[str, Decimal]) -> Row:
+    """Complete the rates of one row, in dollars a million tokens.
+
+    A bucket without a rate of its own costs what its kind costs: cached audio as cached input, one-hour
+    writes as cache writes, anything else as plain input or output. A side without any rate is free, as
+    output is for embeddings.
+    """
+    zero = Decimal(0)
+    plain_in = rates.get("input", zero)
+    plain_out = rates.get("output", zero)
+    read = rates.get("cache_read", plain_in)
+    write = rates.get("cache_write", plain_in)
+    audio = rates.get("audio_input", plain_in)
+    heard = rates.get("audio_cache_read", rates.get("cache_read", audio))
+    inputs = (plain_in, read, write, rates.get("cache_write_1h", write), audio, heard,
+              rates.get("image_input", plain_in))  # fmt: skip
+    outputs = (plain_out, *(rates.get(bucket, plain_out) for bucket in OUTPUT_BUCKETS[1:]))
+    return Row(above, tuple(map(pico_per_token, inputs)), tuple(map(pico_per_token, outputs)))

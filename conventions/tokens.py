@@ -1,0 +1,151 @@
+"""From the token counts of a span to comparable ones.
+
+The rule, first hit wins:
+
+1. the span was settled before: its `spanledger.usage.basis` says that its counts are inclusive;
+2. arithmetic: cached tokens exceed the input, or the total is input + output + cache;
+3. what is known of the emitter (emitters.py);
+4. the conventions: inclusive.
+
+Never the provider's name: the same emitter family is inclusive for one provider and exclusive for the
+next. A breakdown that cannot be is dropped and named, the total it breaks down stays.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Final
+
+from spanledger.conventions.coerce import MAX_EXACT
+from spanledger.conventions.emitters import Emitter
+from spanledger.conventions.usage import Usage
+from spanledger.conventions.values import Value
+
+COUNTS: Final = (
+    "input", "output", "total", "cache_read", "cache_write", "cache_write_5m", "cache_write_1h", "reasoning",
+    "audio_input", "audio_output", "audio_cache_read", "image_input", "image_output",
+)  # fmt: skip
+"""What a span may say, under our names."""
+
+BASES: Final = frozenset(
+    rule + suffix
+    for rule in ("cache_exceeds_input", "total", "emitter_inclusive", "emitter_exclusive", "spec")
+    for suffix in ("", "+reasoning")
+)
+"""Every value of `spanledger.usage.basis`. `+reasoning`: the output came without reasoning, which was added."""
+
+# A part, the whole that it may not exceed, and what it is called when it does.
+_PARTS: Final = (
+    ("cache_write_1h", "cache_write", "cache_write_1h_exceeds_cache_write"),
+    ("audio_input", "input", "audio_exceeds_input"),
+    ("image_input", "input", "image_exceeds_input"),
+    ("audio_output", "output", "audio_exceeds_output"),
+    ("image_output", "output", "image_exceeds_output"),
+    ("audio_cache_read", "cache_read", "audio_exceeds_cache_read"),
+)
+
+
+def usage_of(
+    raw: Mapping[str, Value], emitter: Emitter | None = None, *, reasoning_beside: bool = False, settled: str = ""
+) -> Usage | None:
+    """Return the usage of one span; None when it says nothing about tokens.
+
+    `raw` maps `COUNTS` to whatever the span holds. `reasoning_beside`: the server bills reasoning
+    beside the output (xAI). `settled` is the span's own basis, "" if it has none.
+    """
+    conflicts: list[str] = []
+    counts: dict[str, int] = {}
+    for name, value in raw.items():
+        number = _count(value)
+        if number is not None:
+            counts[name] = number
+        elif value is not None and value != -1:
+            conflicts.append(f"{name}_not_a_count")
+    if not counts and not conflicts:
+        return None
+    basis = settled
+    if not settled:
+        _sum_cache_writes(counts)
+        basis = _include_cache(counts, emitter)
+        if _include_reasoning(counts, emitter, reasoning_beside, conflicts):
+            basis += "+reasoning"
+    _drop_impossible(counts, conflicts)
+    for name in ("total", "cache_write_5m"):
+        counts.pop(name, None)
+    return Usage(**counts, basis=basis, conflicts=tuple(conflicts))
+
+
+def _count(value: Value) -> int | None:
+    if type(value) is int:
+        return value if 0 <= value <= MAX_EXACT else None
+    if isinstance(value, str):
+        value = value.strip()
+        return int(value) if value.isdecimal() and value.isascii() and len(value) <= 15 else None
+    if isinstance(value, float) and math.isfinite(value) and value.is_integer():
+        return int(value) if 0 <= value <= MAX_EXACT else None
+    return None
+
+
+def _sum_cache_writes(counts: dict[str, int]) -> None:
+    if "cache_write" not in counts and ("cache_write_5m" in counts or "cache_write_1h" in counts):
+        counts["cache_write"] = counts.get("cache_write_5m", 0) + counts.get("cache_write_1h", 0)
+
+
+def _include_cache(counts: dict[str, int], emitter: Emitter | None) -> str:
+    """Make `input` inclusive; return the rule that said what it was."""
+    known = counts.get("input")
+    cached = counts.get("cache_read", 0) + counts.get("cache_write", 0)
+    if known is not None and cached > known:
+        rule = "cache_exceeds_input"
+    elif cached and known is not None and counts.get("total") == known + counts.get("output", 0) + cached:
+        rule = "total"
+    elif emitter is not None:
+        rule = f"emitter_{emitter.input}"
+    else:
+        return "spec"
+    if rule != "emitter_inclusive" and known is not None:
+        counts["input"] = known + cached
+    return rule
+
+
+def _include_reasoning(counts: dict[str, int], emitter: Emitter | None, beside: bool, conflicts: list[str]) -> bool:
+    """Make `output` include reasoning; tell whether it did not before.
+
+    The total decides where there is one: what is in it beyond input and output is reasoning. (With
+    Gemini it may also be the result of server-side tools, at the same or a lower price.)
+    """
+    output = counts.get("output")
+    if output is None:
+        return False
+    reasoning = counts.get("reasoning", 0)
+    total = counts.get("total")
+    beyond = 0 if total is None or "input" not in counts else total - counts["input"] - output
+    out = beside or (emitter is not None and emitter.reasoning == "out")
+    if beyond > 0:
+        if reasoning != beyond and not out and (reasoning or emitter is not None):
+            conflicts.append("total_exceeds_sum")
+            return False
+        counts["reasoning"] = max(reasoning, beyond)
+        counts["output"] = output + counts["reasoning"]
+        return True
+    if reasoning and (total is None or beyond < 0) and (out or reasoning > output):
+        counts["output"] = output + reasoning
+        return True
+    return False
+
+
+def _drop_impossible(counts: dict[str, int], conflicts: list[str]) -> None:
+    known = counts.get("input")
+    if known is not None and counts.get("cache_read", 0) + counts.get("cache_write", 0) > known:
+        conflicts.append("cache_exceeds_input")
+        for name in ("cache_read", "cache_write", "cache_write_1h", "audio_cache_read"):
+            counts.pop(name, None)
+    output = counts.get("output")
+    if output is not None and counts.get("reasoning", 0) > output:
+        conflicts.append("reasoning_exceeds_output")
+        counts.pop("reasoning")
+    for part, whole, name in _PARTS:
+        if part in counts and whole in counts and counts[part] > counts[whole]:
+            conflicts.append(name)
+            counts.pop(part)

@@ -1,0 +1,120 @@
+"""The connector that turns steps into numbers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+import pydantic
+
+from spanledger.conventions.metrics import METRICS
+from spanledger.processor.component import ComponentConfig, Host, register
+from spanledger.processor.metric_store import MAX_SERIES
+from spanledger.processor.step_metrics import SemconvMetrics, StepMetrics
+
+if TYPE_CHECKING:
+    from spanledger.conventions.step import Step
+    from spanledger.processor.batch import Delivery
+
+SLICE: Final = 500
+"""Steps counted in one go, about 5 ms; those of a huge delivery are counted in turns with other work."""
+
+_HISTOGRAMS: Final = frozenset(row.name for row in METRICS if row.type == "histogram")
+
+
+class GenAIMetricsConfig(ComponentConfig):
+    """Configuration of `genai_metrics`."""
+
+    series_limit: int = pydantic.Field(default=MAX_SERIES, ge=10, le=1_000_000)
+    """Label sets of one metric. Further ones are counted with `__other__` in place of what clients chose."""
+    exemplars: bool = True
+    """Keep a trace id with counters and buckets; shown in OpenMetrics only."""
+    buckets: dict[str, list[float]] = pydantic.Field(default_factory=dict)
+    """Upper bounds by the name of a histogram, where the usual ones do not hold your objectives."""
+
+    @pydantic.field_validator("buckets")
+    @classmethod
+    def _sound(cls, buckets: dict[str, list[float]]) -> dict[str, list[float]]:
+        for name, bounds in buckets.items():
+            if name not in _HISTOGRAMS:
+                raise ValueError(f"{name[:100]!r} is no histogram of ours; docs/metrics.md lists them")
+            if not 1 <= len(bounds) <= 60 or bounds != sorted(set(bounds)) or not 0 < bounds[0] <= bounds[-1] < 1e15:
+                raise ValueError(f"{name}: bounds are 1 to 60 numbers above 0, each larger than the one before")
+        return buckets
+
+
+@register("connector", "genai_metrics", config=GenAIMetricsConfig, signals=("traces",), feeds=("metrics",))
+class GenAIMetrics:
+    """Counts model calls, tokens, cost, tools, agents and spans into the metrics of docs/metrics.md."""
+
+    def __init__(self, config: GenAIMetricsConfig, host: Host) -> None:
+        self._config = config
+        self._host = host
+        self._step_metrics = StepMetrics(host.metrics, config.exemplars)
+        self._semconv_metrics = SemconvMetrics(host.metrics, config.exemplars)
+        self._uncounted = host.metrics.counter("spanledger_uncounted_steps_total")
+        self._counted = 0
+        self._failed = 0
+        self._waiting: deque[Iterator[Step]] = deque()
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Give the table its limits and buckets."""
+        self._host.metrics.set_max_series(self._config.series_limit)
+        for name in _HISTOGRAMS:
+            family = self._host.metrics.histogram(name)
+            family.set_bounds(self._config.buckets.get(name, family.metric.buckets))
+
+    async def shutdown(self, deadline: float) -> int:
+        """Count what waits."""
+        if self._task is not None:
+            await self._task
+        return 0
+
+    def statistics(self) -> Mapping[str, Any]:
+        """Return the steps that were counted, that could not be counted, and the deliveries that wait."""
+        return {"counted": self._counted, "failed": self._failed, "waiting_deliveries": len(self._waiting)}
+
+    def reserve(self, delivery: Delivery) -> None:
+        """Hold nothing: counting is faster than decoding, so that what waits cannot pile up."""
+
+    def release(self, delivery: Delivery) -> None:
+        """Do nothing."""
+
+    def commit(self, delivery: Delivery) -> None:
+        """Count the steps of `delivery`: at once, but for those of a huge one."""
+        self._host.metrics.tick(delivery.received_ns)
+        if delivery.bridges:
+            self._step_metrics.count_bridges(len(delivery.bridges))
+        steps = iter(delivery.steps)
+        if not self._waiting:
+            self._count(islice(steps, SLICE))
+            if len(delivery.steps) <= SLICE:
+                return
+        self._waiting.append(steps)
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._count_waiting(), name="genai_metrics")
+
+    async def _count_waiting(self) -> None:
+        while self._waiting:
+            # Others run here; they may have appended deliveries.
+            await asyncio.sleep(0)
+            if not self._count(islice(self._waiting[0], SLICE)):
+                self._waiting.popleft()
+
+    def _count(self, steps: Iterator[Step]) -> int:
+        taken = 0
+        for step in steps:
+            taken += 1
+            try:
+                self._step_metrics.count(step)
+                self._semconv_metrics.count(step)
+            except (TypeError, ValueError):
+                # A fault of ours: a step holds what its type does not allow. Its neighbours still count.
+                self._failed += 1
+                self._uncounted.add(())
+        self._counted += taken
+        return taken

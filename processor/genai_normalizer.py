@@ -1,0 +1,224 @@
+"""Makes spans of every GenAI dialect say the same things in the same words.
+
+What a span says is decided by `spanledger.conventions` (pure); this stage applies it: it leaves a `Reading`
+for each GenAI span in the batch and writes the edits into the span. Spans of no dialect are not touched.
+
+Originals stay unless `remove_originals` is set, and what is overwritten is kept under
+`spanledger.original.<name>`. So the scope's schema URL stays true for what the instrumentation wrote, and is left
+alone; with `overwrite_schema_url` it is replaced where something was written, for backends that migrate
+attributes by it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final, Literal
+
+import pydantic
+
+from spanledger.conventions.dialect import Dialect
+from spanledger.conventions.dialects import DIALECTS
+from spanledger.conventions.lookup import ORIGINAL, Tuning
+from spanledger.conventions.profile import PROFILES, ProfileName
+from spanledger.conventions.reader import Reader
+from spanledger.conventions.values import Value, any_value
+from spanledger.processor.batch import PAUSE_EVERY
+from spanledger.processor.component import ComponentConfig, Host, Passive, Settings, register
+
+if TYPE_CHECKING:
+    from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+    from spanledger.conventions.reading import Reading
+    from spanledger.processor.batch import Batch, ScopeGroup
+
+MAX_ATTRIBUTES: Final = 1024
+"""A span with more is passed on unread; the SDKs' own limit is 128."""
+
+LOG_INTERVAL_S: Final = 60.0
+
+_NAME: Final = re.compile(r"[a-z][a-z0-9_.-]{0,62}")
+
+
+class SourceConfig(Settings):
+    """One dialect: a built-in one to tune, or your own under any other name."""
+
+    name: str
+    """`otel`, `openinference`, `openllmetry`, ... or the name of your own, which becomes `spanledger.dialect`."""
+    remove_originals: bool | None = None
+    """Delete attributes whose fact now stands under its current name; not set: as at the top."""
+    overwrite: bool = False
+    """Prefer this dialect's attributes to current ones that are present too."""
+    mappings: dict[str, str] = pydantic.Field(default_factory=dict)
+    """Attribute -> the attribute of the conventions that it is."""
+    value_mappings: dict[str, dict[str, str]] = pydantic.Field(default_factory=dict)
+    """Attribute of the conventions -> value -> value it stands for."""
+    scopes: list[str] = pydantic.Field(default_factory=list)
+    """Own dialects: prefixes of the instrumentation scopes that speak it."""
+    evidence: list[str] = pydantic.Field(default_factory=list)
+    """Own dialects: attributes that show it, or prefixes ending in a dot; by default those in `mappings`."""
+
+    @pydantic.model_validator(mode="after")
+    def _own_or_built_in(self) -> SourceConfig:
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(f"{self.name!r} is no name for a dialect: lower case letters, digits and _.-, at most 63")
+        built_in = any(dialect.name == self.name for dialect in DIALECTS)
+        if built_in and (self.scopes or self.evidence):
+            raise ValueError(f"{self.name} is built in: scopes and evidence are for dialects of your own")
+        if not built_in and not self.mappings:
+            known = ", ".join(dialect.name for dialect in DIALECTS)
+            raise ValueError(f"{self.name} is none of the built-in dialects ({known}), so it needs mappings")
+        return self
+
+
+class GenaiNormalizerConfig(ComponentConfig):
+    """Keys of the Collector's gen_ai_normalizer, and some more. Without any, all dialects are read."""
+
+    semconv: Literal["latest", "1.41", "1.36"] = "latest"
+    """Version of the OTel GenAI conventions to write: `latest` (2026-10-09), `1.41` or `1.36`."""
+    overwrite_schema_url: bool = False
+    """Replace the schema URL of scopes where something was written by that of the chosen version."""
+    remove_originals: bool = False
+    """Delete attributes of dialects whose fact now stands under its current name."""
+    rewrite_span_names: bool = False
+    """Rename spans as the conventions say (`chat gpt-4o`); the old name is kept as an attribute."""
+    content: bool = True
+    """Write prompts, answers and tool input as the messages of the conventions, where a span holds them."""
+    sources: list[SourceConfig] = pydantic.Field(default_factory=list)
+    """Dialects to tune, and your own."""
+
+    @pydantic.field_validator("sources")
+    @classmethod
+    def _once_each(cls, sources: list[SourceConfig]) -> list[SourceConfig]:
+        names = [source.name for source in sources]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"source {name} is listed twice")
+        return sources
+
+
+@register("processor", "genai_normalizer", config=GenaiNormalizerConfig, signals=("traces",))
+class GenaiNormalizer(Passive):
+    """Normalises the GenAI spans of all instrumentations to the OTel GenAI conventions."""
+
+    def __init__(self, config: GenaiNormalizerConfig, host: Host) -> None:
+        self._config = config
+        self._host = host
+        self._reader = reader_of(config)
+        self._unread = host.metrics.counter("spanledger_unread_spans_total")
+        self._errors = host.metrics.counter("spanledger_normalizer_errors_total")
+        self._log_after = float("-inf")
+
+    def process(self, batch: Batch) -> Iterator[None]:
+        """Read and edit every span; pauses between spans of long batches."""
+        count = 0
+        for group in batch.groups:
+            written = False
+            for index, span in enumerate(group.items):
+                count += 1
+                if count % PAUSE_EVERY == 0:
+                    yield
+                if self._normalize(group, index, span):
+                    written = True
+            if written and self._config.overwrite_schema_url:
+                url = self._reader.profile.schema_url
+                group.schema_url = url if url != group.scope.schema_url else group.schema_url
+
+    def _normalize(self, group: ScopeGroup, index: int, span: Span | None) -> bool:
+        """Read one span and write the edits; tell whether it changed."""
+        if span is None:
+            self._unread.add(("oversized",))
+            return False
+        if len(span.attributes) > MAX_ATTRIBUTES:
+            self._unread.add(("too_many_attributes",))
+            return False
+        reading = self._read(group, span)
+        if reading is None:
+            return False
+        group.readings[index] = reading
+        changed = apply(span, reading)
+        if self._config.rewrite_span_names and rename(span, reading):
+            changed = True
+        if changed:
+            group.changed.add(index)
+        return changed
+
+    def _read(self, group: ScopeGroup, span: Span) -> Reading | None:
+        """Read one span. A fault of ours costs its content, or else its reading, never the span."""
+        scope = group.scope
+        for content in (True, False):
+            try:
+                return self._reader.read(scope.name, scope.version, span, content=content)
+            except Exception as error:  # noqa: BLE001 - counted and named below; data must not stop a request
+                self._report(scope.name, error)
+        self._unread.add(("error",))
+        return None
+
+    def _report(self, scope: str, error: Exception) -> None:
+        self._errors.add((self._reader.dialect_of(scope) or "unknown",))
+        now = self._host.monotonic()
+        if now >= self._log_after:
+            self._log_after = now + LOG_INTERVAL_S
+            # The type and place only: messages of parsers quote the data.
+            self._host.log.warning("a span of scope %.100s was not read: %s", scope, type(error).__name__)
+
+
+def reader_of(config: GenaiNormalizerConfig) -> Reader:
+    """Compile the dialects as configured."""
+    dialects = list(DIALECTS)
+    tunings = {dialect.name: Tuning(remove_originals=config.remove_originals) for dialect in DIALECTS}
+    for source in config.sources:
+        remove = config.remove_originals if source.remove_originals is None else source.remove_originals
+        tunings[source.name] = Tuning(remove, source.overwrite, source.mappings, source.value_mappings)
+        if all(dialect.name != source.name for dialect in DIALECTS):
+            evidence = tuple(source.evidence or source.mappings)
+            dialects.append(Dialect(name=source.name, scopes=tuple(source.scopes), evidence=evidence))
+    profile: ProfileName = config.semconv
+    return Reader(dialects, PROFILES[profile], tunings, content=config.content)
+
+
+def apply(span: Span, reading: Reading) -> bool:
+    """Write the edits and removals of `reading` into `span`; tell whether there were any."""
+    if not reading.edits and not reading.removals:
+        return False
+    gone = {*reading.removals, *(key for key in reading.edits if key in reading.attributes)}
+    if gone:
+        # Taken out and added anew, not changed in place: `reading.attributes` still looks at the old ones.
+        for position in range(len(span.attributes) - 1, -1, -1):
+            if span.attributes[position].key in gone:
+                del span.attributes[position]
+    for key, value in reading.edits.items():
+        put(span, key, value)
+    return True
+
+
+def put(span: Span, key: str, value: Value) -> None:
+    """Append one attribute."""
+    added = span.attributes.add(key=key).value
+    if isinstance(value, str):
+        added.string_value = value
+    elif type(value) is int:
+        added.int_value = value
+    else:
+        added.CopyFrom(any_value(value))
+
+
+def rename(span: Span, reading: Reading) -> bool:
+    """Give the span the name that the conventions ask for; tell whether that is another one."""
+    if reading.operation is None:
+        return False
+    subject = {
+        "llm": reading.request_model,
+        "embedding": reading.request_model,
+        "agent": reading.agent_name,
+        "plan": reading.agent_name,
+        "tool": reading.tool_name,
+        "workflow": reading.workflow_name,
+    }.get(reading.kind)
+    name = f"{reading.operation} {subject}" if subject else reading.operation
+    if name == span.name:
+        return False
+    if ORIGINAL + "name" not in reading.attributes:
+        put(span, ORIGINAL + "name", span.name)
+    span.name = name
+    return True

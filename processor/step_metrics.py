@@ -1,0 +1,202 @@
+"""What one step adds to the metric table.
+
+Tokens and money are counted once: on the call itself, never on a wrapper of it. Which is which is
+decided by genai_pricing and told by `cost.status`; in a pipeline without it every model call counts.
+Unknown is not 0: a call that says nothing about tokens adds none, and a model without a price has no
+cost series. What is added as 0 here creates a series before its first event.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from spanledger.conventions.metrics import TOKEN_TYPE
+
+if TYPE_CHECKING:
+    from spanledger.conventions.step import Step
+    from spanledger.conventions.usage import Usage
+    from spanledger.processor.metric_store import Labels, MetricStore
+
+NO_DIALECT: Final = "none"
+NO_TYPE: Final = "_OTHER"
+"""The conventions' `error.type` of a failure that has no other."""
+
+UNKNOWN_MODEL: Final = "unknown_model"
+"""The usual reason for tokens without a price."""
+
+_CALLS: Final = frozenset({"llm", "embedding"})
+_OPERATIONS: Final = frozenset({"llm", "embedding", "retrieval"})
+
+
+def counts(step: Step) -> bool:
+    """Tell whether the tokens and the cost of `step` are its own, and not those of calls below it."""
+    if step.cost is None or step.cost.status == "no_usage":
+        return step.kind in _CALLS
+    return step.cost.status != "rollup"
+
+
+def disjoint(usage: Usage) -> dict[str, int]:
+    """Return the known token counts by `token_type`, taken apart so that they add up to the total."""
+    tokens: dict[str, int] = {}
+    if usage.cache_read is not None:
+        tokens["cache_read"] = usage.cache_read
+    if usage.cache_write is not None:
+        tokens["cache_write"] = usage.cache_write
+    if usage.reasoning is not None:
+        tokens["reasoning"] = usage.reasoning
+    if usage.input is not None:
+        tokens["input"] = max(0, usage.input - (usage.cache_read or 0) - (usage.cache_write or 0))
+    if usage.output is not None:
+        tokens["output"] = max(0, usage.output - (usage.reasoning or 0))
+    return tokens
+
+
+def by_modality(total: int, audio: int | None, image: int | None) -> dict[str, int]:
+    """Return a token count by modality; without a breakdown all of it is `unknown`."""
+    if audio is None and image is None:
+        return {"unknown": total}
+    parts = {"text": max(0, total - (audio or 0) - (image or 0)), "audio": audio or 0, "image": image or 0}
+    return {modality: count for modality, count in parts.items() if count}
+
+
+class StepMetrics:
+    """Counts steps into the `spanledger_*` metrics."""
+
+    def __init__(self, table: MetricStore, exemplars: bool) -> None:
+        self._exemplars = exemplars
+        self._spans = table.counter("spanledger_spans_total")
+        self._agents = table.gauge("spanledger_agent_info")
+        self._calls = table.counter("spanledger_llm_calls_total")
+        self._tokens = table.counter("spanledger_llm_tokens_total")
+        self._cost = table.counter("spanledger_llm_cost_usd_total")
+        self._unpriced = table.counter("spanledger_llm_unpriced_tokens_total")
+        self._retries = table.counter("spanledger_llm_retries_total")
+        self._duration = table.histogram("spanledger_llm_duration_seconds")
+        self._first_chunk = table.histogram("spanledger_llm_time_to_first_chunk_seconds")
+        self._tool_calls = table.counter("spanledger_tool_calls_total")
+        self._tool_duration = table.histogram("spanledger_tool_duration_seconds")
+
+    def count_bridges(self, count: int) -> None:
+        """Count spans that no dialect claims."""
+        self._spans.add((NO_DIALECT, "other"), count)
+
+    def count(self, step: Step) -> None:
+        """Count one step."""
+        self._spans.add((step.dialect, step.kind))
+        if step.agent_name:
+            self._agents.set((step.service_name, step.agent_name, "", "", ""), 1)
+        if step.kind == "tool":
+            self._count_tool(step)
+        elif counts(step):
+            self._count_usage(step)
+            if step.kind in _CALLS:
+                self._count_call(step)
+
+    def _count_tool(self, step: Step) -> None:
+        trace_id = step.trace_id if self._exemplars else None
+        tool = (step.service_name, step.agent_name, step.tool_name)
+        self._tool_calls.add((*tool, "ok", ""), 0)
+        self._tool_calls.add((*tool, "error", NO_TYPE), 0)
+        self._tool_calls.add((*tool, step.status, step.error_type), 1, trace_id)
+        if (duration_s := step.duration_s) is not None:
+            self._tool_duration.observe(tool, duration_s, trace_id)
+
+    def _count_call(self, step: Step) -> None:
+        trace_id = step.trace_id if self._exemplars else None
+        who = (step.service_name, step.agent_name, step.provider, step.model)
+        self._calls.add((*who, step.operation, "ok", ""), 0)
+        self._calls.add((*who, step.operation, "error", NO_TYPE), 0)
+        self._calls.add((*who, step.operation, step.status, step.error_type), 1, trace_id)
+        self._retries.add(who, 1 if step.attempt > 1 else 0, trace_id)
+        if (duration_s := step.duration_s) is not None:
+            self._duration.observe(who, duration_s, trace_id)
+        if step.time_to_first_chunk_s is not None:
+            self._first_chunk.observe(who, step.time_to_first_chunk_s, trace_id)
+
+    def _count_usage(self, step: Step) -> None:
+        trace_id = step.trace_id if self._exemplars else None
+        who = (step.service_name, step.agent_name, step.provider, step.model)
+        tokens = disjoint(step.usage) if step.usage is not None else {}
+        for token_type in TOKEN_TYPE.values:
+            self._tokens.add((*who, token_type), tokens.get(token_type, 0), trace_id)
+        cost = step.cost
+        if cost is None:
+            return
+        seller = (step.service_name, step.provider, step.model)
+        self._unpriced.add((*seller, UNKNOWN_MODEL), 0)
+        if cost.status == "unpriced":
+            self._unpriced.add((*seller, cost.reason), sum(tokens.values()), trace_id)
+        else:
+            self._cost.add(who, cost.total_usd or 0, trace_id)
+
+
+class SemconvMetrics:
+    """Counts steps into the `gen_ai_*` metrics, for applications that send spans and no metrics."""
+
+    def __init__(self, table: MetricStore, exemplars: bool) -> None:
+        self._exemplars = exemplars
+        self._operation = table.histogram("gen_ai_client_operation_duration_seconds")
+        self._token_usage = table.histogram("gen_ai_client_token_usage")
+        self._inference = table.histogram("gen_ai_client_inference_duration_seconds")
+        self._first_chunk = table.histogram("gen_ai_client_inference_time_to_first_chunk_seconds")
+        self._input = table.histogram("gen_ai_client_inference_operation_input_tokens")
+        self._output = table.histogram("gen_ai_client_inference_operation_output_tokens")
+        usage = "gen_ai_client_inference_usage"
+        self._all_input = table.counter(f"{usage}_input_tokens_total")
+        self._all_output = table.counter(f"{usage}_output_tokens_total")
+        self._cache_read = table.counter(f"{usage}_cache_read_input_tokens_total")
+        self._cache_write = table.counter(f"{usage}_cache_write_input_tokens_total")
+        self._reasoning = table.counter(f"{usage}_reasoning_output_tokens_total")
+        self._agent = table.histogram("gen_ai_invoke_agent_duration_seconds")
+        self._workflow = table.histogram("gen_ai_invoke_workflow_duration_seconds")
+        self._tool = table.histogram("gen_ai_execute_tool_duration_seconds")
+
+    def count(self, step: Step) -> None:
+        """Count one step."""
+        trace_id = step.trace_id if self._exemplars else None
+        if step.kind in _OPERATIONS and counts(step):
+            self._count_operation(step, trace_id)
+        elif (duration_s := step.duration_s) is not None:
+            who = (step.service_name, step.agent_name)
+            if step.kind == "tool":
+                self._tool.observe((*who, step.tool_name, step.error_type), duration_s, trace_id)
+            elif step.kind == "agent":
+                self._agent.observe((*who, step.request_model, step.error_type), duration_s, trace_id)
+            elif step.kind == "workflow":
+                labels = (step.service_name, step.workflow_name, step.error_type)
+                self._workflow.observe(labels, duration_s, trace_id)
+
+    def _count_operation(self, step: Step, trace_id: bytes | None) -> None:
+        call = (step.service_name, step.operation, step.provider, step.request_model, step.response_model)
+        failed = (*call, step.error_type)
+        duration_s, usage = step.duration_s, step.usage
+        if duration_s is not None:
+            self._operation.observe(failed, duration_s, trace_id)
+        if usage is not None and usage.input is not None:
+            self._token_usage.observe((*call, "input"), usage.input, trace_id)
+        if usage is not None and usage.output is not None:
+            self._token_usage.observe((*call, "output"), usage.output, trace_id)
+        if step.kind != "llm":
+            return
+        if duration_s is not None:
+            self._inference.observe(failed, duration_s, trace_id)
+        if step.time_to_first_chunk_s is not None:
+            self._first_chunk.observe(call, step.time_to_first_chunk_s, trace_id)
+        if usage is not None:
+            self._count_inference_tokens(usage, call, step.error_type, trace_id)
+
+    def _count_inference_tokens(self, usage: Usage, call: Labels, error_type: str, trace_id: bytes | None) -> None:
+        if usage.input is not None:
+            self._input.observe((*call, error_type), usage.input, trace_id)
+        if usage.output is not None:
+            self._output.observe((*call, error_type), usage.output, trace_id)
+        for counter, total, audio, image in (
+            (self._all_input, usage.input, usage.audio_input, usage.image_input),
+            (self._all_output, usage.output, usage.audio_output, usage.image_output),
+            (self._cache_read, usage.cache_read, usage.audio_cache_read, None),
+            (self._cache_write, usage.cache_write, None, None),
+            (self._reasoning, usage.reasoning, None, None),
+        ):
+            if total is not None:
+                for modality, count in by_modality(total, audio, image).items():
+                    counter.add((*call, modality), count, trace_id)

@@ -1,0 +1,90 @@
+"""How much may be in flight: bytes of requests that were received and are not answered yet.
+
+Refusing early keeps a burst from becoming an out-of-memory kill; the sender keeps what is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from spanledger.processor.component import Refused, ShuttingDown
+
+RETRY_AFTER_S = 1.0
+"""When a refused sender should try again. The Python SDK gives up after 10 s in all."""
+
+
+class Permit:
+    """What one request holds."""
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+        self.size_bytes = 0
+
+    def hold(self, size_bytes: int) -> None:
+        """Hold `size_bytes` in place of what was held before. Raises `Refused` when it does not fit."""
+        self._admission.change(size_bytes - self.size_bytes)
+        self.size_bytes = size_bytes
+
+
+class Admission:
+    """The account of bytes in flight, and the door that closes at shutdown."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        self.bytes = 0
+        self.requests = 0
+        self._open = self._closed = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def open(self) -> None:
+        """Let requests in."""
+        self._open = True
+
+    def close(self) -> None:
+        """Refuse everything new; what is inside goes on."""
+        self._closed = True
+
+    def check(self) -> None:
+        """Raise `Refused` when a request would not be let in now."""
+        if self._closed:
+            raise ShuttingDown("not taking requests: the process is ending", RETRY_AFTER_S)
+        if not self._open:
+            raise Refused("not taking requests yet: the process is starting", RETRY_AFTER_S, "not_ready")
+        if self.bytes >= self.limit_bytes:
+            raise self._full()
+
+    @contextmanager
+    def enter(self) -> Iterator[Permit]:
+        """Let one request in, holding no bytes yet; gives everything back at the end. Raises `Refused`."""
+        self.check()
+        permit = Permit(self)
+        self.requests += 1
+        self._idle.clear()
+        try:
+            yield permit
+        finally:
+            self.requests -= 1
+            self.bytes -= permit.size_bytes
+            if not self.requests:
+                self._idle.set()
+
+    def change(self, delta_bytes: int) -> None:
+        """Book a request's growth or shrinking. Raises `Refused` for growth beyond the limit."""
+        if delta_bytes > 0 and self.bytes + delta_bytes > self.limit_bytes:
+            raise self._full()
+        self.bytes += delta_bytes
+
+    async def idle(self) -> None:
+        """Wait until no request is inside."""
+        await self._idle.wait()
+
+    def _full(self) -> Refused:
+        return Refused(
+            f"{self.bytes} bytes of requests are in flight, the limit is {self.limit_bytes}: try again, "
+            "or raise max_in_flight_mib",
+            RETRY_AFTER_S,
+            "in_flight",
+        )

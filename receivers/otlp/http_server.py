@@ -1,0 +1,150 @@
+"""OTLP over HTTP/1.1, protobuf and JSON. A transport and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import web
+
+from spanledger.processor.component import Refused, Rejected
+from spanledger.receivers.otlp import listen
+from spanledger.receivers.otlp.answers import encode, response, retry_after, status
+from spanledger.receivers.otlp.compression import HTTP_ENCODINGS, too_large
+from spanledger.receivers.otlp.cors import answer_headers, preflight_headers
+from spanledger.receivers.otlp.intake import Body
+
+if TYPE_CHECKING:
+    from spanledger.processor.batch import Signal
+    from spanledger.processor.settings import TLSServer
+    from spanledger.receivers.otlp.admission import Permit
+    from spanledger.receivers.otlp.config import HttpConfig
+    from spanledger.receivers.otlp.intake import Intake
+
+KEY: Final = "protocols::http::endpoint"
+
+PROTOBUF: Final = "application/x-protobuf"
+JSON: Final = "application/json"
+
+_LANGFUSE: Final = "/api/public/otel"
+"""Base path that clients use which were set up for Langfuse."""
+
+
+class HttpServer:
+    """The HTTP half of the receiver."""
+
+    def __init__(self, config: HttpConfig, intake: Intake) -> None:
+        self._config = config
+        self._intake = intake
+        self._runner: web.AppRunner | None = None
+        self.addresses: list[str] = []
+
+    async def start(self) -> None:
+        """Listen and serve; raises OSError with a plain message when that is impossible."""
+        context = _tls_context(self._config.tls) if self._config.tls else None
+        sockets = await listen.bind(self._config.endpoint, KEY)
+        runner = web.AppRunner(
+            self._application(),
+            access_log=None,
+            # Bodies are inflated within a limit by us. The time-out also holds for the first request's head.
+            auto_decompress=False,
+            keepalive_timeout=self._config.idle_timeout or 3630.0,
+            shutdown_timeout=1.0,
+        )
+        await runner.setup()
+        self._runner = runner
+        for opened in sockets:
+            await web.SockSite(runner, opened, ssl_context=context, backlog=1024).start()
+        self.addresses = [listen.address_of(opened) for opened in sockets]
+
+    async def stop(self) -> None:
+        """Close the port and every connection."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    def _application(self) -> web.Application:
+        app = web.Application()
+        config = self._config
+        paths: dict[str, Signal | None] = {
+            "/": None,
+            _LANGFUSE: None,
+            f"{_LANGFUSE}/v1/traces": "traces",
+            f"{_LANGFUSE}/v1/logs": "logs",
+            f"{_LANGFUSE}/v1/metrics": "metrics",
+            config.traces_url_path: "traces",
+            config.logs_url_path: "logs",
+            config.metrics_url_path: "metrics",
+        }
+        for path, signal in paths.items():
+            app.router.add_post(path, self._export(signal))
+            if config.cors is not None:
+                app.router.add_route("OPTIONS", path, self._preflight)
+        return app
+
+    def _export(self, signal: Signal | None) -> Callable[[web.Request], Awaitable[web.Response]]:
+        async def export(request: web.Request) -> web.Response:
+            as_json = request.content_type == JSON
+            if not as_json and request.content_type != PROTOBUF:
+                return self._unsupported(f"unsupported media type, supported: [{JSON}, {PROTOBUF}]")
+            encoding = request.headers.get("Content-Encoding", "identity").strip().lower() or "identity"
+            if encoding not in HTTP_ENCODINGS:
+                return self._unsupported(f"unsupported content encoding, supported: [{', '.join(HTTP_ENCODINGS)}]")
+
+            async def read(permit: Permit) -> Body:
+                return Body(await self._read(request, permit), encoding, as_json)
+
+            known, answer = await self._intake.take(signal, "http", self._config.max_bytes, read)
+            message = status(answer) if answer.reason else response(known, answer)
+            headers = answer_headers(self._config.cors, request.headers.get("Origin"))
+            if (seconds := retry_after(answer)) is not None:
+                headers["Retry-After"] = seconds
+            return web.Response(
+                status=answer.http_status,
+                body=encode(message, as_json),
+                content_type=JSON if as_json else PROTOBUF,
+                headers=headers,
+            )
+
+        return export
+
+    async def _read(self, request: web.Request, permit: Permit) -> bytes:
+        limit_bytes = self._config.max_bytes
+        if request.content_length is not None and request.content_length > limit_bytes:
+            raise too_large(limit_bytes)
+        parts: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(self._config.read_timeout or None):
+                async for part in request.content.iter_any():
+                    size += len(part)
+                    if size > limit_bytes:
+                        raise too_large(limit_bytes)
+                    permit.hold(size)
+                    parts.append(part)
+        except TimeoutError:
+            raise Refused(
+                f"the body did not come within {self._config.read_timeout:g} s: raise read_timeout, or send less",
+                reason="timeout",
+            ) from None
+        except (ConnectionError, web.RequestPayloadError) as error:
+            raise Rejected("the body ended too early") from error
+        return b"".join(parts)
+
+    async def _preflight(self, request: web.Request) -> web.Response:
+        return web.Response(status=204, headers=preflight_headers(self._config.cors, request.headers))
+
+    def _unsupported(self, message: str) -> web.Response:
+        self._intake.count_unsupported("http")
+        return web.Response(status=415, text=f"415 {message}")
+
+
+def _tls_context(tls: TLSServer) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(tls.cert_file, tls.key_file)
+    if tls.client_ca_file:
+        context.load_verify_locations(tls.client_ca_file)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context

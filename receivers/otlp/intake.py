@@ -1,0 +1,199 @@
+"""The way of one request, the same for both transports.
+
+admit -> read -> inflate -> JSON to protobuf -> decode -> hand to the pipelines -> count -> answer
+
+Inflating and JSON beyond a few kilobytes run on two threads; decoding pauses every few milliseconds. A
+few large requests at a time go on from there: each takes its turn on the loop, and the turns add up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal, ParamSpec, TypeVar
+
+from spanledger.processor.batch import decode
+from spanledger.processor.component import PipelineError, paced
+from spanledger.receivers.otlp import compression, json_codec
+from spanledger.receivers.otlp.answers import Answer, NoPipeline, answer_to, taken
+from spanledger.receivers.otlp.bare_path import signal_of
+
+if TYPE_CHECKING:
+    from spanledger.processor.batch import Signal
+    from spanledger.processor.component import Consume, Host
+    from spanledger.receivers.otlp.admission import Admission, Permit
+
+Transport = Literal["grpc", "http"]
+TRANSPORTS: Final[tuple[Transport, ...]] = ("grpc", "http")
+
+_SLICE_S = 0.005
+_LARGE_BYTES = 32 * 1024
+"""From this size on work goes to a thread; below, the way there would take longer than the work."""
+_LARGE_AT_A_TIME = 4
+_INFLATE_AT_ONCE_BYTES = 256 * 1024
+_LOG_INTERVAL_S = 10.0
+
+_ITEMS: Final[dict[Signal, str]] = {"traces": "spans", "logs": "log_records", "metrics": "metric_points"}
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A request as a transport received it."""
+
+    data: bytes
+    encoding: str
+    """One of `compression.HTTP_ENCODINGS`, or "sniff" where the transport does not tell."""
+    as_json: bool = False
+
+
+Read = Callable[["Permit"], Awaitable[Body]]
+"""Reads the body, holding its bytes while they come. May raise `PipelineError`."""
+
+
+class Intake:
+    """Takes requests for one receiver. `consumers` may be replaced at any time."""
+
+    def __init__(self, host: Host, admission: Admission) -> None:
+        self.consumers: Mapping[Signal, Consume] = {}
+        self._host = host
+        self._admission = admission
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="otlp-body")
+        self._large = asyncio.Semaphore(_LARGE_AT_A_TIME)
+        self._log_again = float("-inf")
+        self._count = _Counts(host)
+
+    async def take(
+        self, signal: Signal | None, transport: Transport, limit_bytes: int, read: Read
+    ) -> tuple[Signal, Answer]:
+        """Take one request whose body `read` returns; never raises, except when it is cancelled.
+
+        `signal` is None where only the content tells. Returns the signal with the answer.
+        """
+        started = self._host.monotonic()
+        items = 0
+        try:
+            if signal is not None:
+                self._consumer(signal)
+            with self._admission.enter() as permit:
+                body = await read(permit)
+                started = self._host.monotonic()
+                body = await self._inflate(body, limit_bytes, permit)
+                signal = signal or signal_of(body.data, body.as_json)
+                wire, left_out = await self._protobuf(signal, body)
+                del body  # JSON is twice the size of what was made of it
+                consume = self._consumer(signal)
+                is_large = len(wire) > _LARGE_BYTES
+                async with self._large if is_large else nullcontext():
+                    batch = await self._paced(decode(signal, wire, self._host.clock_ns()))
+                    batch.transport = transport
+                    batch.rejected.update(left_out)
+                    items = batch.items()
+                    await consume(batch)
+                    if is_large:
+                        await self._paced(batch.discard())
+            answer = taken(*batch.partial_success())
+            self._count.rejected(signal, batch.rejected)
+        except PipelineError as error:
+            answer = answer_to(error)
+        except Exception as error:  # noqa: BLE001 - counted as internal; the process must outlive any request
+            self._report(error)
+            answer = answer_to(error)
+        signal = signal or "traces"
+        self._count.answered(signal, transport, answer, items, self._host.monotonic() - started)
+        return signal, answer
+
+    def count_unsupported(self, transport: Transport) -> None:
+        """Count a request that a transport turned away by its media type or encoding."""
+        self._count.unsupported(transport)
+
+    def close(self) -> None:
+        """End the threads; nothing may be taken afterwards."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _consumer(self, signal: Signal) -> Consume:
+        consume = self.consumers.get(signal)
+        if consume is None:
+            raise NoPipeline(f"no pipeline takes {signal} from receiver {self._host.id}")
+        return consume
+
+    async def _inflate(self, body: Body, limit_bytes: int, permit: Permit) -> Body:
+        permit.hold(len(body.data))
+        encoding = compression.grpc_encoding(body.data) if body.encoding == "sniff" else body.encoding
+        try:
+            data = await self._inflated(encoding, body.data, limit_bytes)
+        except compression.Damaged:
+            if body.encoding != "sniff" or encoding != "deflate":
+                raise
+            data = body.data
+        permit.hold(len(data))
+        return Body(data, "identity", body.as_json)
+
+    async def _inflated(self, encoding: str, data: bytes, limit_bytes: int) -> bytes:
+        # A small body may still be a bomb: the first step on the loop has a small limit.
+        if encoding == "identity" or limit_bytes <= _INFLATE_AT_ONCE_BYTES:
+            return compression.inflate(encoding, data, limit_bytes)
+        if len(data) <= _LARGE_BYTES:
+            try:
+                return compression.inflate(encoding, data, _INFLATE_AT_ONCE_BYTES)
+            except compression.TooLarge:
+                pass
+        return await self._on_thread(compression.inflate, encoding, data, limit_bytes)
+
+    async def _protobuf(self, signal: Signal, body: Body) -> tuple[bytes, Counter[str]]:
+        """Return the request in protobuf, and the items that could not be taken over from JSON."""
+        if not body.as_json:
+            return body.data, Counter()
+        if len(body.data) <= _LARGE_BYTES:
+            return json_codec.to_protobuf(signal, body.data)
+        return await self._on_thread(json_codec.to_protobuf, signal, body.data)
+
+    async def _paced(self, work: Generator[None, None, _T]) -> _T:
+        return await paced(work, _SLICE_S, self._host.monotonic)
+
+    async def _on_thread(self, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: work(*args, **kwargs))
+
+    def _report(self, error: Exception) -> None:
+        now = self._host.monotonic()
+        if now >= self._log_again:
+            self._log_again = now + _LOG_INTERVAL_S
+            self._host.log.error("a request failed with an internal error; the client is told so", exc_info=error)
+
+
+class _Counts:
+    """The receiver's own numbers."""
+
+    def __init__(self, host: Host) -> None:
+        self._receiver = str(host.id)
+        self._items = {
+            (outcome, signal): host.metrics.counter(f"otelcol_receiver_{outcome}_{noun}_total")
+            for outcome in ("accepted", "refused", "failed")
+            for signal, noun in _ITEMS.items()
+        }
+        self._refused_requests = host.metrics.counter("spanledger_refused_requests_total")
+        self._rejected_items = host.metrics.counter("spanledger_rejected_items_total")
+        self._duration = host.metrics.histogram("spanledger_request_duration_seconds")
+
+    def answered(self, signal: Signal, transport: Transport, answer: Answer, items: int, duration_s: float) -> None:
+        """Count one answer; `items` is 0 when the request was not read so far."""
+        outcome = {"": "accepted", "internal": "failed"}.get(answer.reason, "refused")
+        self._items[outcome, signal].add((self._receiver, transport), items)
+        if answer.reason:
+            self._refused_requests.add((self._receiver, transport, answer.reason))
+        self._duration.observe((signal, transport), duration_s)
+
+    def unsupported(self, transport: Transport) -> None:
+        """Count a request of a kind that nobody could read."""
+        self._refused_requests.add((self._receiver, transport, "unsupported"))
+
+    def rejected(self, signal: Signal, reasons: Counter[str]) -> None:
+        """Count what was left out of a request that was taken."""
+        for text, count in reasons.items():
+            reason = "too_large" if "too large" in text else "bad_id" if " id " in text else "undecodable"
+            self._rejected_items.add((self._receiver, signal, reason), count)

@@ -1,0 +1,92 @@
+"""The `otlp` receiver as a component: both servers, one admission, one intake."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from spanledger.processor.component import register
+from spanledger.receivers.otlp.admission import Admission
+from spanledger.receivers.otlp.config import OtlpReceiverConfig
+from spanledger.receivers.otlp.grpc_server import GrpcServer
+from spanledger.receivers.otlp.http_server import HttpServer
+from spanledger.receivers.otlp.intake import Intake
+
+if TYPE_CHECKING:
+    from spanledger.processor.batch import Signal
+    from spanledger.processor.component import Consume, Host
+
+_ANSWERING_S = 1.0
+"""Time for answers already decided to reach their clients before connections are cut."""
+
+
+@register("receiver", "otlp", config=OtlpReceiverConfig, signals=("traces", "logs", "metrics"), stability="beta")
+class OtlpReceiver:
+    """Take OTLP over gRPC and HTTP (protobuf and JSON)."""
+
+    def __init__(self, config: OtlpReceiverConfig, host: Host) -> None:
+        self._host = host
+        self._admission = Admission(config.max_in_flight_mib * 1024 * 1024)
+        self._intake = Intake(host, self._admission)
+        protocols = config.protocols
+        self._grpc = GrpcServer(protocols.grpc, self._intake) if protocols.grpc else None
+        self._http = HttpServer(protocols.http, self._intake) if protocols.http else None
+
+    @property
+    def consumers(self) -> Mapping[Signal, Consume]:
+        """Where each signal goes; a signal that is missing is answered as not supported."""
+        return self._intake.consumers
+
+    @consumers.setter
+    def consumers(self, consumers: Mapping[Signal, Consume]) -> None:
+        self._intake.consumers = consumers
+
+    async def start(self) -> None:
+        """Listen on both protocols. Raises OSError that says which endpoint is taken and what to set."""
+        try:
+            for name, server in (("grpc", self._grpc), ("http", self._http)):
+                if server is None:
+                    continue
+                try:
+                    await server.start()
+                except OSError as error:
+                    what = f"{error.filename}: {error.strerror}" if error.filename else error.strerror or error
+                    raise OSError(error.errno, f"{self._host.id}: {name} {what}") from error
+                self._host.log.info("taking OTLP over %s on %s", name, ", ".join(server.addresses))
+        except OSError:
+            await self._stop()
+            raise
+        self._admission.open()
+
+    async def shutdown(self, deadline: float) -> int:
+        """Refuse what is new, wait for what is inside, close the ports. Loses nothing that was acknowledged."""
+        self._admission.close()
+        if self._grpc is not None:
+            await self._grpc.drain()
+        try:
+            async with asyncio.timeout(max(0.0, deadline - self._host.monotonic())):
+                await self._admission.idle()
+        except TimeoutError:
+            self._host.log.warning(
+                "%d requests were not answered in time; their senders keep them", self._admission.requests
+            )
+        await self._stop()
+        return 0
+
+    def statistics(self) -> Mapping[str, Any]:
+        """Return what is in flight and the addresses in use (the real ports where 0 was asked for)."""
+        return {
+            "in_flight_bytes": self._admission.bytes,
+            "in_flight_requests": self._admission.requests,
+            "in_flight_limit_bytes": self._admission.limit_bytes,
+            "grpc_addresses": self._grpc.addresses if self._grpc else [],
+            "http_addresses": self._http.addresses if self._http else [],
+        }
+
+    async def _stop(self) -> None:
+        if self._grpc is not None:
+            await self._grpc.stop(_ANSWERING_S)
+        if self._http is not None:
+            await self._http.stop()
+        self._intake.close()

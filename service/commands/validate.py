@@ -1,0 +1,32 @@
+"""`spanledger validate`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from spanledger.service.options import add_config_arguments
+
+NAME = "validate"
+HELP = "check a configuration without running it"
+EXAMPLES = """\
+  spanledger validate --config otel-config.yaml
+  spanledger validate --config base.yaml --config production.yaml --set service.telemetry.logs.level=debug
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    add_config_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check the configuration. Returns 0 when it is valid; raises `InvalidConfig` when it is not."""
+    from spanledger.service.config import load
+
+    config = load(args.config, args.set, os.environ)
+    for warning in config.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    print(f"valid: {', '.join(map(str, config.pipelines))}")
+    return 0

@@ -1,0 +1,220 @@
+"""What no single block shows: whether the pipelines fit together.
+
+References to what is not configured, components that cannot carry a pipeline's signal, connectors used on
+one side only, cycles. The wordings are the Collector's (otelcol/config.go, service/internal/graph).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from spanledger.processor.component import KINDS, ComponentId, Kind, PipelineView, Registration, Registry
+from spanledger.service.nodes import ConfigError, Node, Path
+from spanledger.service.suggestions import for_reference
+
+if TYPE_CHECKING:
+    from spanledger.processor.batch import Signal
+    from spanledger.service.config import Pipeline, PipelineId, ServiceConfig
+
+Configured = Mapping[Kind, Mapping[ComponentId, Registration | None]]
+"""Every configured id by kind; None where its type is not known."""
+
+_ROLES: tuple[Kind, ...] = ("receiver", "processor", "exporter")
+
+
+def cross_check(
+    service: ServiceConfig, configured: Configured, root: Node, registry: Registry
+) -> tuple[list[ConfigError], list[str]]:
+    """Return what is wrong between the parts, and warnings about parts that nothing uses."""
+    check = _CrossCheck(service, configured, root, registry)
+    errors = [*check.presence(), *check.ambiguous_ids(), *check.extensions()]
+    for id_, pipeline in service.pipelines.items():
+        errors += check.pipeline(id_, pipeline)
+    errors += [*check.connectors(), *check.cycles()]
+    return errors, list(check.unused())
+
+
+class _CrossCheck:
+    def __init__(self, service: ServiceConfig, configured: Configured, root: Node, registry: Registry) -> None:
+        self._service = service
+        self._configured = configured
+        self._root = root
+        self._registry = registry
+
+    def presence(self) -> Iterator[ConfigError]:
+        for kind in ("receiver", "exporter"):
+            if self._is_absent((f"{kind}s",)):
+                yield self._error((f"{kind}s",), f"no {kind} configuration specified in config")
+        path = ("service", "pipelines")
+        if self._is_absent(path):
+            yield self._error(path, "service must have at least one pipeline")
+
+    def ambiguous_ids(self) -> Iterator[ConfigError]:
+        for id_ in self._configured["connector"]:
+            for kind in ("exporter", "receiver"):
+                if id_ in self._configured[kind]:
+                    yield self._error(
+                        ("connectors", str(id_)),
+                        f'ambiguous ID: Found both "{id_}" {kind} and "{id_}" connector. Change one of the '
+                        f'components\' IDs to eliminate ambiguity (e.g. rename "{id_}" connector to "{id_}/connector")',
+                    )
+
+    def extensions(self) -> Iterator[ConfigError]:
+        path = ("service", "extensions")
+        for position, id_ in enumerate(self._service.extensions):
+            if id_ not in self._configured["extension"]:
+                yield self._undefined("extension", id_, path, position)
+
+    def pipeline(self, id_: PipelineId, pipeline: Pipeline) -> Iterator[ConfigError]:
+        path = ("service", "pipelines", str(id_))
+        sound = True
+        for kind, ids in _references(pipeline):
+            sound = sound and (kind == "processor" or bool(ids))
+            if kind != "processor" and self._is_absent((*path, f"{kind}s")):
+                yield self._error(path, f"must have at least one {kind}")
+            for position, reference in enumerate(ids):
+                if self._find(kind, reference) is None:
+                    sound = False
+                    yield self._undefined(kind, reference, path, position)
+                elif reference in ids[:position]:
+                    yield self._error(
+                        path, f'references {kind} "{reference}" multiple times', (f"{kind}s", str(position))
+                    )
+                else:
+                    yield from self._signal(id_.signal, kind, reference, path, position)
+        if sound:
+            yield from self._own_checks(id_, pipeline, path)
+
+    def connectors(self) -> Iterator[ConfigError]:
+        """Check that what goes into a connector comes out of it where it should, and the reverse."""
+        for id_, registration in self._configured["connector"].items():
+            if registration is None:
+                continue
+            into = [str(key) for key, pipeline in self._service.pipelines.items() if id_ in pipeline.exporters]
+            out = [str(key) for key, pipeline in self._service.pipelines.items() if id_ in pipeline.receivers]
+            message = ""
+            if into and registration.feeds and not out:
+                message = (
+                    f"used as exporter in [{' '.join(into)}] pipeline but not used in any supported receiver pipeline"
+                )
+            if out and not into:
+                message = (
+                    f"used as receiver in [{' '.join(out)}] pipeline but not used in any supported exporter pipeline"
+                )
+            if message:
+                yield self._error(("connectors", str(id_)), f'connector "{id_}" {message}')
+
+    def cycles(self) -> Iterator[ConfigError]:
+        """Find pipelines that lead back to themselves; each pipeline is reported at most once."""
+        reported: set[PipelineId] = set()
+        for start in self._service.pipelines:
+            cycle = self._cycle_from(start)
+            if cycle and not reported & {id_ for id_, _ in cycle}:
+                reported |= {id_ for id_, _ in cycle}
+                yield self._error(("service", "pipelines", str(start)), f"cycle detected: {self._describe(cycle)}")
+
+    def unused(self) -> Iterator[str]:
+        used: dict[Kind, set[ComponentId]] = {kind: set() for kind in KINDS}
+        used["extension"].update(self._service.extensions)
+        for pipeline in self._service.pipelines.values():
+            for kind, ids in _references(pipeline):
+                used[kind].update(ids)
+        used["connector"] = used["receiver"] | used["exporter"]
+        for kind, section in self._configured.items():
+            for id_ in section:
+                if id_ not in used[kind]:
+                    place = self._root.at((f"{kind}s", str(id_)))[0].where
+                    where = "service::extensions" if kind == "extension" else "any pipeline"
+                    yield f"{place}: {kind}s::{id_}: configured but not used in {where}"
+
+    def _is_absent(self, path: Path) -> bool:
+        """Tell whether a list or map is missing or empty, and not just of a wrong type, at any level."""
+        node, found = self._root.at(path)
+        return not node.value or (found != path and isinstance(node.value, dict))
+
+    def _find(self, kind: Kind, id_: ComponentId) -> tuple[Registration | None] | None:
+        """Return the registration that a reference leads to; None when it leads nowhere."""
+        for candidate in (kind, "connector") if kind != "processor" else (kind,):
+            if id_ in self._configured[candidate]:
+                return (self._configured[candidate][id_],)
+        return None
+
+    def _signal(self, signal: Signal, kind: Kind, id_: ComponentId, path: Path, position: int) -> Iterator[ConfigError]:
+        found = self._find(kind, id_)
+        registration = found[0] if found else None
+        if registration is None:
+            return
+        supported = registration.signals
+        if registration.kind == "connector" and kind == "receiver":
+            supported = registration.feeds
+        if signal not in supported:
+            yield self._error(
+                path,
+                f'failed to create "{id_}" {registration.kind} for data type "{signal}": '
+                "telemetry type is not supported",
+                (f"{kind}s", str(position)),
+                f"as {kind} it supports {', '.join(supported)}" if supported else f"it cannot be used as {kind}",
+            )
+
+    def _own_checks(self, id_: PipelineId, pipeline: Pipeline, path: Path) -> Iterator[ConfigError]:
+        """Ask the types that have something to say about the pipelines they are in."""
+        members: dict[Kind, dict[ComponentId, Registration]] = {}
+        for kind, ids in _references(pipeline):
+            found = {reference: self._find(kind, reference) for reference in ids}
+            members[kind] = {reference: entry[0] for reference, entry in found.items() if entry and entry[0]}
+        view = PipelineView(str(id_), id_.signal, members["receiver"], members["processor"], members["exporter"])
+        for kind in _ROLES:
+            for position, registration in enumerate(members[kind].values()):
+                if registration.check and (problem := registration.check(view)):
+                    yield self._error(path, problem, (f"{kind}s", str(position)))
+
+    def _cycle_from(self, start: PipelineId) -> list[tuple[PipelineId, ComponentId]]:
+        """Return the way from `start` back to it: each pipeline with the connector that leads out of it."""
+        way: list[tuple[PipelineId, ComponentId]] = []
+        seen: set[PipelineId] = set()
+
+        def search(here: PipelineId) -> bool:
+            seen.add(here)
+            for connector, following in self._next(here):
+                way.append((here, connector))
+                if following == start or (following not in seen and search(following)):
+                    return True
+                way.pop()
+            return False
+
+        return way if search(start) else []
+
+    def _next(self, here: PipelineId) -> Iterator[tuple[ComponentId, PipelineId]]:
+        for connector in self._service.pipelines[here].exporters:
+            registration = self._configured["connector"].get(connector)
+            for id_, pipeline in self._service.pipelines.items():
+                if registration and id_.signal in registration.feeds and connector in pipeline.receivers:
+                    yield connector, id_
+
+    def _describe(self, cycle: Sequence[tuple[PipelineId, ComponentId]]) -> str:
+        following = [*cycle[1:], cycle[0]]
+        parts: list[str] = []
+        for (id_, connector), (next_id, _) in zip(cycle, following, strict=True):
+            parts.append(f'connector "{connector}" ({id_.signal} to {next_id.signal})')
+            processors = self._service.pipelines[next_id].processors
+            parts += [f'processor "{processor}" in pipeline "{next_id}"' for processor in processors]
+        return " -> ".join([*parts, parts[0]])
+
+    def _undefined(self, kind: Kind, id_: ComponentId, path: Path, position: int) -> ConfigError:
+        below = (str(position),) if kind == "extension" else (f"{kind}s", str(position))
+        message = f'references {kind} "{id_}" which is not configured'
+        return self._error(path, message, below, for_reference(kind, id_, self._configured, self._registry))
+
+    def _error(self, path: Path, message: str, below: Path = (), suggestion: str = "") -> ConfigError:
+        """Report at `path`; `below` leads on to the value whose place is shown."""
+        node, found = self._root.at((*path, *below))
+        return ConfigError(path, node.where if found else self._root.place, message, suggestion)
+
+
+def _references(pipeline: Pipeline) -> Iterable[tuple[Kind, tuple[ComponentId, ...]]]:
+    return (
+        ("receiver", pipeline.receivers),
+        ("processor", pipeline.processors),
+        ("exporter", pipeline.exporters),
+    )

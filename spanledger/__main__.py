@@ -1,0 +1,102 @@
+"""The `spanledger` command: finds its subcommands in `service/commands/`, one module each.
+
+Such a module has `NAME`, `HELP` (one line), `EXAMPLES`, `add_arguments(parser)` and `run(args) -> int`, and
+imports whatever is heavy inside `run`, so that `spanledger --help` is quick. Exit codes: 0 done, 1 failed,
+2 wrong usage or configuration.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import pkgutil
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Protocol, cast
+
+from spanledger import __version__
+from spanledger.service import commands
+
+_INTERRUPTED = 130
+"""128 + SIGINT, what shells expect after Ctrl-C."""
+
+
+class Command(Protocol):
+    """What a module of `service/commands/` offers."""
+
+    NAME: str
+    HELP: str
+    EXAMPLES: str
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the arguments."""
+        ...
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Do the work and return the exit code."""
+        ...
+
+
+def discover() -> Iterator[Command]:
+    """Yield the commands in alphabetical order of their modules."""
+    for module in pkgutil.iter_modules(commands.__path__, commands.__name__ + "."):
+        yield cast("Command", importlib.import_module(module.name))
+
+
+def parser() -> argparse.ArgumentParser:
+    """Build the parser of the whole command line."""
+    top = argparse.ArgumentParser(
+        prog="spanledger",
+        description="An OpenTelemetry sidecar for AI agents: OTLP in, clean priced spans and Prometheus metrics out.",
+        epilog="example:\n  spanledger run --config otel-config.yaml\n\n`spanledger COMMAND --help` says more.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"spanledger {__version__}")
+    subparsers = top.add_subparsers(title="commands", metavar="COMMAND")
+    for command in discover():
+        sub = subparsers.add_parser(
+            command.NAME,
+            help=command.HELP,
+            description=command.HELP[0].upper() + command.HELP[1:] + ".",
+            epilog=f"examples:\n{command.EXAMPLES}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.add_arguments(sub)
+        sub.set_defaults(run=command.run)
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    top = parser()
+    args = top.parse_args(arguments)
+    if not hasattr(args, "run"):
+        top.print_help(sys.stderr)
+        return 2
+    try:
+        code = int(args.run(args))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader had enough. Python flushes once more at exit, which must not complain either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except Exception as error:
+        if not _is_invalid_config(error):
+            raise
+        print(f"spanledger: {error}", file=sys.stderr)
+        return 2
+    return code
+
+
+def _is_invalid_config(error: Exception) -> bool:
+    # Imported only now: most commands never get here, and the import is not cheap.
+    from spanledger.service.nodes import InvalidConfig
+
+    return isinstance(error, InvalidConfig)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

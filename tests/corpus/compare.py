@@ -1,0 +1,214 @@
+"""What the sidecar says of a capture, against what really happened."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
+
+if TYPE_CHECKING:
+    from spanledger.conventions.values import Attributes
+    from tests.backend import Received
+    from tests.corpus.captures import Capture, TrueCall
+
+Field = Literal[
+    "calls", "failed_calls", "input", "output", "cache_read", "cache_write", "reasoning", "model", "cost"
+]  # fmt: skip
+FIELDS: Final[tuple[Field, ...]] = (
+    "calls", "failed_calls", "input", "output", "cache_read", "cache_write", "reasoning", "model", "cost",
+)  # fmt: skip
+TOKENS: Final = ("input", "output", "cache_read", "cache_write", "reasoning")
+
+Verdict = Literal["right", "absent", "understated", "overstated", "requested", "wrong"]
+"""`absent`: nothing was seen of what there was. `requested`: instead of the model that answered, or for some
+calls, the one that was asked for. `wrong`: otherwise, or over in one run and under in another."""
+
+_PICO: Final = 10**12
+
+Price = Callable[["TrueCall"], int | None]
+"""What a call costs in pico-dollars, from its true tokens; None for a model without a price."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeenCall:
+    """A span whose usage counts, as the sidecar delivered it. None is unknown."""
+
+    kind: str
+    ok: bool
+    start_ns: int
+    response_id: str
+    request_model: str
+    response_model: str
+    provider: str
+    tokens: Mapping[str, int | None]
+    cost: int | None
+    """Pico-dollars."""
+    cost_status: str
+
+    @property
+    def is_call(self) -> bool:
+        """Tell whether it is a call of a model, and not an agent that alone knows its calls' tokens."""
+        return self.kind in {"llm", "embedding"}
+
+
+_TOKEN_KEYS: Final = {
+    "input": "gen_ai.usage.input_tokens",
+    "output": "gen_ai.usage.output_tokens",
+    "cache_read": "gen_ai.usage.cache_read.input_tokens",
+    "cache_write": "gen_ai.usage.cache_write.input_tokens",
+    "reasoning": "gen_ai.usage.reasoning.output_tokens",
+}
+
+
+def seen_calls(spans: Iterable[Received]) -> list[SeenCall]:
+    """Return what counts, by time: every model call that is not a wrapper of another, and lone sums."""
+    calls = [_seen(one) for one in spans if one.attributes.get("spanledger.cost.status") not in {None, "rollup"}]
+    return sorted(calls, key=lambda call: call.start_ns)
+
+
+def _seen(one: Received) -> SeenCall:
+    attributes = one.attributes
+    cost = attributes.get("gen_ai.usage.cost")
+    return SeenCall(
+        kind=_text(attributes, "spanledger.step.kind"),
+        ok=one.span.status.code != 2 and "error.type" not in attributes,
+        start_ns=one.span.start_time_unix_nano,
+        response_id=_text(attributes, "gen_ai.response.id"),
+        request_model=_text(attributes, "gen_ai.request.model"),
+        response_model=_text(attributes, "gen_ai.response.model"),
+        provider=_text(attributes, "gen_ai.provider.name"),
+        tokens={name: _count(attributes, key) for name, key in _TOKEN_KEYS.items()},
+        cost=round(cost * _PICO) if isinstance(cost, float) else None,
+        cost_status=_text(attributes, "spanledger.cost.status"),
+    )
+
+
+def _text(attributes: Attributes, key: str) -> str:
+    value = attributes.get(key, "")
+    assert isinstance(value, str), f"{key} is {value!r}"
+    return value
+
+
+def _count(attributes: Attributes, key: str) -> int | None:
+    value = attributes.get(key)
+    assert value is None or type(value) is int, f"{key} is {value!r}"
+    return value
+
+
+Pair = tuple["TrueCall | None", SeenCall | None]
+
+_K = TypeVar("_K")
+
+
+def pair(truth: Sequence[TrueCall], seen: Sequence[SeenCall]) -> list[Pair]:
+    """Put together what is the same call: by response id, else by its tokens, else by its place in time.
+
+    What is left has None at the other side: a call that was not seen, or one that never was.
+    """
+    true, left, pairs = list(truth), list(seen), list[Pair]()
+
+    def match(of_truth: Callable[[TrueCall], _K | None], of_seen: Callable[[SeenCall], _K | None]) -> None:
+        waiting: dict[_K, list[TrueCall]] = {}
+        for call in true:
+            if (key := of_truth(call)) is not None:
+                waiting.setdefault(key, []).append(call)
+        for one in tuple(left):
+            key = of_seen(one)
+            if key is not None and waiting.get(key):
+                call = waiting[key].pop(0)
+                true.remove(call)
+                left.remove(one)
+                pairs.append((call, one))
+
+    match(lambda call: call.response_id or None, lambda one: one.response_id or None)
+    match(
+        lambda call: (call.input, call.output) if call.ok else None,
+        lambda one: (one.tokens["input"], one.tokens["output"]) if one.ok else None,
+    )
+    match(lambda call: call.ok, lambda one: one.ok)
+    return pairs + [(call, None) for call in true] + [(None, one) for one in left]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One field of one run."""
+
+    field: Field
+    run: str
+    expected: object
+    seen: object
+    verdict: Verdict
+
+
+def compare(capture: Capture, seen: Sequence[SeenCall], price: Price) -> Iterator[Comparison]:
+    """Compare every field of every run. Calls that never were go to the run `?`."""
+    pairs = pair(capture.calls, [one for one in seen if one.is_call])
+    sums = [one for one in seen if not one.is_call]
+    only_run = capture.runs[0] if len(capture.runs) == 1 else "?"
+    runs = dict.fromkeys((*capture.runs, *(["?"] if any(true is None for true, _ in pairs) else [])))
+    for run in runs:
+        of_run = [(true, one) for true, one in pairs if (true.run if true else "?") == run]
+        yield from _compare_run(run, of_run, sums if run == only_run else [], price)
+
+
+def _compare_run(run: str, pairs: Sequence[Pair], sums: Sequence[SeenCall], price: Price) -> Iterator[Comparison]:
+    true = [call for call, _ in pairs if call is not None]
+    calls = [one for _, one in pairs if one is not None]
+    for field, ok in (("calls", True), ("failed_calls", False)):
+        yield _numbers(field, run, sum(call.ok is ok for call in true), sum(one.ok is ok for one in calls))
+    for name in TOKENS:
+        counts = [count for one in (*calls, *sums) if (count := one.tokens[name]) is not None]
+        yield _numbers(name, run, sum(getattr(call, name) for call in true), sum(counts) if counts else None)
+    yield _models(run, [(call, one) for call, one in pairs if call is not None and call.ok])
+    prices = [amount for call in true if call.ok and (amount := price(call)) is not None]
+    costs = [one.cost for one in (*calls, *sums) if one.cost is not None]
+    yield _numbers("cost", run, sum(prices), sum(costs) if costs else None, off_by=_PICO // 10**9)
+
+
+def _numbers(field: str, run: str, expected: int, seen: int | None, off_by: int = 0) -> Comparison:
+    verdict: Verdict
+    if abs((seen or 0) - expected) <= off_by:
+        verdict = "right"
+    elif not seen:
+        verdict = "absent"
+    else:
+        verdict = "understated" if seen < expected else "overstated"
+    return Comparison(field, run, expected, seen, verdict)  # type: ignore[arg-type]
+
+
+def _models(run: str, pairs: Sequence[tuple[TrueCall, SeenCall | None]]) -> Comparison:
+    expected = Counter(call.response_model for call, _ in pairs)
+    seen = Counter(one.response_model or one.request_model for _, one in pairs if one is not None)
+    return Comparison("model", run, dict(expected), dict(seen), _model_verdict(pairs))
+
+
+def _model_verdict(pairs: Sequence[tuple[TrueCall, SeenCall | None]]) -> Verdict:
+    verdicts: set[Verdict] = set()
+    for call, one in pairs:
+        model = "" if one is None else one.response_model or one.request_model
+        if not model:
+            verdicts.add("absent")
+        elif model == call.response_model:
+            verdicts.add("right")
+        else:
+            verdicts.add("requested" if model == call.request_model else "wrong")
+    if verdicts <= {"right"}:
+        return "right"
+    if "wrong" in verdicts:
+        return "wrong"
+    if "requested" in verdicts:
+        return "requested"
+    return "understated" if "right" in verdicts else "absent"
+
+
+def verdict_of(comparisons: Iterable[Comparison]) -> Verdict:
+    """Return one verdict on a field of a capture from those of its runs."""
+    all_runs = list(comparisons)
+    verdicts = {one.verdict for one in all_runs} - {"right"}
+    if not verdicts:
+        return "right"
+    if len(verdicts) == 1:
+        (verdict,) = verdicts
+        return "understated" if verdict == "absent" and any(one.seen for one in all_runs) else verdict
+    return "understated" if verdicts == {"absent", "understated"} else "wrong"

@@ -1,0 +1,71 @@
+"""Where a number stands in a raw capture: the proof that an instrumentation told it, or did not."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from spanledger.conventions.values import attributes_of
+
+if TYPE_CHECKING:
+    from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+    from spanledger.conventions.values import Value
+    from tests.corpus.captures import Capture
+
+
+def spans(capture: Capture) -> Iterator[Span]:
+    """Yield every span that was sent."""
+    for data in capture.requests("traces"):
+        for resource in ExportTraceServiceRequest.FromString(data).resource_spans:
+            for scope in resource.scope_spans:
+                yield from scope.spans
+
+
+def ids(capture: Capture) -> list[tuple[bytes, bytes, bytes, str]]:
+    """Return trace id, span id, parent and name of every span that was sent."""
+    return [(span.trace_id, span.span_id, span.parent_span_id, span.name) for span in spans(capture)]
+
+
+def numbers(capture: Capture) -> Mapping[int, set[str]]:
+    """Return every whole number on the spans and where: `attribute`, `attribute#path.in.json`."""
+    found: defaultdict[int, set[str]] = defaultdict(set)
+    for span in spans(capture):
+        for attributes in (span.attributes, *(event.attributes for event in span.events)):
+            for key, value in attributes_of(attributes).items():
+                for path, number in _numbers(value, key):
+                    found[number].add(path)
+    return found
+
+
+def _numbers(value: Value, path: str) -> Iterator[tuple[str, int]]:
+    if isinstance(value, bool) or value is None:
+        return
+    if isinstance(value, int):
+        yield path, value
+    elif isinstance(value, float):
+        if value.is_integer():
+            yield path, int(value)
+    elif isinstance(value, str):
+        yield from _in_text(value, path)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _numbers(item, path)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _numbers(item, f"{path}.{key}")
+
+
+def _in_text(text: str, path: str) -> Iterator[tuple[str, int]]:
+    if text.isdecimal():
+        yield path, int(text)
+    elif text[:1] in {"{", "["}:
+        try:
+            parsed = json.loads(text)
+        except ValueError:
+            return
+        yield from _numbers(parsed, path if "#" in path else f"{path}#")
