@@ -15,7 +15,7 @@ from spanledger.conventions.coerce import Coerce
 from spanledger.conventions.values import TooLarge, Value, value_of
 
 if TYPE_CHECKING:
-    from opentelemetry.proto.common.v1.common_pb2 import KeyValue
+    from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
     from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
     from spanledger.conventions.reading import StepKind
@@ -105,35 +105,27 @@ class SpanAttributes(Mapping[str, Value]):
     Of duplicate keys the last counts. A value with too many nodes reads as None.
     """
 
-    __slots__ = ("_pairs", "_values")
+    __slots__ = ("_decoded", "pairs")
 
-    def __init__(self, pairs: dict[str, KeyValue]) -> None:
-        self._pairs = pairs
-        self._values: dict[str, Value] = {}
+    def __init__(self, pairs: dict[str, KeyValue], decoded: dict[str, Value]) -> None:
+        """Wrap `pairs`; `decoded` has the values that are known already. Both are owned from here on."""
+        self.pairs = pairs
+        self._decoded = decoded
 
     def __getitem__(self, key: str) -> Value:
-        values = self._values
-        if key in values:
-            return values[key]
-        message = self._pairs[key].value
-        # Nine values of ten are text; asking for it is quicker than asking which kind it is.
-        value: Value = message.string_value
-        if not value:
-            try:
-                value = value_of(message)
-            except TooLarge:
-                value = None
-        values[key] = value
-        return value
+        decoded = self._decoded
+        if key not in decoded:
+            decoded[key] = decode(self.pairs[key].value)
+        return decoded[key]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._pairs)
+        return iter(self.pairs)
 
     def __len__(self) -> int:
-        return len(self._pairs)
+        return len(self.pairs)
 
     def __contains__(self, key: object) -> bool:
-        return key in self._pairs
+        return key in self.pairs
 
     @overload
     def get(self, key: str, /) -> Value: ...
@@ -141,7 +133,16 @@ class SpanAttributes(Mapping[str, Value]):
     def get(self, key: str, /, default: _T) -> Value | _T: ...
     def get(self, key: str, /, default: object = None) -> object:
         """Return the value of `key`, or `default`; without the exception that `Mapping` goes through."""
-        return self[key] if key in self._pairs else default
+        return self[key] if key in self.pairs else default
+
+
+def decode(message: AnyValue) -> Value:
+    """Return an attribute's value; None when it has too many nodes."""
+    try:
+        # Nearly all are text or whole numbers; asking for these is quicker than asking which kind it is.
+        return message.string_value or message.int_value or value_of(message)
+    except TooLarge:
+        return None
 
 
 @dataclass(slots=True)

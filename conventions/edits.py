@@ -41,13 +41,15 @@ class Editor:
         for target in facts.moved:
             if target not in _BY_RULE and (name := self._names.get(target)) is not None:
                 self._write(reading, name, facts.values[target])
-        if reading.operation is not None and reading.attributes.get(OPERATION) != reading.operation:
+        if facts.values.get(OPERATION) != reading.operation or OPERATION in facts.moved:
             self._write(reading, OPERATION, reading.operation)
         reasons = facts.values.get(FINISH_REASONS)
         if isinstance(reasons, list):
             self._write(reading, FINISH_REASONS, normalize(reasons) or None)
-        self._write(reading, DIALECT, reading.dialect)
-        self._write(reading, STEP_KIND, reading.kind)
+        present = facts.attributes.pairs
+        for name, value in ((DIALECT, reading.dialect), (STEP_KIND, reading.kind)):
+            if name not in present or facts.attributes[name] != value:
+                reading.edits[name] = value
         if reading.usage is not None and reading.kind in MODEL_CALLS and not reading.aggregate:
             self._write(reading, BASIS, reading.usage.basis)
             self._write_counts(reading, facts, reading.usage)
@@ -81,12 +83,13 @@ class Editor:
                 value = self._profile.values[name].get(value, value)
         elif type(value) is int and self._profile.types.get(name) == "double":
             value = float(value)
-        if name in reading.attributes:
-            present = reading.attributes[name]
+        attributes = reading.attributes
+        if name in attributes:
+            present = attributes[name]
             if type(present) is type(value) and present == value:
                 return
             # The first of several values is the one to keep.
-            if not name.startswith("spanledger.") and ORIGINAL + name not in reading.attributes:
+            if not name.startswith("spanledger.") and ORIGINAL + name not in attributes:
                 reading.edits[ORIGINAL + name] = present
         reading.edits[name] = value
 

@@ -37,6 +37,9 @@ def normalize(reasons: Iterable[Value]) -> list[Value]:
     """
     result: list[Value] = []
     for reason in reasons:
+        if isinstance(reason, str) and reason in _CANONICAL and len(result) < MAX_REASONS:
+            result.append(_CANONICAL[reason])
+            continue
         parts = reason.split(",") if isinstance(reason, str) and "," in reason else [reason]
         for part in parts:
             if isinstance(part, str) and part.strip() and len(result) < MAX_REASONS:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 Verdict = Literal["counts", "only_copy", "leaf_unpriced", "wraps", "twin", "in_parent", "none"]
@@ -28,7 +28,7 @@ Verdict = Literal["counts", "only_copy", "leaf_unpriced", "wraps", "twin", "in_p
 
 COUNTED: Final = frozenset({"counts", "only_copy", "leaf_unpriced"})
 
-MAX_SPANS: Final = 65_536
+MAX_SPANS: Final = 32_768
 MAX_AGE_S: Final = 600.0
 _MAX_BELOW: Final = 32
 """Calls remembered one by one below a span; their sums go on beyond that."""
@@ -81,6 +81,9 @@ class Decision:
     """The span was settled and acknowledged before: its numbers are in the totals already."""
 
 
+_NOTHING: Final = Decision("none")
+
+
 @dataclass(slots=True)
 class _Node:
     """A span that was seen, or whose children were."""
@@ -88,6 +91,8 @@ class _Node:
     touched_s: float
     place: Place | None = None
     decision: Decision | None = None
+    request: int = 0
+    """The `settle` that decided."""
     acknowledged: bool = False
     pico_usd: int = 0
     calls: int = 0
@@ -106,7 +111,7 @@ class _Counted:
 
     place: Place
     call: Call
-    scopes: set[str] = field(default_factory=set)
+    scopes: tuple[str, ...] = ()
     """Instrumentations that were recognised as saying the same."""
 
 
@@ -119,6 +124,7 @@ class Ledger:
         self._nodes: OrderedDict[bytes, _Node] = OrderedDict()
         self._responses: OrderedDict[str, list[_Counted]] = OrderedDict()
         self._shapes: OrderedDict[tuple[str, int, int], list[_Counted]] = OrderedDict()
+        self._request = 0
         self.late_children = 0
         """Calls that came after a span above them was counted with their tokens."""
 
@@ -137,10 +143,12 @@ class Ledger:
         Yields now and then. Nothing is final until `acknowledge`: a request that is refused comes again,
         and then the same spans get the same decisions.
         """
-        decisions: list[Decision] = [Decision("none")] * len(places)
+        self._request += 1
+        request = self._request
+        decisions: list[Decision] = [_NOTHING] * len(places)
         order = yield from _deepest_first(places)
         for count, index in enumerate(order, 1):
-            decisions[index] = self._settle_one(places[index], now_s)
+            decisions[index] = self._settle_one(places[index], now_s, request)
             if count % _PAUSE_EVERY == 0:
                 yield
         self._forget(now_s)
@@ -152,20 +160,21 @@ class Ledger:
             if (node := self._nodes.get(place.trace_id + place.span_id)) is not None:
                 node.acknowledged = True
 
-    def _settle_one(self, place: Place, now_s: float) -> Decision:
+    def _settle_one(self, place: Place, now_s: float, request: int) -> Decision:
         key = place.trace_id + place.span_id
         node = self._nodes.get(key)
         if node is not None and node.decision is not None:
             node.touched_s = now_s
             self._nodes.move_to_end(key)
             was = node.decision
-            return Decision(was.verdict, was.below_pico_usd, was.below_calls, node.acknowledged)
+            return replace(was, repeated=node.acknowledged or node.request == request)
         call = place.call
         if node is None:
             if call is None:
-                return Decision("none")  # nothing to say and nothing below it: not worth remembering
+                return _NOTHING  # nothing to say and nothing below it: not worth remembering
             node = self._nodes[key] = _Node(now_s)
         node.place = place
+        node.request = request
         node.touched_s = now_s
         self._nodes.move_to_end(key)
         verdict: Verdict = "none" if call is None else self._judge(place, call, node)
@@ -248,7 +257,7 @@ class Ledger:
                 and _same_family(other.family, call.family)
                 and (_inside(counted.place, place) or _inside(place, counted.place))
             ):
-                counted.scopes.add(call.scope)
+                counted.scopes += (call.scope,)
                 return True
         return False
 
@@ -313,8 +322,10 @@ def _explained(call: Call, node: _Node) -> bool:
 def _same_call(above: Call, below: Call) -> bool:
     if above.response_id and above.response_id == below.response_id:
         return True
-    return _same_family(above.family, below.family) and _near(above.input, below.input) and _near(
-        above.output, below.output
+    return (
+        _same_family(above.family, below.family)
+        and _near(above.input, below.input)
+        and _near(above.output, below.output)
     )
 
 

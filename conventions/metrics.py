@@ -146,7 +146,7 @@ GENAI: Final = (
         "spanledger_llm_time_to_first_chunk_seconds", "Time from the request to the first chunk of a streamed answer.",
         SECONDS_FIRST_CHUNK, *L,
     ),
-    _counter("spanledger_llm_retries_total", "Model calls that were a second or later attempt.", *L),
+    _counter("spanledger_llm_retries_total", "Attempts beyond the first, numbered or after a failed one.", *L),
     _counter("spanledger_tool_calls_total", "Tool calls.", SERVICE, AGENT, TOOL, STATUS, ERROR_TYPE),
     _histogram("spanledger_tool_duration_seconds", "Duration of tool calls.", SECONDS_TOOL, SERVICE, AGENT, TOOL),
     _gauge(
@@ -158,7 +158,7 @@ GENAI: Final = (
         "spanledger_spans_total", "Spans, by the dialect that they were read as.",
         Label("dialect", "`none` for spans that no dialect claims"), KIND,
     ),
-    _counter("spanledger_duplicate_spans_total", "Spans that came again and were counted once.", SERVICE),
+    _counter("spanledger_duplicate_spans_total", "Model calls that came again and were counted once.", SERVICE),
 )  # fmt: skip
 
 SEMCONV: Final = (
@@ -298,6 +298,9 @@ SELF: Final = (
     _gauge("spanledger_price_memo_entries", "Resolved prices that are remembered."),
     _counter(
         "spanledger_cost_conflicts_total", "Spans that came with a cost that differs from ours.", PROVIDER,
+    ),
+    _counter(
+        "spanledger_late_children_total", "Model calls that came after a span above them was counted for them.",
     ),
     _counter(
         "spanledger_series_overflow_total", "Values counted under __other__ because the metric had all its series.",

@@ -8,7 +8,7 @@ written here again finds nothing to do: the sidecar's own attributes (`spanledge
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Final, cast, get_args
+from typing import TYPE_CHECKING, Final, TypeAlias, cast, get_args
 
 from spanledger.conventions import coerce
 from spanledger.conventions.content import Content, Event, messages_of
@@ -40,6 +40,7 @@ from spanledger.conventions.dialect import (
     Facts,
     Kinded,
     SpanAttributes,
+    decode,
 )
 from spanledger.conventions.edits import Editor
 from spanledger.conventions.emitters import emitter_of
@@ -66,6 +67,9 @@ _FIRST_CHUNK: Final = frozenset({
     "gen_ai.content.completion.chunk", "llm.content.completion.chunk", "First Token Stream Event",
     "ai.stream.firstChunk",
 })  # fmt: skip
+
+
+_Found: TypeAlias = "tuple[str, KeyValue, tuple[Slot, ...]]"
 
 
 class Reader:
@@ -99,7 +103,7 @@ class Reader:
         """
         look_up, learn = self._lookup.entries.get, self._lookup.learn
         pairs: dict[str, KeyValue] = {}
-        found: list[tuple[str, tuple[Slot, ...]]] = []
+        found: list[_Found] = []
         claims = 0
         may_hold_content = False
         for pair in span.attributes:
@@ -109,13 +113,14 @@ class Reader:
             if entry is not NOTHING:
                 claims |= entry[0]
                 if entry[1]:
-                    found.append((key, entry[1]))
+                    found.append((key, pair, entry[1]))
                 if entry[2]:
                     may_hold_content = True
         if not claims:
             return None
-        attributes = SpanAttributes(pairs)
-        facts = Facts(scope, span, attributes, *_best(found, attributes))
+        decoded, values, moved = _best(found)
+        attributes = SpanAttributes(pairs, decoded)
+        facts = Facts(scope, span, attributes, values, moved)
         dialect = self._dialect(scope, claims, attributes)
         self._decide_kind(facts, dialect, claims)
         if facts.kind in dialect.sources_by_kind:
@@ -124,7 +129,9 @@ class Reader:
             if claims & bit:
                 complete(facts)
         said = None
-        if content and self._content and facts.kind != "other" and (may_hold_content or span.events):
+        # What was normalised before has its content; sources that are left over would only repeat part of it.
+        wanted = content and self._content and facts.kind != "other" and DIALECT not in pairs
+        if wanted and (may_hold_content or span.events):
             said = messages_of(dialect.name, attributes, _content_events(span), facts.kind)
         self._complete(facts, said)
         reading = _reading(facts, dialect)
@@ -133,7 +140,7 @@ class Reader:
         return reading
 
     def _dialect(self, scope: str, claims: int, attributes: SpanAttributes) -> Dialect:
-        if DIALECT in attributes:
+        if DIALECT in attributes.pairs:
             marked = attributes[DIALECT]
             if isinstance(marked, str) and marked in self._lookup.by_name:
                 return self._lookup.by_name[marked]
@@ -145,7 +152,7 @@ class Reader:
         if said is not None and said in OPERATIONS:
             facts.kind, facts.operation = OPERATIONS[said], said
             return
-        if STEP_KIND in facts.attributes:
+        if STEP_KIND in facts.attributes.pairs:
             marked = facts.attributes[STEP_KIND]
             if isinstance(marked, str) and marked in _KINDS:
                 facts.kind = cast("StepKind", marked)
@@ -155,7 +162,7 @@ class Reader:
                 facts.kind, facts.operation = other.operations[said]
                 return
             for key, table in other.kinds.items():
-                if key in facts.attributes:
+                if key in facts.attributes.pairs:
                     value = facts.attributes[key]
                     kinded = table.get(value, STRUCTURAL) if isinstance(value, str) else STRUCTURAL
                     facts.kind, facts.operation = kinded if isinstance(kinded, Kinded) else kinded(facts)
@@ -180,7 +187,7 @@ class Reader:
         if not raw:
             return
         settled = ""
-        if BASIS in facts.attributes:
+        if BASIS in facts.attributes.pairs:
             marked = facts.attributes[BASIS]
             settled = marked if isinstance(marked, str) and marked in BASES else ""
         if settled:  # then the names that were written count, whatever else is preferred
@@ -196,15 +203,17 @@ class Reader:
         reading.aggregate = facts.aggregate or facts.kind not in MODEL_CALLS
 
 
-def _best(
-    found: list[tuple[str, tuple[Slot, ...]]], attributes: SpanAttributes
-) -> tuple[dict[str, Value], dict[str, str]]:
-    """Return target -> value by the best source present, and which of them stand elsewhere or otherwise."""
+def _best(found: list[_Found]) -> tuple[dict[str, Value], dict[str, Value], dict[str, str]]:
+    """Take for each target the best source.
+
+    Returns key -> value, target -> value, and of the latter those that stand elsewhere or otherwise -> key.
+    """
+    decoded: dict[str, Value] = {}
     values: dict[str, Value] = {}
     moved: dict[str, str] = {}
     ranks: dict[str, int] = {}
-    for key, slots in found:
-        value = attributes[key]
+    for key, pair, slots in found:
+        decoded[key] = value = decode(pair.value)
         for target, rank, read, own in slots:
             if target in ranks and ranks[target] < rank:
                 continue
@@ -217,7 +226,7 @@ def _best(
                 moved[target] = key
             elif target in moved:
                 del moved[target]
-    return values, moved
+    return decoded, values, moved
 
 
 def _read_by_kind(facts: Facts, dialect: Dialect) -> None:

@@ -13,7 +13,6 @@ next. A breakdown that cannot be is dropped and named, the total it breaks down 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Final
 
@@ -46,20 +45,22 @@ _PARTS: Final = (
 )
 
 
+_RARE: Final = frozenset(part for part, _, _ in _PARTS)
+
+
 def usage_of(
     raw: Mapping[str, Value], emitter: Emitter | None = None, *, reasoning_beside: bool = False, settled: str = ""
 ) -> Usage | None:
     """Return the usage of one span; None when it says nothing about tokens.
 
-    `raw` maps `COUNTS` to whatever the span holds. `reasoning_beside`: the server bills reasoning
-    beside the output (xAI). `settled` is the span's own basis, "" if it has none.
+    `raw` maps names of `COUNTS` to what the span holds, as `coerce.count` reads it. `reasoning_beside`:
+    the server bills reasoning beside the output (xAI). `settled` is the span's own basis, "" if it has none.
     """
     conflicts: list[str] = []
     counts: dict[str, int] = {}
     for name, value in raw.items():
-        number = _count(value)
-        if number is not None:
-            counts[name] = number
+        if type(value) is int and 0 <= value <= MAX_EXACT:
+            counts[name] = value
         elif value is not None and value != -1:
             conflicts.append(f"{name}_not_a_count")
     if not counts and not conflicts:
@@ -71,20 +72,9 @@ def usage_of(
         if _include_reasoning(counts, emitter, reasoning_beside, conflicts):
             basis += "+reasoning"
     _drop_impossible(counts, conflicts)
-    for name in ("total", "cache_write_5m"):
-        counts.pop(name, None)
+    counts.pop("total", None)
+    counts.pop("cache_write_5m", None)
     return Usage(**counts, basis=basis, conflicts=tuple(conflicts))
-
-
-def _count(value: Value) -> int | None:
-    if type(value) is int:
-        return value if 0 <= value <= MAX_EXACT else None
-    if isinstance(value, str):
-        value = value.strip()
-        return int(value) if value.isdecimal() and value.isascii() and len(value) <= 15 else None
-    if isinstance(value, float) and math.isfinite(value) and value.is_integer():
-        return int(value) if 0 <= value <= MAX_EXACT else None
-    return None
 
 
 def _sum_cache_writes(counts: dict[str, int]) -> None:
@@ -145,6 +135,8 @@ def _drop_impossible(counts: dict[str, int], conflicts: list[str]) -> None:
     if output is not None and counts.get("reasoning", 0) > output:
         conflicts.append("reasoning_exceeds_output")
         counts.pop("reasoning")
+    if _RARE.isdisjoint(counts):
+        return
     for part, whole, name in _PARTS:
         if part in counts and whole in counts and counts[part] > counts[whole]:
             conflicts.append(name)

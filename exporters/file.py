@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal
 
 import pydantic
 import zstandard
@@ -31,7 +28,6 @@ _RETRY: Final = RetryConfig.model_validate(
     {"initial_interval": "100ms", "max_interval": "1s", "max_elapsed_time": "5s"}
 )
 
-_T = TypeVar("_T")
 _Count = Annotated[int, pydantic.Field(ge=0)]
 
 
@@ -99,34 +95,28 @@ class FileExporter(Sender):
             append=config.append,
             rotation=config.rotation.limits() if config.rotation is not None else None,
         )
-        # One thread: records are written one after the other, and a disk that hangs holds up nobody else.
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=str(host.id))
 
     async def connect(self) -> None:
         """Open the file."""
         try:
-            await self._in_thread(self._open)
+            await self.in_thread(self._open)
         except OSError as error:
             hint = "; set create_directory: true to create its directory" if error.errno == errno.ENOENT else ""
             raise ValueError(f"path: cannot write {self._config.path}: {error.strerror}{hint}") from error
 
     async def disconnect(self) -> None:
         """Close the file."""
-        await self._in_thread(self._file.close)
-        self._thread.shutdown(wait=False)
+        await self.in_thread(self._file.close)
 
     async def push(self, delivery: Delivery) -> PartialSuccess | None:
         """Write one record."""
         try:
-            unreadable = await self._in_thread(self._write, delivery)
+            unreadable = await self.in_thread(self._write, delivery)
         except OSError as error:
             kind = errno.errorcode.get(error.errno or 0, "OSError")
             message = f"cannot write {self._config.path}: {error.strerror}"
             raise Permanent(message, kind) if error.errno in _FULL else Retryable(message, kind) from error
         return PartialSuccess(unreadable, "not written: items that have no JSON form") if unreadable else None
-
-    async def _in_thread(self, work: Callable[..., _T], *arguments: Any) -> _T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
 
     def _open(self) -> None:
         if self._config.create_directory:

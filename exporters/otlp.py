@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -47,11 +48,16 @@ _RETRYABLE: Final = frozenset(
     }
 )
 
+_PLAIN: Final = grpc.Compression.NoCompression
+MAX_COMPRESSED_BYTES: Final = 2 * 1024 * 1024
+"""gRPC compresses on the event loop, 20 ms a MiB: a longer request goes as it is."""
+
 # What servers say about a message above their limit, and where they name the limit.
 _TOO_LARGE: Final = re.compile(
     r"larger than max[^()\d]*(?:\(\d+ vs\.? (?P<go>\d+)\)|(?P<go_bare>\d+))?"  # grpc-go, C++, Python, Node
     r"|message length too large(?:.*?limit is:? (?P<rust>\d+))?"  # tonic, with the code OUT_OF_RANGE
-    r"|message exceeds (?:the )?maximum (?:configured message )?size(?: (?P<java>\d+))?",  # Java, .NET
+    r"|message exceeds (?:the )?maximum (?:configured message )?size(?: (?P<java>\d+))?"  # Java, .NET
+    r"|request is larger than (?P<ours>\d+) bytes",  # another sidecar
     re.IGNORECASE,
 )
 
@@ -63,7 +69,7 @@ class KeepaliveConfig(Settings):
 
     time: Duration = 10.0
     """Ping after this long without traffic. Servers may close a connection that pings too often."""
-    timeout: Duration = 20.0
+    timeout: Duration = 10.0
     """Close the connection when a ping is not answered within this time."""
     permit_without_stream: bool = False
     """Ping even when no request is under way."""
@@ -77,13 +83,13 @@ class OtlpConfig(ComponentConfig):
     timeout: Duration = 5.0
     """Time for one attempt; 0 for no limit."""
     compression: Compression = "gzip"
-    """`gzip` or `none`."""
+    """`gzip` or `none`. Requests of more than 2 MiB go uncompressed; otlp_http compresses any."""
     headers: dict[str, Secret] = pydantic.Field(default_factory=dict)
     """Metadata sent with every request, such as an API key."""
     tls: TLSClient = TLSClient()
     """TLS; on unless `tls::insecure` or a plain endpoint says otherwise."""
-    keepalive: KeepaliveConfig | None = None
-    """Pings on the connection; none by default."""
+    keepalive: KeepaliveConfig = KeepaliveConfig()
+    """Pings that find out about a connection that died without a word."""
     wait_for_ready: bool = False
     """Wait within `timeout` for a connection instead of failing at once."""
     balancer_name: Literal["round_robin", "pick_first"] = "round_robin"
@@ -157,9 +163,10 @@ class OtlpExporter(Sender):
         self._config = config
         self._channel: grpc.aio.Channel | None = None
         self._calls: dict[Signal, Any] = {}
+        # One call starts at a time: ten that compress in one turn of the loop would hold it up for 100 ms.
+        self._starting = asyncio.Lock()
         self._metadata = tuple(_metadatum(name.lower(), secret) for name, secret in config.headers.items())
-        compressed = config.compression == "gzip"
-        self._compression = grpc.Compression.Gzip if compressed else grpc.Compression.NoCompression
+        self._compression = grpc.Compression.Gzip if config.compression == "gzip" else _PLAIN
 
     async def connect(self) -> None:
         """Open the channel; the connection itself is made, and made again, in the background."""
@@ -181,13 +188,21 @@ class OtlpExporter(Sender):
     async def push(self, delivery: Delivery) -> PartialSuccess | None:
         """Make one call."""
         try:
-            answer = await self._calls[delivery.signal](
-                delivery.data,
-                timeout=self._config.timeout or None,
-                metadata=self._metadata,
-                compression=self._compression,
-                wait_for_ready=self._config.wait_for_ready,
-            )
+            async with self._starting:
+                call = self._calls[delivery.signal](
+                    delivery.data,
+                    timeout=self._config.timeout or None,
+                    metadata=self._metadata,
+                    compression=self._compression if len(delivery.data) <= MAX_COMPRESSED_BYTES else _PLAIN,
+                    wait_for_ready=self._config.wait_for_ready,
+                )
+                try:
+                    # The call begins, and gRPC compresses, when its own task gets its turn.
+                    await asyncio.sleep(0)
+                except asyncio.CancelledError:
+                    call.cancel()
+                    raise
+            answer = await call
         except grpc.aio.AioRpcError as error:
             raise failure(error.code(), error.details() or "", error.trailing_metadata() or ()) from error
         return partial_success(delivery.signal, answer)
@@ -211,18 +226,15 @@ def channel_options(config: OtlpConfig) -> list[tuple[str, Any]]:
         # By default gRPC waits up to 120 s before it dials again: a peer that is back would go unseen.
         ("grpc.max_reconnect_backoff_ms", 10_000),
         ("grpc.lb_policy_name", config.balancer_name),
+        ("grpc.keepalive_time_ms", int(config.keepalive.time * 1000)),
+        ("grpc.keepalive_timeout_ms", int(config.keepalive.timeout * 1000)),
+        ("grpc.keepalive_permit_without_calls", int(config.keepalive.permit_without_stream)),
+        ("grpc.http2.max_pings_without_data", 0),
     ]
     if config.authority:
         options.append(("grpc.default_authority", config.authority))
     if config.tls.server_name_override:
         options.append(("grpc.ssl_target_name_override", config.tls.server_name_override))
-    if config.keepalive is not None:
-        options += [
-            ("grpc.keepalive_time_ms", int(config.keepalive.time * 1000)),
-            ("grpc.keepalive_timeout_ms", int(config.keepalive.timeout * 1000)),
-            ("grpc.keepalive_permit_without_calls", int(config.keepalive.permit_without_stream)),
-            ("grpc.http2.max_pings_without_data", 0),
-        ]
     return options
 
 

@@ -98,6 +98,11 @@ class SendingQueue:
         """Units of room taken."""
         return self.reserved + self.queued + self.in_flight
 
+    @property
+    def requests(self) -> int:
+        """Requests that are not settled, in line or in flight."""
+        return len(self._line) + self.in_flight_requests
+
     def reserve(self, delivery: Delivery) -> None:
         """Hold room for `delivery`. Raises `Refused`, or `Rejected` when it could never fit."""
         if self.closed:
@@ -161,5 +166,5 @@ class SendingQueue:
             "reserved": self.reserved,
             "queued": self.queued,
             "in_flight": self.in_flight,
-            "requests": len(self._line) + self.in_flight_requests,
+            "requests": self.requests,
         }

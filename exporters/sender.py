@@ -15,9 +15,10 @@ import asyncio
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import count
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from spanledger.exporters.answer import PartialSuccess, Permanent, Retryable, TooLarge
 from spanledger.exporters.outcomes import Outcomes
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 SMALLEST_LIMIT: Final = 64 * 1024
 """A message limit learnt from a peer is not believed below this: it would take requests apart for nothing."""
 
+_T = TypeVar("_T")
 Pause = Callable[[float, "asyncio.Event | None"], Awaitable[None]]
 
 
@@ -63,6 +65,8 @@ class Sender(ABC):
         self._consumers = queue.num_consumers
         self._queues = {signal: self._queue(signal, queue) for signal in SIGNALS}
         self._tasks: dict[Signal, set[asyncio.Task[None]]] = {signal: set() for signal in SIGNALS}
+        # One thread each: long work of one exporter leaves the other cores, and the other exporters, alone.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=str(host.id))
         self._limit_bytes: int | None = None
         self._stopping = asyncio.Event()
         self._deadline: float | None = None
@@ -110,6 +114,7 @@ class Sender(ABC):
         for queue in self._queues.values():
             self._drop_line(queue)
         await self.disconnect()
+        self._thread.shutdown(wait=False)
         return self.outcomes.dropped_items - lost_before
 
     def _running(self) -> set[asyncio.Task[None]]:
@@ -119,6 +124,7 @@ class Sender(ABC):
         """Return the queues in numbers, the items settled so far and since when sending fails."""
         since = self.outcomes.failing_since
         return {
+            "waiting_requests": sum(queue.requests for queue in self._queues.values()),
             "queues": {signal: queue.statistics() for signal, queue in self._queues.items()},
             "sent_items": self.outcomes.sent_items,
             "dropped_items": self.outcomes.dropped_items,
@@ -246,8 +252,12 @@ class Sender(ABC):
         return halves
 
     async def _split(self, part: Delivery) -> tuple[Delivery, Delivery] | None:
-        # In a thread: 64 MiB take a second, and there are others to serve.
-        return await asyncio.to_thread(split, part)
+        # 64 MiB take a second.
+        return await self.in_thread(split, part)
+
+    async def in_thread(self, work: Callable[..., _T], *arguments: Any) -> _T:
+        """Run blocking or long work while the loop serves others; one at a time, in order."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
 
     def _drop_line(self, queue: SendingQueue) -> None:
         while (delivery := queue.take()) is not None:

@@ -78,7 +78,8 @@ class HealthCheck:
             pipeline = self._view.pipelines().get(wanted)
             if pipeline is None:
                 return web.json_response({"error": f"pipeline {wanted!r} not found"}, status=404)
-            members = {name for role in ("receivers", "processors", "exporters") for name in pipeline[role]}
+            members = {*pipeline["receivers"], *pipeline["exporters"]}
+            members.update(f"{name}@{wanted}" for name in pipeline["processors"])
             statuses = {key: status for key, status in statuses.items() if key.partition(":")[2] in members}
         code, word = self._overall(statuses)
         answer: dict[str, Any] = {

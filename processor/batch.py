@@ -150,6 +150,8 @@ class Batch:
     """Items left out, by reason; the receiver answers them as partial success."""
     transport: str = ""
     """`grpc`, `http`: the label of the receiver's own counters."""
+    accepted: list[Callable[[], None]] = field(default_factory=list)
+    """What processors want to do once every sink took the request; never called for one that is refused."""
 
     def items(self) -> int:
         """Return the number of spans, log records or data points in the batch."""
@@ -371,9 +373,14 @@ def _part(whole: Delivery, outline: Any) -> Delivery:
     return Delivery(whole.signal, data, count_items(whole.signal, outline), whole.received_ns)
 
 
+def _metric(wire: bytes) -> Metric | None:
+    # As `decode` does: what was too large to read then was never checked, and may not decode.
+    return Metric.FromString(wire) if len(wire) <= MAX_ITEM_BYTES else None
+
+
 def count_items(signal: Signal, outline: Any) -> int:
     """Return the spans, log records or data points below an outline."""
     scopes = [scope for resource in outline.resources for scope in resource.scopes]
     if signal == "metrics":
-        return sum(data_points(Metric.FromString(item)) for scope in scopes for item in scope.items)
+        return sum(data_points(_metric(item)) for scope in scopes for item in scope.items)
     return sum(len(scope.items) for scope in scopes)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterator, Mapping
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 import pydantic
@@ -19,8 +18,11 @@ if TYPE_CHECKING:
     from spanledger.conventions.step import Step
     from spanledger.processor.batch import Delivery
 
-SLICE: Final = 500
-"""Steps counted in one go, about 5 ms; those of a huge delivery are counted in turns with other work."""
+SLICE_S: Final = 0.01
+"""Seconds of counting in one go, some 700 steps; the rest of a huge delivery takes turns with other work."""
+
+CHECK_EVERY: Final = 16
+"""Steps between two looks at the clock."""
 
 _HISTOGRAMS: Final = frozenset(row.name for row in METRICS if row.type == "histogram")
 
@@ -79,7 +81,7 @@ class GenAIMetrics:
         return {"counted": self._counted, "failed": self._failed, "waiting_deliveries": len(self._waiting)}
 
     def reserve(self, delivery: Delivery) -> None:
-        """Hold nothing: counting is faster than decoding, so that what waits cannot pile up."""
+        """Hold nothing: counting is faster than decoding, so what waits cannot pile up."""
 
     def release(self, delivery: Delivery) -> None:
         """Do nothing."""
@@ -90,10 +92,8 @@ class GenAIMetrics:
         if delivery.bridges:
             self._step_metrics.count_bridges(len(delivery.bridges))
         steps = iter(delivery.steps)
-        if not self._waiting:
-            self._count(islice(steps, SLICE))
-            if len(delivery.steps) <= SLICE:
-                return
+        if not self._waiting and self._count(steps):
+            return
         self._waiting.append(steps)
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._count_waiting(), name="genai_metrics")
@@ -102,13 +102,13 @@ class GenAIMetrics:
         while self._waiting:
             # Others run here; they may have appended deliveries.
             await asyncio.sleep(0)
-            if not self._count(islice(self._waiting[0], SLICE)):
+            if self._count(self._waiting[0]):
                 self._waiting.popleft()
 
-    def _count(self, steps: Iterator[Step]) -> int:
-        taken = 0
+    def _count(self, steps: Iterator[Step]) -> bool:
+        """Count until the steps or the slice are used up; tell whether all is counted."""
+        until = self._host.monotonic() + SLICE_S
         for step in steps:
-            taken += 1
             try:
                 self._step_metrics.count(step)
                 self._semconv_metrics.count(step)
@@ -116,5 +116,7 @@ class GenAIMetrics:
                 # A fault of ours: a step holds what its type does not allow. Its neighbours still count.
                 self._failed += 1
                 self._uncounted.add(())
-        self._counted += taken
-        return taken
+            self._counted += 1
+            if self._counted % CHECK_EVERY == 0 and self._host.monotonic() >= until:
+                return False
+        return True

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import pydantic
 
-from spanledger.conventions.dialect import Dialect
+from spanledger.conventions.dialect import Dialect, SpanAttributes
 from spanledger.conventions.dialects import DIALECTS
 from spanledger.conventions.lookup import ORIGINAL, Tuning
 from spanledger.conventions.profile import PROFILES, ProfileName
@@ -27,6 +27,7 @@ from spanledger.processor.batch import PAUSE_EVERY
 from spanledger.processor.component import ComponentConfig, Host, Passive, Settings, register
 
 if TYPE_CHECKING:
+    from opentelemetry.proto.common.v1.common_pb2 import AnyValue
     from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
     from spanledger.conventions.reading import Reading
@@ -178,29 +179,36 @@ def reader_of(config: GenaiNormalizerConfig) -> Reader:
 
 
 def apply(span: Span, reading: Reading) -> bool:
-    """Write the edits and removals of `reading` into `span`; tell whether there were any."""
+    """Write the edits and removals of `reading` into `span`; tell whether there were any.
+
+    `reading.attributes` goes on saying what the span said before.
+    """
     if not reading.edits and not reading.removals:
         return False
-    gone = {*reading.removals, *(key for key in reading.edits if key in reading.attributes)}
-    if gone:
-        # Taken out and added anew, not changed in place: `reading.attributes` still looks at the old ones.
+    attributes = reading.attributes
+    present = attributes.pairs if isinstance(attributes, SpanAttributes) else {}
+    for key, value in reading.edits.items():
+        # What is replaced was decoded when it was compared, and what was decoded is remembered.
+        pair = present[key] if key in present else span.attributes.add(key=key)
+        put(pair.value, value)
+    if reading.removals:
+        gone = set(reading.removals)
+        for key in gone & present.keys():
+            attributes[key]
         for position in range(len(span.attributes) - 1, -1, -1):
             if span.attributes[position].key in gone:
                 del span.attributes[position]
-    for key, value in reading.edits.items():
-        put(span, key, value)
     return True
 
 
-def put(span: Span, key: str, value: Value) -> None:
-    """Append one attribute."""
-    added = span.attributes.add(key=key).value
+def put(message: AnyValue, value: Value) -> None:
+    """Make `message` say `value`."""
     if isinstance(value, str):
-        added.string_value = value
+        message.string_value = value
     elif type(value) is int:
-        added.int_value = value
+        message.int_value = value
     else:
-        added.CopyFrom(any_value(value))
+        message.CopyFrom(any_value(value))
 
 
 def rename(span: Span, reading: Reading) -> bool:
@@ -219,6 +227,6 @@ def rename(span: Span, reading: Reading) -> bool:
     if name == span.name:
         return False
     if ORIGINAL + "name" not in reading.attributes:
-        put(span, ORIGINAL + "name", span.name)
+        put(span.attributes.add(key=ORIGINAL + "name").value, span.name)
     span.name = name
     return True

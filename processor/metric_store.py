@@ -117,14 +117,15 @@ _C = TypeVar("_C", bound=Cell)
 class Family(Generic[_C]):
     """The series of one row."""
 
-    __slots__ = ("_cells", "_data_at", "_owner_at", "_permanent", "_shared", "metric")
+    __slots__ = ("_cells", "_from_data", "_limited", "_owner_at", "_permanent", "_shared", "metric")
 
     def __init__(self, metric: Metric, shared: _Shared) -> None:
         self.metric = metric
         self._shared = shared
         self._cells: dict[Labels, _C] = {}
         names = metric.label_names
-        self._data_at = frozenset(at for at, label in enumerate(metric.labels) if label.from_data)
+        self._from_data = [label.from_data for label in metric.labels]
+        self._limited = any(self._from_data)
         self._owner_at = [names.index(name) if name in names else None for name in _OWNING]
         self._permanent = Owner(0) if self._owner_at == [None, None] else None
         """The owner of series that are about the sidecar itself: they do not go stale."""
@@ -156,19 +157,20 @@ class Family(Generic[_C]):
         """
         if len(labels) != len(self.metric.labels):
             raise ValueError(f"{self.metric.name} takes {self.metric.label_names}, not {len(labels)} values")
-        labels = tuple(map(clean, labels))
-        cell = self._cells.get(labels)
-        if cell is not None:
-            return cell
-        if self._data_at and len(self._cells) >= self._shared.max_series:
+        together = "".join(labels)
+        if len(together) > MAX_LABEL_CHARS or not together.isascii() or not together.isprintable():
+            labels = tuple(map(clean, labels))
+            if labels in self._cells:
+                return self._cells[labels]
+        if self._limited and len(self._cells) >= self._shared.max_series:
             self._shared.sweep()
             if len(self._cells) >= self._shared.max_series:
                 if weight and self._shared.overflow is not None:
                     self._shared.overflow.add((self.metric.name,))
                 # "" stays: it says that nothing is known, and is only one value.
-                labels = tuple(OTHER if value and at in self._data_at else value for at, value in enumerate(labels))
-                cell = self._cells.get(labels)
-        return cell or self._new(labels)
+                folds = zip(labels, self._from_data, strict=True)
+                labels = tuple([OTHER if value and from_data else value for value, from_data in folds])
+        return self._cells.get(labels) or self._new(labels)
 
     def _new(self, labels: Labels) -> _C:
         pairs = zip(self.metric.label_names, labels, strict=True)
@@ -203,6 +205,12 @@ class CounterFamily(Family[Cell]):
         now_ns = cell.owner.seen_ns = self._shared.now_ns
         if trace_id and value:
             cell.exemplar = (trace_id, value, now_ns)
+
+    def zeros(self, **known: str) -> None:
+        """Create the series of these label values, with every combination of the closed sets among the others."""
+        choices = [label.values or (known[label.name],) for label in self.metric.labels]
+        for labels in itertools.product(*choices):
+            self.add(labels, 0)
 
     def _make(self, text: str, owner: Owner) -> Cell:
         return Cell(text, owner)
@@ -283,8 +291,7 @@ class MetricTable:
         if row.type == "counter":
             counter = self._families[row.name] = self._counters[row.name] = CounterFamily(row, self._shared)
             if all(label.values for label in row.labels):
-                for labels in itertools.product(*(label.values for label in row.labels)):
-                    counter.add(labels, 0)
+                counter.zeros()
         elif row.type == "gauge":
             self._families[row.name] = self._gauges[row.name] = GaugeFamily(row, self._shared)
         else:

@@ -8,6 +8,7 @@ cost series. What is added as 0 here creates a series before its first event.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
 from spanledger.conventions.metrics import TOKEN_TYPE
@@ -23,6 +24,12 @@ NO_TYPE: Final = "_OTHER"
 
 UNKNOWN_MODEL: Final = "unknown_model"
 """The usual reason for tokens without a price."""
+
+REPEATED: Final = "repeated"
+"""What genai_pricing says of a span that it has seen before."""
+
+MAX_FAILED: Final = 1024
+"""Failed calls that a retry is expected of."""
 
 _CALLS: Final = frozenset({"llm", "embedding"})
 _OPERATIONS: Final = frozenset({"llm", "embedding", "retrieval"})
@@ -59,12 +66,36 @@ def by_modality(total: int, audio: int | None, image: int | None) -> dict[str, i
     return {modality: count for modality, count in parts.items() if count}
 
 
+class Retries:
+    """Tells which calls repeat one that failed: the next of the same model under the same parent span.
+
+    Few applications number their attempts. Spans are sent in the order in which they ended, so that a
+    failure comes before its retry.
+    """
+
+    def __init__(self) -> None:
+        self._failed: OrderedDict[tuple[bytes, bytes, str], int] = OrderedDict()
+
+    def count(self, step: Step) -> int:
+        """Return the attempts beyond the first that `step` stands for."""
+        key = (step.trace_id, step.parent_span_id, step.request_model or step.model)
+        failed_ns = self._failed.pop(key, None)
+        if step.status == "error":
+            self._failed[key] = step.end_ns
+            if len(self._failed) > MAX_FAILED:
+                self._failed.popitem(last=False)
+        again = failed_ns is not None and step.start_ns >= failed_ns
+        return max(step.attempt - 1, int(again))
+
+
 class StepMetrics:
     """Counts steps into the `spanledger_*` metrics."""
 
     def __init__(self, table: MetricStore, exemplars: bool) -> None:
         self._exemplars = exemplars
+        self._retried = Retries()
         self._spans = table.counter("spanledger_spans_total")
+        self._duplicates = table.counter("spanledger_duplicate_spans_total")
         self._agents = table.gauge("spanledger_agent_info")
         self._calls = table.counter("spanledger_llm_calls_total")
         self._tokens = table.counter("spanledger_llm_tokens_total")
@@ -87,7 +118,10 @@ class StepMetrics:
             self._agents.set((step.service_name, step.agent_name, "", "", ""), 1)
         if step.kind == "tool":
             self._count_tool(step)
+        elif step.cost is not None and step.cost.reason == REPEATED:
+            self._duplicates.add((step.service_name,))
         elif counts(step):
+            self._duplicates.add((step.service_name,), 0)
             self._count_usage(step)
             if step.kind in _CALLS:
                 self._count_call(step)
@@ -107,7 +141,7 @@ class StepMetrics:
         self._calls.add((*who, step.operation, "ok", ""), 0)
         self._calls.add((*who, step.operation, "error", NO_TYPE), 0)
         self._calls.add((*who, step.operation, step.status, step.error_type), 1, trace_id)
-        self._retries.add(who, 1 if step.attempt > 1 else 0, trace_id)
+        self._retries.add(who, self._retried.count(step), trace_id)
         if (duration_s := step.duration_s) is not None:
             self._duration.observe(who, duration_s, trace_id)
         if step.time_to_first_chunk_s is not None:

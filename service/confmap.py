@@ -7,6 +7,7 @@ between levels in any source. What comes out is one tree of `Node`s, each knowin
 
 from __future__ import annotations
 
+import functools
 import pathlib
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +22,7 @@ __all__ = ["ConfigError", "InvalidConfig", "Node", "Place", "Resolution", "merge
 SCHEMES = ("env", "file", "yaml")
 """What a `--config` and a `${…}` may start with."""
 
+_CANNOT_RETRIEVE = "cannot retrieve the configuration"
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(.*)", re.DOTALL)
 
 
@@ -83,27 +85,23 @@ def merge(below: Node, above: Node) -> Node:
 
 
 def _source(uri: str, environ: Mapping[str, str], read: Callable[[str], bytes]) -> Node | None:
-    scheme, value = "file", uri
-    if (match := _SCHEME.fullmatch(uri)) and (match[1] in SCHEMES or not pathlib.Path(uri[:4096]).exists()):
-        scheme, value = match.groups()
-    if scheme == "file":
-        try:
-            content = read(value)
-        except (OSError, ValueError) as error:
-            why = getattr(error, "strerror", None) or "that is not a name of a file"
-            message = f"cannot retrieve the configuration: unable to read the file: {why}"
-            raise ConfigError((), Place(value), message) from None
-        return _as_map(read_yaml(content, value), Place(value))
-    if scheme == "env":
-        if value not in environ:
-            message = "cannot retrieve the configuration: environment variable is not set"
-            raise ConfigError((), Place(uri), message)
-        return _as_map(read_yaml(environ[value], uri), Place(uri))
+    match = _SCHEME.fullmatch(uri)
+    scheme, value = match.groups() if match and match[1] in SCHEMES else ("file", uri)
     if scheme == "yaml":
         return _as_map(read_yaml(value, "yaml"), Place("yaml"))
-    raise ConfigError(
-        (), Place(scheme + ":"), f'unsupported scheme on URI "{scheme}:…"', "there are env, file and yaml"
-    )
+    if scheme == "env":
+        if value not in environ:
+            raise ConfigError((), Place(uri), f"{_CANNOT_RETRIEVE}: environment variable is not set")
+        return _as_map(read_yaml(environ[value], uri), Place(uri))
+    try:
+        content = read(value)
+    except (OSError, ValueError) as error:
+        if match and value == uri:
+            advice = "there are env, file and yaml"
+            raise ConfigError((), Place(""), f'unsupported scheme on URI "{match[1]}:…"', advice) from None
+        why = getattr(error, "strerror", None) or "that is not a name of a file"
+        raise ConfigError((), Place(value), f"{_CANNOT_RETRIEVE}: unable to read the file: {why}") from None
+    return _as_map(read_yaml(content, value), Place(value))
 
 
 def _as_map(node: Node | None, place: Place) -> Node | None:
@@ -119,15 +117,19 @@ def _split_keys(node: Node) -> Node:
     """Write `a::b: v` as `a: {b: v}`."""
     if not isinstance(node.value, dict):
         return node
-    split = Node({}, node.place, node.key)
+    plain: dict[str, Node] = {}
+    nested: list[Node] = []
     for name, child in node.value.items():
         value = _split_keys(child)
         *outer, last = name.split("::")
-        nested = Node({last: value}, node.place, value.key)
-        for part in reversed(outer):
-            nested = Node({part: nested.under(value.key)}, node.place, value.key)
-        split = merge(split, nested)
-    return replace(node, value=split.value)
+        if outer:
+            inner = Node({last: value}, node.place)
+            for part in reversed(outer):
+                inner = Node({part: inner.under(value.key)}, node.place)
+            nested.append(inner)
+        else:
+            plain[name] = value
+    return functools.reduce(merge, nested, replace(node, value=plain))
 
 
 def _setting(text: str, _environ: Mapping[str, str], _read: Callable[[str], bytes]) -> Node:

@@ -46,7 +46,7 @@ has all its defaults. Unknown keys are errors.
 `spanledger validate` reports every mistake at once with its line; `spanledger print-config` shows what will run.
 """
 
-_PLACEHOLDERS: Final[Mapping[str, str]] = {"endpoint": "https://backend:4317", "path": "./spans.jsonl"}
+_PLACEHOLDERS: Final[Mapping[str, str]] = {"endpoint": "https://otlp.example.com:443", "path": "./spans.jsonl"}
 """Values in generated examples for keys that must be given."""
 
 _NAMED: Final = {
@@ -81,7 +81,7 @@ def render(registry: Registry, default: Mapping[str, Any]) -> str:
     for kind in KINDS:
         if registrations := registry.of(kind):
             parts.append(f"## {kind.capitalize()}s\n")
-            parts += [_component(registration, default) for registration in registrations.values()]
+            parts += [_component(registration, registrations, default) for registration in registrations.values()]
     parts += ["## Service\n", f"{inspect.getdoc(ServiceConfig)}\n", _table(rows(ServiceConfig))]
     return "\n".join(parts)
 
@@ -128,7 +128,7 @@ def example(registration: Registration, default: Mapping[str, Any]) -> str:
 def _some_keys(model: type[pydantic.BaseModel]) -> dict[str, Any]:
     block: dict[str, Any] = {}
     for key, field in fields(model).items():
-        if field.is_required():
+        if field.is_required() or (key in _PLACEHOLDERS and _default(field) == ""):
             block[key] = (field.examples or [_PLACEHOLDERS.get(key, "…")])[0]
         elif len(block) < 3 and not any(models(field.annotation)):
             dumped = _plain(_default(field), field)
@@ -137,10 +137,13 @@ def _some_keys(model: type[pydantic.BaseModel]) -> dict[str, Any]:
     return block
 
 
-def _component(registration: Registration, default: Mapping[str, Any]) -> str:
+def _component(registration: Registration, same_kind: Mapping[str, Registration], default: Mapping[str, Any]) -> str:
     signals = ", ".join(registration.signals)
     if registration.feeds:
         signals += f" → {', '.join(registration.feeds)}"
+    names = [name for name, other in same_kind.items() if other.factory is registration.factory]
+    if names[0] != registration.type:
+        return f"### {registration.kind} `{registration.type}`\n\nAnother name of `{names[0]}`.\n"
     facts = " · ".join(part for part in (registration.stability, signals) if part)
     about = inspect.getdoc(registration.factory) or ""
     table = list(rows(registration.config))
@@ -190,7 +193,7 @@ def _shown(value: Any, field: FieldInfo) -> str:
 def _type(field: FieldInfo) -> str:
     name = next((_NAMED[mark] for mark in field.metadata if mark in _NAMED), "") or _type_name(field.annotation)
     bounds = [
-        f"{sign} {bound:g}"
+        f"{sign} {bound}"
         for mark in field.metadata
         for attribute, sign in _BOUNDS.items()
         if isinstance(bound := getattr(mark, attribute, None), int | float)

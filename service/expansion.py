@@ -179,9 +179,10 @@ def _find(text: str) -> tuple[int, int] | None:
     start = 0
     while (end := text.find("}", start)) >= 0:
         opening = text.rfind("${", start, end)
-        if opening >= 0:
-            before = text[:opening]
-            if (len(before) - len(before.rstrip("$"))) % 2 == 0:
-                return opening, end + 1
+        first = opening
+        while first > 0 and text[first - 1] == "$":
+            first -= 1
+        if opening >= 0 and (opening - first) % 2 == 0:
+            return opening, end + 1
         start = end + 1
     return None

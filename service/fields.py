@@ -6,6 +6,7 @@ YAML knows less than the class: that a reference stood for a *string*, that an e
 
 from __future__ import annotations
 
+import pathlib
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -106,4 +107,4 @@ def _fit_child(node: Node, annotation: Any) -> Any:
 def _is_text(member: Any) -> bool:
     if typing.get_origin(member) is typing.Literal:
         return all(isinstance(choice, str) for choice in typing.get_args(member))
-    return isinstance(member, type) and issubclass(member, str | pydantic.SecretStr)
+    return isinstance(member, type) and issubclass(member, str | pydantic.SecretStr | pathlib.PurePath)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
 START_ORDER: tuple[Kind, ...] = ("extension", "exporter", "connector", "processor", "receiver")
 
-Key = tuple[Kind, ComponentId]
+Key = tuple[Kind, ComponentId, str]
+"""Kind, id and, for processors, the pipeline: each pipeline has processors of its own, as in the Collector."""
 
 
 class CannotStart(Exception):  # noqa: N818 - says what happened
@@ -56,13 +57,20 @@ class Node:
 
     kind: Kind
     id: ComponentId
+    pipeline: str
+    """Processors: the pipeline it works in."""
     config: ComponentConfig
     component: Any
     health: Health
     started: bool = False
 
+    @property
+    def key(self) -> Key:
+        """Return its place in `Graph.nodes`."""
+        return self.kind, self.id, self.pipeline
+
     def __str__(self) -> str:
-        return f"{self.kind}:{self.id}"
+        return f"{self.kind}:{self.id}" + (f"@{self.pipeline}" if self.pipeline else "")
 
 
 @dataclass(slots=True)
@@ -86,7 +94,7 @@ class Graph:
 
     def connect(self, surroundings: Surroundings) -> None:
         """Point every source at the pipelines that take from it. Replaces all earlier connections at once."""
-        for (kind, id_), node in self.nodes.items():
+        for (kind, id_, _), node in self.nodes.items():
             if kind not in {"receiver", "connector"} or not hasattr(node.component, "consumers"):
                 continue
             taking: dict[Signal, list[Pipeline]] = {}
@@ -106,40 +114,38 @@ def build(config: Config, surroundings: Surroundings, previous: Graph | None = N
     Nothing is started and nothing running is touched. Raises `CannotStart`.
     """
     nodes: dict[Key, Node] = {}
-    for kind, resolved in _components(config):
-        key = (kind, resolved.id)
+    for kind, resolved, pipeline in _components(config):
+        key = (kind, resolved.id, pipeline)
         known = previous.nodes.get(key) if previous else None
         if known is not None and known.config == resolved.config:
             nodes[key] = known
         else:
-            nodes[key] = _construct(kind, resolved, surroundings)
+            nodes[key] = _construct(kind, resolved, pipeline, surroundings)
     return Graph(config, nodes, _pipelines(config, nodes))
 
 
-def _components(config: Config) -> Iterable[tuple[Kind, ResolvedComponent]]:
+def _components(config: Config) -> Iterator[tuple[Kind, ResolvedComponent, str]]:
     """Yield what pipelines and the service use, in starting order; the unused is only configured."""
-    used: dict[Kind, set[ComponentId]] = {kind: set() for kind in START_ORDER}
-    used["extension"].update(config.service.extensions)
-    for pipeline in config.pipelines.values():
-        used["processor"].update(pipeline.processors)
-        used["receiver"].update(pipeline.receivers)
-        used["exporter"].update(pipeline.exporters)
-    ends = used["receiver"] | used["exporter"]
-    used["connector"] = ends & set(config.connectors)
-    sections: Mapping[Kind, Mapping[ComponentId, ResolvedComponent]] = {
-        "extension": config.extensions,
-        "exporter": config.exporters,
-        "connector": config.connectors,
-        "processor": config.processors,
-        "receiver": config.receivers,
-    }
-    for kind in START_ORDER:
-        for id_, resolved in sections[kind].items():
-            if id_ in used[kind]:
-                yield kind, resolved
+    pipelines = config.pipelines.values()
+    taking = {id_ for pipeline in pipelines for id_ in pipeline.exporters}
+    giving = {id_ for pipeline in pipelines for id_ in pipeline.receivers}
+    for id_ in config.service.extensions:
+        yield "extension", config.extensions[id_], ""
+    for id_, resolved in config.exporters.items():
+        if id_ in taking:
+            yield "exporter", resolved, ""
+    for id_, resolved in config.connectors.items():
+        if id_ in taking | giving:
+            yield "connector", resolved, ""
+    for pipeline_id, pipeline in config.pipelines.items():
+        for id_ in pipeline.processors:
+            yield "processor", config.processors[id_], str(pipeline_id)
+    for id_, resolved in config.receivers.items():
+        if id_ in giving:
+            yield "receiver", resolved, ""
 
 
-def _construct(kind: Kind, resolved: ResolvedComponent, surroundings: Surroundings) -> Node:
+def _construct(kind: Kind, resolved: ResolvedComponent, pipeline: str, surroundings: Surroundings) -> Node:
     health = Health("starting", "", surroundings.clock_ns())
 
     def report(status: Status, why: str) -> None:
@@ -158,17 +164,17 @@ def _construct(kind: Kind, resolved: ResolvedComponent, surroundings: Surroundin
         component: Component = resolved.registration.factory(resolved.config, host)
     except Exception as error:
         raise CannotStart(f"cannot build {kind} {resolved.id}: {error}") from error
-    return Node(kind, resolved.id, resolved.config, component, health)
+    return Node(kind, resolved.id, pipeline, resolved.config, component, health)
 
 
 def _pipelines(config: Config, nodes: Mapping[Key, Node]) -> dict[str, Pipeline]:
     pipelines: dict[str, Pipeline] = {}
     for pipeline_id, configured in config.pipelines.items():
-        sinks = [nodes.get(("exporter", id_)) or nodes[("connector", id_)] for id_ in configured.exporters]
+        sinks = [nodes.get(("exporter", id_, "")) or nodes["connector", id_, ""] for id_ in configured.exporters]
         pipelines[str(pipeline_id)] = Pipeline(
             str(pipeline_id),
             pipeline_id.signal,
-            tuple(nodes[("processor", id_)].component for id_ in configured.processors),
+            tuple(nodes["processor", id_, str(pipeline_id)].component for id_ in configured.processors),
             tuple(node.component for node in sinks),
         )
     return pipelines

@@ -137,7 +137,7 @@ class Sidecar:
     async def _put_back(self, old: Graph, stopped: Sequence[Node]) -> None:
         """Build and start again what a failed reload had stopped."""
         for node in stopped:
-            del old.nodes[node.kind, node.id]
+            del old.nodes[node.key]
         self._graph = build(old.config, self._surroundings, old)
         self._graph.connect(self._surroundings)
         for node in self._graph.nodes.values():

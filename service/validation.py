@@ -28,6 +28,7 @@ _EXPECTED: Final[Mapping[str, str]] = {
     "float_type": "float",
     "bool_type": "bool",
     "string_type": "string",
+    "path_type": "string",
     "list_type": "list",
     "tuple_type": "list",
     "set_type": "list",

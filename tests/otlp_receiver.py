@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import aiohttp
@@ -52,7 +53,9 @@ class Running:
         """Take a batch or fail as told."""
         if self.failure is not None:
             raise self.failure
-        self.taken.append(batch)
+        # The receiver takes large batches apart after the consumer has returned.
+        kept = [replace(group, items=list(group.items), raw=list(group.raw)) for group in batch.groups]
+        self.taken.append(replace(batch, groups=kept))
 
     async def export(self, body: bytes, signal: Signal = "traces", **options: Any) -> bytes:
         """Send over gRPC; raises AioRpcError."""
@@ -64,6 +67,8 @@ class Running:
         self, body: Any, path: str = "/v1/traces", headers: dict[str, str] | None = None
     ) -> tuple[int, aiohttp.ClientResponse, bytes]:
         """Send over HTTP, protobuf unless told otherwise."""
+        if isinstance(body, bytes):
+            body = io.BytesIO(body)
         async with self.session.post(self.http_url + path, data=body, headers=headers or PROTOBUF) as response:
             return response.status, response, await response.read()
 

@@ -286,7 +286,7 @@ def test_all_unreadable_sources_are_reported_together() -> None:
     assert errors == [
         "nowhere.yaml: cannot retrieve the configuration: unable to read the file: No such file or directory",
         "env:NOT_SET: cannot retrieve the configuration: environment variable is not set",
-        'http:: unsupported scheme on URI "http:…" (there are env, file and yaml)',
+        'unsupported scheme on URI "http:…" (there are env, file and yaml)',
         "yaml:1:2: cannot parse YAML: expected the node content, but found '<stream end>' while parsing a flow node",
         "--set: missing equal sign (write --set key.key=value)",
     ]

@@ -111,6 +111,7 @@ def test_retry_info_is_found_where_servers_put_it(trailing: dict[str, Any], expe
         (8, "Received message larger than max (5242880 vs 4194304)", 4194304),  # Node
         (8, "gRPC message exceeds maximum size 4194304: 5242880", 4194304),  # Java
         (8, "Received message exceeds the maximum configured message size.", None),  # .NET
+        (8, "the request is larger than 67108864 bytes", 67108864),  # another sidecar
         (11, "Error, decoded message length too large: found 9 bytes, the limit is: 8 bytes", 8),  # tonic
         (11, "Error, message length too large: found 9 bytes, limit is: 8 bytes", 8),
     ],
@@ -274,6 +275,15 @@ async def test_bytes_arrive_as_they_are(compression: str) -> None:
     assert metadata["api-key"] == "hunter2"
     assert metadata["trace-bin"] == b"raw"
     assert metadata["user-agent"].startswith("spanledger/")
+
+
+async def test_large_request_arrives_whole() -> None:
+    """Above the size that gRPC would compress on the loop, and above its usual limit of 4 MiB."""
+    large = Delivery("traces", request(span(1, text="x" * 5_000_000)).SerializeToString(), 1, 0)
+    async with serving(max_receive_message_length=-1) as (peer, port):
+        async with exporting({"endpoint": f"http://127.0.0.1:{port}"}) as exporter:
+            await send(exporter, large)
+    assert [data for _, data, _ in peer.calls] == [large.data]
 
 
 async def test_busy_peer_gets_it_later_and_once() -> None:

@@ -240,6 +240,16 @@ async def test_request_as_it_arrives(compression: str, decompress: Callable[[byt
     assert decompress(body) == TRACES.data
 
 
+async def test_large_body_arrives_whole() -> None:
+    """Several MiB, in a thread's encoding and in chunks to the socket."""
+    large = Delivery("traces", request(span(1, text="x" * 5_000_000)).SerializeToString(), 1, 0)
+    async with serving() as peer, exporting({"endpoint": peer.url, "compression": "none"}) as exporter:
+        await send(exporter, large)
+    (_, headers, body) = peer.got[0]
+    assert body == large.data
+    assert headers["Content-Length"] == str(len(body))
+
+
 async def test_json_has_hex_ids() -> None:
     """The one thing that most JSON encoders of protobuf get wrong."""
     config = {"encoding": "json", "compression": "none"}

@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from opentelemetry.proto.metrics.v1.metrics_pb2 import Gauge, Metric, NumberDataPoint
 
 from spanledger.exporters.answer import PartialSuccess, Permanent, Retryable, TooLarge
 from spanledger.exporters.queue import QueueConfig
 from spanledger.exporters.retry import RetryConfig
 from spanledger.exporters.sender import SMALLEST_LIMIT, Sender
-from spanledger.processor.batch import Delivery, split
+from spanledger.processor.batch import MAX_ITEM_BYTES, Delivery, Outline, split
 from spanledger.processor.component import Refused, ShuttingDown
 from tests.fakes import Clock, Numbers, host, request, span
 
@@ -468,6 +469,16 @@ def test_everything_committed_is_sent_or_counted(
         asyncio.run(run())
     finally:
         logging.disable(logging.NOTSET)
+
+
+def test_split_counts_an_unread_metric_as_one() -> None:
+    """An item that was passed on unread, being too large, need not decode."""
+    outline = Outline()
+    good = Metric(name="m", gauge=Gauge(data_points=[NumberDataPoint(as_int=1)] * 3)).SerializeToString()
+    outline.resources.add().scopes.add().items.extend([good, b"\xff" * (MAX_ITEM_BYTES + 1)])
+    halves = split(Delivery("metrics", outline.SerializeToString(), 4, 0))
+    assert halves is not None
+    assert [half.items for half in halves] == [3, 1]
 
 
 def test_split_keeps_every_item_once() -> None:

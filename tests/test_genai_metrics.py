@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pydantic
@@ -15,9 +17,9 @@ from spanledger.conventions.reading import Cost
 from spanledger.conventions.step import Bridge, Step
 from spanledger.conventions.usage import Usage
 from spanledger.processor.batch import Delivery
-from spanledger.processor.genai_metrics import SLICE, GenAIMetrics, GenAIMetricsConfig
+from spanledger.processor.genai_metrics import CHECK_EVERY, GenAIMetrics, GenAIMetricsConfig
 from spanledger.processor.metric_store import MetricTable
-from spanledger.processor.step_metrics import by_modality, disjoint
+from spanledger.processor.step_metrics import MAX_FAILED, Retries, by_modality, disjoint
 from tests.fakes import host
 from tests.steps import call, tool
 
@@ -159,13 +161,61 @@ def test_a_span_with_reversed_times_has_no_duration() -> None:
     assert series(table, "spanledger_llm_calls_total")[(*WHO, "chat", "ok", "")] == 1
 
 
-def test_a_later_attempt_is_a_retry() -> None:
-    """The first attempt makes the series at 0."""
+def test_attempts_beyond_the_first_are_retries() -> None:
+    """Where the span numbers them; a first attempt makes the series at 0."""
     table = counted(call())
     assert series(table, "spanledger_llm_retries_total") == {WHO: 0}
 
     table = counted(call(), call(attempt=2), call(attempt=3))
-    assert series(table, "spanledger_llm_retries_total") == {WHO: 2}
+    assert series(table, "spanledger_llm_retries_total") == {WHO: 1 + 2}
+
+
+FAILED = call(status="error", error_type="429", response_model="", parent_span_id=b"\1" * 8)
+
+
+@pytest.mark.parametrize(
+    ("following", "retries"),
+    [
+        ({}, 1),
+        ({"status": "error"}, 1),
+        ({"attempt": 2}, 1),
+        ({"parent_span_id": b"\2" * 8}, 0),
+        ({"trace_id": b"\2" * 16}, 0),
+        ({"request_model": "gpt-4o-mini"}, 0),
+        ({"start_ns": FAILED.end_ns - 1}, 0),
+    ],
+)
+def test_a_call_after_a_failed_one_is_a_retry(following: Mapping[str, Any], retries: int) -> None:
+    """Of the same model under the same parent, begun after the failure; fallbacks and neighbours are none."""
+    again = replace(FAILED, status="ok", start_ns=FAILED.end_ns, end_ns=FAILED.end_ns + 1)
+    table = counted(FAILED, replace(again, **following))
+
+    assert sum(series(table, "spanledger_llm_retries_total").values()) == retries
+
+
+def test_a_success_ends_the_retries() -> None:
+    """The call after it is a new one."""
+    again = replace(FAILED, status="ok", start_ns=FAILED.end_ns, end_ns=FAILED.end_ns + 1)
+    table = counted(FAILED, again, replace(again, start_ns=again.end_ns))
+
+    assert sum(series(table, "spanledger_llm_retries_total").values()) == 1
+
+
+def test_failures_are_remembered_within_bounds() -> None:
+    """An application that only fails must not fill the memory."""
+    retries = Retries()
+    for number in range(MAX_FAILED + 100):
+        retries.count(replace(FAILED, trace_id=number.to_bytes(16, "big")))
+
+    assert len(retries._failed) == MAX_FAILED
+
+
+def test_a_call_that_came_again_is_counted_once() -> None:
+    """genai_pricing knows it; the copy is counted as such."""
+    table = counted(call(), call(cost=Cost("rollup", "repeated")))
+
+    assert series(table, "spanledger_llm_calls_total")[(*WHO, "chat", "ok", "")] == 1
+    assert series(table, "spanledger_duplicate_spans_total") == {("trip",): 1}
 
 
 def test_tools_are_counted_by_name() -> None:
@@ -292,14 +342,17 @@ def test_bad_configuration_is_told(config: Mapping[str, Any], complaint: str) ->
 async def test_a_huge_delivery_is_counted_in_turns() -> None:
     """The loop is not held up, and at shutdown nothing is left uncounted."""
     metrics, table = connector()
-    metrics.commit(delivery(*[call()] * (3 * SLICE)))
+    seconds = itertools.count()
+    metrics._host.monotonic = lambda: next(seconds)
+    metrics.commit(delivery(*[call()] * 100))
     metrics.commit(delivery(call()))
-    assert series(table, "spanledger_llm_calls_total")[(*WHO, "chat", "ok", "")] == SLICE
+    assert series(table, "spanledger_llm_calls_total")[(*WHO, "chat", "ok", "")] == CHECK_EVERY
+    assert metrics.statistics()["waiting_deliveries"] == 2
 
     assert await metrics.shutdown(0.0) == 0
 
-    assert series(table, "spanledger_llm_calls_total")[(*WHO, "chat", "ok", "")] == 3 * SLICE + 1
-    assert metrics.statistics() == {"counted": 3 * SLICE + 1, "failed": 0, "waiting_deliveries": 0}
+    assert series(table, "spanledger_llm_calls_total")[(*WHO, "chat", "ok", "")] == 101
+    assert metrics.statistics() == {"counted": 101, "failed": 0, "waiting_deliveries": 0}
 
 
 def test_a_step_that_cannot_be_counted_takes_no_other_with_it() -> None:

@@ -70,6 +70,17 @@ def test_a_counter_whose_labels_are_closed_sets_is_there_from_the_start() -> Non
     assert [cell.value for cell in metrics.counter("outcomes_total").cells()] == [0] * 6
 
 
+def test_closed_sets_are_created_around_what_is_known() -> None:
+    """A receiver knows its own name; the reasons to refuse are in the table."""
+    metrics = table()
+    metrics.counter("calls_total").zeros(service_name="s", agent_name="a", model="m")
+
+    assert [cell.text for cell in metrics.counter("calls_total").cells()] == [
+        'service_name="s",agent_name="a",model="m",status="ok"',
+        'service_name="s",agent_name="a",model="m",status="error"',
+    ]
+
+
 def test_a_gauge_is_replaced_and_can_be_removed() -> None:
     """The last value holds, until the series is dropped."""
     queue = table().gauge("queue_size")

@@ -52,7 +52,9 @@ async def test_grpc_answer_to_each_failure(
             assert details.details[0].Unpack(info)
             delays.append(info.retry_delay.ToMilliseconds() / 1000)
         if "google.rpc.retryinfo-bin" in trailers:
-            delays.append(RetryInfo.FromString(trailers["google.rpc.retryinfo-bin"]).retry_delay.ToMilliseconds() / 1000)
+            delays.append(
+                RetryInfo.FromString(trailers["google.rpc.retryinfo-bin"]).retry_delay.ToMilliseconds() / 1000
+            )
         assert delays == ([] if delay_s is None else [delay_s, delay_s])
         assert otlp.numbers.values["spanledger_refused_requests_total", "otlp", "grpc", reason] == 1
         outcome = "failed" if reason == "internal" else "refused"

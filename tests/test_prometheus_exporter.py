@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import socket
+import ssl
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -20,6 +22,8 @@ from spanledger.exporters.prometheus.exporter import PrometheusConfig, Prometheu
 from spanledger.processor.component import REGISTRY, ComponentId, PipelineView, Registration
 from spanledger.processor.genai_metrics import GenAIMetrics
 from spanledger.processor.metric_store import MetricTable
+from spanledger.processor.settings import TLSServer
+from tests.certificates import make_certificates
 from tests.fakes import Clock, host
 
 PROMETHEUS_ACCEPTS = (
@@ -30,7 +34,7 @@ PROMETHEUS_ACCEPTS = (
 """What Prometheus 3.5 sends."""
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def serving(table: MetricTable | None = None, clock: Clock | None = None, **config: Any) -> AsyncIterator[str]:
     """Run an exporter and yield its URL."""
     clock = clock or Clock()
@@ -198,6 +202,53 @@ async def test_too_many_scrapes_at_once_are_turned_away(monkeypatch: pytest.Monk
         status, headers, _ = await get(f"{url}/metrics")
 
     assert (status, headers["Retry-After"]) == (503, "1")
+
+
+async def test_a_reader_who_does_not_read_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """He holds no place for ever, and half a page does not end as if it were whole."""
+    monkeypatch.setattr(module, "SCRAPE_TIMEOUT_S", 0.0)  # up when the page first waits for its reader
+    clock = Clock()
+    table = MetricTable(max_series=100_000)
+    table.tick(clock.time_ns())
+    for number in range(100_000):
+        table.counter("spanledger_llm_retries_total").add(("s", "a", "p", f"m{number}"))
+    exporter = PrometheusExporter(PrometheusConfig(endpoint="127.0.0.1:0"), host("prometheus", clock, table))  # type: ignore[arg-type]
+    await exporter.start()
+    address, port = exporter.statistics()["addresses"][0].split(":")
+    reader, writer = await asyncio.open_connection(address, int(port), limit=1024)
+    writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+
+    body = b""
+    with contextlib.suppress(ConnectionError):
+        body = await reader.read()
+
+    assert not body.endswith(b"0\r\n\r\n")
+    assert exporter._scraping == 0
+    assert exporter.statistics()["scrapes"] == 0
+    writer.close()
+    await exporter.shutdown(0.0)
+
+
+async def test_https(tmp_path: Path) -> None:
+    """With a client certificate demanded: who has none is turned away."""
+    files = make_certificates(tmp_path)
+    tls = {"cert_file": str(files.server), "key_file": str(files.server_key), "client_ca_file": str(files.ca)}
+    context = ssl.create_default_context(cafile=files.ca)
+    async with serving(tls=tls) as url, aiohttp.ClientSession() as session:
+        address = url.replace("http://", "https://") + "/metrics"
+        with pytest.raises(aiohttp.ClientError):
+            await session.get(address, ssl=context)
+        context.load_cert_chain(files.client, files.client_key)
+        async with session.get(address, ssl=context) as response:
+            assert response.status == 200
+
+
+async def test_missing_certificates_are_told_plainly() -> None:
+    """Which files, and why not."""
+    config = PrometheusConfig(tls=TLSServer(cert_file="/none.pem", key_file="/none.key"))
+    with pytest.raises(OSError, match=r"/none\.pem, /none\.key\): No such file"):
+        await PrometheusExporter(config, host()).start()
 
 
 async def test_a_taken_port_is_told_plainly() -> None:

@@ -7,11 +7,11 @@ where an attribute limit dropped the oldest, and with indices that an attacker c
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final, TypeAlias
 
 from spanledger.conventions.content import parts
-from spanledger.conventions.content.finish import schema_reason
-from spanledger.conventions.content.parse import Json, Reader
+from spanledger.conventions.content.parse import Json, Mark, Reader
 from spanledger.conventions.content.parts import Message, Part
 from spanledger.conventions.content.provider_parts import (
     part_of,
@@ -57,7 +57,8 @@ def gather(attributes: Attributes, reader: Reader) -> Lists:
     """Sort the flattened attributes of a span into their lists."""
     lists: Lists = {}
     left = MAX_KEYS
-    for key, value in attributes.items():
+    # By key first: the values of all other attributes need not even be decoded.
+    for key in attributes:
         if not key.startswith(PREFIXES):
             continue
         left -= 1
@@ -80,7 +81,7 @@ def gather(attributes: Attributes, reader: Reader) -> Lists:
         fields = items.get(index)
         if fields is None:
             fields = items[index] = {}
-        fields[words[3] if len(words) > 3 else ""] = value
+        fields[words[3] if len(words) > 3 else ""] = attributes[key]
     return lists
 
 
@@ -97,12 +98,12 @@ def _index(number: str, reader: Reader) -> int | None:
 def in_order(items: dict[int, _Fields], reader: Reader) -> list[_Fields]:
     """Return the items of a list by index, and mark what is missing between them.
 
-    The fields of each are sorted: should two keys mean the same, it does not matter which came first.
+    Read their fields sorted: should two keys mean the same, it must not matter which came first.
     """
     order = sorted(items)
     if order[-1] != len(order) - 1:
         reader.mark("gap")
-    return [dict(sorted(items[index].items())) for index in order]
+    return [items[index] for index in order]
 
 
 def messages(items: dict[int, _Fields], reader: Reader, role: str | None = None) -> list[Message]:
@@ -114,6 +115,8 @@ def messages(items: dict[int, _Fields], reader: Reader, role: str | None = None)
 
 def message(fields: _Fields, reader: Reader, default_role: str | None = None) -> Message:
     """Return one message from the rests of its keys."""
+    if len(fields) == 2 and (simple := _simple(fields, reader)) is not None:
+        return simple
     content: Value = None
     role: Value = None
     call_id: str | None = None
@@ -124,7 +127,7 @@ def message(fields: _Fields, reader: Reader, default_role: str | None = None) ->
     texts: dict[str, Value] = {}
     said: list[Part] = []
     answers: list[Part] = []
-    for key, value in fields.items():
+    for key, value in sorted(fields.items()):
         word = key.removeprefix("message.")
         if word == "role":
             role = value
@@ -162,8 +165,17 @@ def message(fields: _Fields, reader: Reader, default_role: str | None = None) ->
         said.append(parts.tool_call_response(call_id, _response(content, texts, blocks, reader)))
     made = parts.message(spoken_by, said + answers, name)
     if reason is not None:
-        made["finish_reason"] = schema_reason(reason)
+        made["finish_reason"] = parts.schema_reason(reason)
     return made
+
+
+def _simple(fields: _Fields, reader: Reader) -> Message | None:
+    """Return a message of a role and a text, as most are; None if it is not as simple as that."""
+    role = fields.get("message.role", fields.get("role"))
+    content = fields.get("message.content", fields.get("content"))
+    if role in ("user", "assistant", "system") and isinstance(content, str) and content[:1] != "[":
+        return {"role": role, "parts": [parts.text(content)] if reader.said(content) else []}
+    return None
 
 
 def _role(role: Value, default: str | None, calls: dict[str, _Fields], call_id: str | None, reader: Reader) -> str:
@@ -272,25 +284,52 @@ def _completion(fields: _Fields, key: str, role: str, reader: Reader) -> Message
 
 
 def tools(items: dict[int, _Fields], reader: Reader) -> list[Definition]:
-    """Return tool definitions: a JSON schema each, or name, description and parameters by themselves."""
+    """Return tool definitions: a JSON schema each, or name, description and parameters by themselves.
+
+    They are shared with other spans and not to be changed.
+    """
     made: list[Definition] = []
     for fields in in_order(items, reader):
-        spec: dict[str, Json] = {}
-        for key, value in fields.items():
-            word = key.removeprefix("tool.").removeprefix("function.")
-            if word == "json_schema":
-                found = reader.document(value)
-                spec = {**found, **spec} if isinstance(found, dict) else spec
-            elif word in ("parameters", "input_schema"):
-                spec[word] = reader.document(value)
-            elif word in ("name", "description"):
-                spec[word] = reader.text(value)
-        if is_schema(spec) and "name" in spec:
-            spec = {"name": spec.pop("name"), "description": spec.pop("description", None), "parameters": spec}
-        found_here = definitions_of([spec])
-        if not found_here:
-            reader.mark("gap")
-        made.extend(found_here)
+        pairs = tuple(sorted(fields.items()))
+        if all(isinstance(value, str) and len(value) <= _MEMO_MAX_CHARS for _, value in pairs):
+            if not reader.take(sum(len(str(value)) for _, value in pairs)):
+                break
+            found, marks = _remembered(pairs)
+            for mark in marks:
+                reader.mark(mark)
+        else:
+            found = _tool(pairs, reader)
+        made.extend(found)
+    return made
+
+
+_Pairs: TypeAlias = tuple[tuple[str, Value], ...]
+_MEMO_MAX_CHARS: Final = 8_192
+
+
+@lru_cache(256)
+def _remembered(pairs: _Pairs) -> tuple[list[Definition], tuple[Mark, ...]]:
+    """Read a tool once: an agent sends the same ones with each of its calls."""
+    reader = Reader()
+    return _tool(pairs, reader), reader.marks
+
+
+def _tool(pairs: _Pairs, reader: Reader) -> list[Definition]:
+    spec: dict[str, Json] = {}
+    for key, value in pairs:
+        word = key.removeprefix("tool.").removeprefix("function.")
+        if word == "json_schema":
+            found = reader.document(value)
+            spec = {**found, **spec} if isinstance(found, dict) else spec
+        elif word in ("parameters", "input_schema"):
+            spec[word] = reader.document(value)
+        elif word in ("name", "description"):
+            spec[word] = reader.text(value)
+    if is_schema(spec) and "name" in spec:
+        spec = {"name": spec.pop("name"), "description": spec.pop("description", None), "parameters": spec}
+    made = definitions_of([spec])
+    if not made:
+        reader.mark("gap")
     return made
 
 
@@ -299,7 +338,7 @@ def documents(items: dict[int, _Fields], reader: Reader) -> list[dict[str, Json]
     made: list[dict[str, Json]] = []
     for fields in in_order(items, reader):
         found: dict[str, Json] = {}
-        for key, value in fields.items():
+        for key, value in sorted(fields.items()):
             word = key.removeprefix("document.")
             if word == "score":
                 if (score := _score(value)) is not None:

@@ -73,13 +73,21 @@ class Reader:
         self._marks: set[Mark] = set()
 
     @property
-    def marks(self) -> tuple[str, ...]:
+    def marks(self) -> tuple[Mark, ...]:
         """What was not whole so far, sorted."""
         return tuple(sorted(self._marks))
 
     def mark(self, name: Mark) -> None:
         """Remember that something is not whole."""
         self._marks.add(name)
+
+    def take(self, chars: int) -> bool:
+        """Pay for JSON that is parsed elsewhere; False (marked) when the budget does not allow it."""
+        if chars > self._chars:
+            self._marks.add("limit")
+            return False
+        self._chars -= chars
+        return True
 
     def said(self, text: str) -> bool:
         """Tell whether `text` is content: not empty and not a placeholder, which is marked."""

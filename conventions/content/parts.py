@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final, TypeAlias
 
 from spanledger.conventions.content.parse import Json
+from spanledger.conventions.finish_reasons import normalize
 
 Part: TypeAlias = dict[str, Json]
 Message: TypeAlias = dict[str, Json]
@@ -138,6 +139,12 @@ def other(kind: Json, fields: dict[str, Json]) -> Part:
     """
     made: Part = {**fields, "type": kind if isinstance(kind, str) and kind else "unknown"}
     return made if valid_part(made) else {**made, "type": f"unknown_{made['type']}"}
+
+
+def schema_reason(spelled: str) -> str:
+    """Return the message schema's word for a provider's finish reason; one without an equivalent stays as it is."""
+    known = normalize((spelled,))
+    return str(known[0]) if len(known) == 1 else spelled
 
 
 def modality_of(mime_type: str | None) -> str:

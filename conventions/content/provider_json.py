@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from spanledger.conventions.content import parts
-from spanledger.conventions.content.finish import schema_reason
 from spanledger.conventions.content.parse import Json, Reader
 from spanledger.conventions.content.parts import Message, Part
 from spanledger.conventions.content.provider_parts import BY_TYPE, parts_of, response_of, tool_call_of
@@ -54,6 +53,11 @@ def conversation(document: Json, role: str, reader: Reader) -> Conversation:
             found.messages.append(parts.message(role, [parts.text(document)]))
     elif isinstance(document, list):
         found.messages.extend(_messages(document, role, reader))
+        reasons = [
+            reason for item in document if isinstance(item, dict) and (reason := _text(item.get("finish_reason")))
+        ]
+        if len(reasons) == len(found.messages):
+            found.finish_reasons.extend(reasons)
     elif isinstance(document, dict):
         _read_object(document, role, reader, found)
     return found
@@ -81,7 +85,7 @@ def _read_object(document: dict[str, Json], role: str, reader: Reader, found: Co
         _add_answer(answer, document.get("stopReason"), reader, found)
     elif (message := message_of(document, None, reader)) is not None:
         if message["role"] == "assistant" and (reason := _text(document.get("stop_reason"))):
-            message["finish_reason"] = schema_reason(reason)
+            message["finish_reason"] = parts.schema_reason(reason)
             found.finish_reasons.append(reason)
         found.messages.append(message)
     else:
@@ -142,7 +146,7 @@ def _add_answer(answer: Json, reason: Json, reader: Reader, found: Conversation)
 
 def _add_message(message: Message, reason: Json, found: Conversation) -> None:
     if spelled := _text(reason):
-        message["finish_reason"] = schema_reason(spelled)
+        message["finish_reason"] = parts.schema_reason(spelled)
         found.finish_reasons.append(spelled)
     found.messages.append(message)
 
@@ -188,7 +192,7 @@ def message_of(item: Json, role: str | None, reader: Reader) -> Message | None:
     name = _text(fields.get("name"))
     made = parts.message(own_role, _parts(fields, parts.ROLES.get(own_role, own_role), reader), name)
     if reason := _text(fields.get("finish_reason")):
-        made["finish_reason"] = schema_reason(reason)
+        made["finish_reason"] = parts.schema_reason(reason)
     return made
 
 

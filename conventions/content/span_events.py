@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Final
 
 from spanledger.conventions.content import parts
-from spanledger.conventions.content.finish import schema_reason
 from spanledger.conventions.content.parse import Json, Reader
 from spanledger.conventions.content.parts import Message
 from spanledger.conventions.content.provider_json import Conversation, conversation, message_of
@@ -93,7 +92,7 @@ def choice_from(fields: Attributes, position: int, reader: Reader) -> tuple[int,
         held = {key: value for key, value in fields.items() if key in ("content", "tool_calls")}
         made = _message(held if inner is None else {"content": inner}, _role_of(fields), reader)
     if reason is not None:
-        made["finish_reason"] = schema_reason(reason)
+        made["finish_reason"] = parts.schema_reason(reason)
     in_range = isinstance(index, int) and not isinstance(index, bool) and 0 <= index < MAX_EVENTS
     return (index if isinstance(index, int) and in_range else position), made, reason
 
@@ -135,15 +134,12 @@ def details_of(fields: Attributes, reader: Reader) -> Content:
     answered = conversation(reader.document(fields.get("gen_ai.output.messages")), "assistant", reader)
     instructions = conversation(reader.document(fields.get("gen_ai.system_instructions")), "system", reader)
     reasons = fields.get("gen_ai.response.finish_reasons")
+    spelled = [reason for reason in reasons if isinstance(reason, str)] if isinstance(reasons, list) else []
+    guidance = [part for message in instructions.messages for part in message["parts"] if part["type"] == "text"]
     return Content(
         input_messages=asked.messages or None,
         output_messages=answered.messages or None,
-        system_instructions=[
-            part for message in instructions.messages for part in message["parts"] if part["type"] == "text"
-        ]
-        or None,
+        system_instructions=guidance or None,
         tool_definitions=definitions_of(reader.document(fields.get("gen_ai.tool.definitions"))) or None,
-        finish_reasons=[reason for reason in reasons if isinstance(reason, str)] or None
-        if isinstance(reasons, list)
-        else None,
+        finish_reasons=spelled or answered.finish_reasons or None,
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -86,13 +87,56 @@ class Found:
         return self.model.id
 
 
+@dataclass(frozen=True, slots=True)
+class _Shelf:
+    """One seller's models, arranged for look-up."""
+
+    seller: str
+    exact: dict[str, tuple[int, source.ModelInfo]]
+    """By each name that the data has in full, with the position in the list: the first in it wins."""
+    others: tuple[tuple[int, source.ModelInfo], ...]
+    """Models that are also known by parts of their name."""
+    tails: dict[str, source.ModelInfo | None]
+    """By the name without the lab in front; None where two models share it."""
+
+    @classmethod
+    def of(cls, provider: source.Provider) -> _Shelf:
+        """Arrange the models of `provider`."""
+        exact: dict[str, tuple[int, source.ModelInfo]] = {}
+        others: list[tuple[int, source.ModelInfo]] = []
+        tails: dict[str, source.ModelInfo | None] = {}
+        for position, model in enumerate(provider.models):
+            if _given_away(provider.id, model):
+                continue
+            name = model.id.lower()
+            full = {name}
+            if not _whole_names(model.match, full):
+                others.append((position, model))
+            for known in full:
+                exact.setdefault(known, (position, model))
+            tail = name.rpartition("/")[2] if provider.id != "aws" else name.partition(".")[2]
+            for short in {tail, _BEDROCK_REVISION.sub("", tail)} - {"", name}:
+                tails[short] = model if short not in tails else None
+        return cls(provider.id, exact, tuple(others), tails)
+
+    def find(self, form: str) -> source.ModelInfo | None:
+        """Return the first model that goes by `form`."""
+        position, found = self.exact.get(form, (sys.maxsize, None))
+        for other, model in self.others:
+            if other > position:
+                break
+            if names(model, form):
+                return model
+        return found
+
+
 class Catalogue:
     """A snapshot of list prices. Immutable but for the index it makes on first use of a seller."""
 
     def __init__(self, providers: Iterable[source.Provider] = bundled, release: str = "") -> None:
         self.source = f"genai-prices@{release or version('genai_prices')}"
         self._providers = {provider.id: provider for provider in providers}
-        self._tails: dict[str, dict[str, source.ModelInfo | None]] = {}
+        self._shelves: dict[str, _Shelf] = {}
 
     def find(self, seller: str, forms: Iterable[str]) -> Found | None:
         """Return the first model of `seller` that one of the spellings names."""
@@ -100,16 +144,14 @@ class Catalogue:
         if provider is None:
             return None
         forms = tuple(forms)
-        shelves = [provider, *map(self._providers.__getitem__, self._labs_behind(provider))]
+        shelves = [self._shelf(shelf) for shelf in (provider, *self._labs_behind(provider))]
         for form in forms:
             for shelf in shelves:
-                for model in shelf.models:
-                    if names(model, form) and not _given_away(shelf.id, model):
-                        return Found(seller, shelf.id, model, form)
-        tails = self._tail_index(provider)
+                if (model := shelf.find(form)) is not None:
+                    return Found(seller, shelf.seller, model, form)
         for form in forms:
-            if model_or_none := tails.get(form):
-                return Found(seller, seller, model_or_none, form)
+            if short := shelves[0].tails.get(form):
+                return Found(seller, seller, short, form)
         return None
 
     def infer(self, form: str) -> Iterator[str]:
@@ -147,22 +189,17 @@ class Catalogue:
         """Labs whose own models nobody else can host."""
         return CLOSED_LABS
 
-    def _labs_behind(self, provider: source.Provider) -> list[str]:
+    def _labs_behind(self, provider: source.Provider) -> Iterator[source.Provider]:
         # Azure sells OpenAI's models at OpenAI's price. Open weights cost what their host says.
-        return [lab for lab in provider.fallback_model_providers or () if lab in CLOSED_LABS]
+        for lab in provider.fallback_model_providers or ():
+            if lab in CLOSED_LABS and lab in self._providers:
+                yield self._providers[lab]
 
-    def _tail_index(self, provider: source.Provider) -> dict[str, source.ModelInfo | None]:
-        """Index a host's models by the name without the lab in front; None where two share one."""
-        index = self._tails.get(provider.id)
-        if index is None:
-            index = {}
-            for model in provider.models:
-                name = model.id.lower()
-                tail = name.rpartition("/")[2] if provider.id != "aws" else name.partition(".")[2]
-                for short in {tail, _BEDROCK_REVISION.sub("", tail)} - {"", name}:
-                    index[short] = model if short not in index else None
-            self._tails[provider.id] = index
-        return index
+    def _shelf(self, provider: source.Provider) -> _Shelf:
+        shelf = self._shelves.get(provider.id)
+        if shelf is None:
+            shelf = self._shelves[provider.id] = _Shelf.of(provider)
+        return shelf
 
     def choices(self, found: Found, tier: str = "") -> tuple[tuple[Choice, bool], ...]:
         """Compile a model's prices, those that win first, each with whether it is `tier`'s own price."""
@@ -189,6 +226,17 @@ class Catalogue:
 def names(model: source.ModelInfo, form: str) -> bool:
     """Tell whether a spelling names this model, and not a relative whose name only begins like it."""
     return form == model.id.lower() or _accepts(model.match, form)
+
+
+def _whole_names(clause: source.MatchLogic, names: set[str]) -> bool:
+    """Collect the names that a clause has in full; tell whether it has no other way to match."""
+    if isinstance(clause, source.ClauseEquals):
+        names.add(clause.equals.lower())
+        return True
+    if isinstance(clause, source.ClauseOr):
+        others = [part for part in clause.or_ if not _whole_names(part, names)]
+        return not others
+    return False
 
 
 def _accepts(clause: source.MatchLogic, form: str) -> bool:

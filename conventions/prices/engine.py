@@ -19,7 +19,7 @@ from spanledger.conventions.prices.hosts import host_of, is_own, region_of
 from spanledger.conventions.prices.overrides import PriceBook, ServiceFacts, read_book
 from spanledger.conventions.prices.resolve import MAX_NAME, Name, read_model
 from spanledger.conventions.prices.sellers import role_of, squash
-from spanledger.conventions.prices.tariff import INPUT_BUCKETS, OUTPUT_BUCKETS, Choice, Factor, dot, split
+from spanledger.conventions.prices.tariff import ALWAYS, INPUT_BUCKETS, OUTPUT_BUCKETS, Choice, Factor, dot, split
 from spanledger.conventions.reading import Cost
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ MEMO_SIZE: Final = 4096
 
 OwnHosts = Literal["auto", "self_hosted"]
 """What a call to a private address is: `auto` takes models that only their lab can run for a proxy's."""
+
+_Names = tuple[str | None, str | None, str | None, str | None, str, str]
 
 _STANDARD: Final = frozenset({"", "standard", "default", "auto", "on_demand", "standard_only", "none"})
 _LIST_ONLY: Final = "tier_at_list_price"
@@ -68,7 +70,7 @@ class Tariff:
     def at(self, at_ns: int) -> Choice | None:
         """Return the price valid at that moment."""
         for choice in self.choices:
-            if choice.window.active(at_ns):
+            if choice.window is ALWAYS or choice.window.active(at_ns):
                 return choice
         return None
 
@@ -111,20 +113,14 @@ class PriceEngine:
     """The operator's, in order of precedence."""
     own_hosts: OwnHosts = "auto"
     corrections: PriceBook = field(default_factory=shipped_corrections)
-    _memo: functools._lru_cache_wrapper[Tariff] = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        self._memo = functools.lru_cache(MEMO_SIZE)(self._compile)
-
-    @property
-    def misses(self) -> int:
-        """How many times a price had to be looked for: the slow path."""
-        return self._memo.cache_info().misses
+    misses: int = field(default=0, init=False)
+    """How many times a price had to be looked for: the slow path."""
+    _memo: dict[_Names, Tariff] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def memo_entries(self) -> int:
         """How many combinations of names are remembered."""
-        return self._memo.cache_info().currsize
+        return len(self._memo)
 
     def price(self, call: PricedCall, at_ns: int) -> Cost:
         """Return what a call that started at `at_ns` cost; never raises because of the call."""
@@ -165,10 +161,17 @@ class PriceEngine:
 
     def tariff(self, call: PricedCall) -> Tariff:
         """Return the prices of the model of a call."""
-        texts = (call.provider, call.response_model, call.request_model, call.server_address, call.region, call.tier)
-        if any(text is not None and len(text) > MAX_NAME for text in texts):
-            return _UNKNOWN  # nothing that long is a name, and the memo must not keep it
-        return self._memo(*texts)
+        key = (call.provider, call.response_model, call.request_model, call.server_address, call.region, call.tier)
+        tariff = self._memo.get(key)
+        if tariff is None:
+            if any(text is not None and len(text) > MAX_NAME for text in key):
+                return _UNKNOWN  # nothing that long is a name, and the memo must not keep it
+            self.misses += 1
+            tariff = self._compile(*key)
+            if len(self._memo) >= MEMO_SIZE:
+                del self._memo[next(iter(self._memo))]
+            self._memo[key] = tariff
+        return tariff
 
     def facts(self, resource: Mapping[str, object]) -> ServiceFacts | None:
         """Return what the operator said about the calls of a service, by its resource attributes."""
@@ -180,10 +183,10 @@ class PriceEngine:
 
     def _compile(
         self, provider: str | None, response_model: str | None, request_model: str | None,
-        server_address: str | None, region: str | None, tier: str | None,
+        server_address: str | None, region: str, tier: str,
     ) -> Tariff:  # fmt: skip
         """Find the prices for the names of a call; the model that answered comes before the one asked for."""
-        ask = _Ask(provider or "", "", host_of(server_address), (region or "").lower(), _tier(tier or ""))
+        ask = _Ask(provider or "", "", host_of(server_address), region.lower(), _tier(tier))
         first: Tariff | None = None
         for model in dict.fromkeys((response_model, request_model)):
             if model and model.strip():
@@ -408,7 +411,7 @@ def _factor(multiply: Decimal, why: str) -> Factor:
 def _with_factors(choice: Choice, factors: tuple[Factor, ...]) -> Choice:
     if not factors:
         return choice
-    said = "".join(f"/x{factor.numerator / factor.denominator:g}" for factor in factors)
+    said = "".join(f"/x{factor.value:g}" for factor in factors)
     return replace(choice, factors=(*choice.factors, *factors), ref=choice.ref + said)
 
 

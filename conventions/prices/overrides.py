@@ -49,7 +49,8 @@ def _moment(value: Any) -> Any:
     return value
 
 
-def _names(value: Any) -> Any:
+def as_tuple(value: Any) -> Any:
+    """Take one value or a list of them as a tuple."""
     return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
 
 
@@ -61,7 +62,7 @@ def _hours(value: str) -> str:
 
 Dollars = Annotated[Decimal, pydantic.BeforeValidator(_dollars)]
 Moment = Annotated[datetime, pydantic.BeforeValidator(_moment)]
-Names = Annotated[tuple[str, ...], pydantic.BeforeValidator(_names)]
+Names = Annotated[tuple[str, ...], pydantic.BeforeValidator(as_tuple)]
 Hours = Annotated[str, pydantic.AfterValidator(_hours)]
 Tier = Literal["standard", "batch", "flex", "priority", "fast"]
 CacheTTL = Literal["5m", "1h"]
@@ -146,13 +147,13 @@ class PriceRow(Rates, Scope):
     weekdays: tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...] | None = None
     per_request: Dollars = Decimal(0)
     """US dollars for each call, whatever its tokens."""
-    tiers: Annotated[tuple[ContextTier, ...], pydantic.BeforeValidator(_names)] = ()
+    tiers: Annotated[tuple[ContextTier, ...], pydantic.BeforeValidator(as_tuple)] = ()
     """Prices of long inputs."""
 
     @pydantic.field_validator("weekdays", mode="before")
     @classmethod
     def _days(cls, value: Any) -> Any:
-        return _names(value)
+        return as_tuple(value)
 
     @pydantic.model_validator(mode="after")
     def _says_something(self) -> Self:
@@ -277,17 +278,17 @@ class PriceBook(Block):
     currency: Literal["USD"] = "USD"
     """Prices and amounts are US dollars; convert where they are shown."""
     defaults: Defaults = Defaults()
-    aliases: Annotated[tuple[Alias, ...], pydantic.BeforeValidator(_names)] = ()
+    aliases: Annotated[tuple[Alias, ...], pydantic.BeforeValidator(as_tuple)] = ()
     """Other names of models; the first that matches counts."""
-    services: Annotated[tuple[ServiceFacts, ...], pydantic.BeforeValidator(_names)] = ()
+    services: Annotated[tuple[ServiceFacts, ...], pydantic.BeforeValidator(as_tuple)] = ()
     """Facts that no span carries, by resource; the first that matches counts."""
-    prices: Annotated[tuple[PriceRow, ...], pydantic.BeforeValidator(_names)] = ()
+    prices: Annotated[tuple[PriceRow, ...], pydantic.BeforeValidator(as_tuple)] = ()
     """Own prices; the first row that matches and is valid at that time counts."""
-    adjust: Annotated[tuple[Adjustment, ...], pydantic.BeforeValidator(_names)] = ()
+    adjust: Annotated[tuple[Adjustment, ...], pydantic.BeforeValidator(as_tuple)] = ()
     """Multipliers on list prices; all that match are applied."""
-    tiers: Annotated[tuple[TierRule, ...], pydantic.BeforeValidator(_names)] = ()
+    tiers: Annotated[tuple[TierRule, ...], pydantic.BeforeValidator(as_tuple)] = ()
     """What service tiers cost where the price list does not say; the first that matches counts."""
-    self_hosted: Annotated[tuple[SelfHosted, ...], pydantic.BeforeValidator(_names)] = ()
+    self_hosted: Annotated[tuple[SelfHosted, ...], pydantic.BeforeValidator(as_tuple)] = ()
     """Models on own machines; the first row that matches counts."""
 
 

@@ -82,6 +82,11 @@ class Factor:
     why: str
     window: Window = ALWAYS
 
+    @property
+    def value(self) -> float:
+        """The multiplier as a number to show."""
+        return self.numerator / self.denominator
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
@@ -114,6 +119,10 @@ class Choice:
         return amount
 
 
+_NO_INPUT: Final[Counts] = (0,) * len(INPUT_BUCKETS)
+_NO_OUTPUT: Final[Counts] = (0,) * len(OUTPUT_BUCKETS)
+
+
 def split(usage: Usage, *, one_hour: bool = False) -> tuple[Counts, Counts] | None:
     """Return the tokens of a call in disjoint buckets; None when the counts contradict each other.
 
@@ -121,13 +130,15 @@ def split(usage: Usage, *, one_hour: bool = False) -> tuple[Counts, Counts] | No
     tokens may overlap, they overlap no more than the total demands: cached text is the common case.
     """
     total, out = usage.input, usage.output
-    inputs: Counts = (0, 0, 0, 0, 0, 0, 0)
+    inputs, outputs = _NO_INPUT, _NO_OUTPUT
     if total is not None:
         read = usage.cache_read or 0
         long = usage.cache_write_1h
         write = usage.cache_write if usage.cache_write is not None else long or 0
         if long is None:
             long = write if one_hour else 0
+        if long > write:
+            return None
         audio = usage.audio_input or 0
         image = usage.image_input or 0
         heard = usage.audio_cache_read
@@ -140,7 +151,6 @@ def split(usage: Usage, *, one_hour: bool = False) -> tuple[Counts, Counts] | No
         inputs = (text, read - heard, write - long, long, audio - heard, heard, image)
         if min(inputs) < 0:
             return None
-    outputs: Counts = (0, 0, 0, 0)
     if out is not None:
         thought = usage.reasoning or 0
         spoken = usage.audio_output or 0

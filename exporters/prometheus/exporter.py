@@ -221,8 +221,13 @@ async def _elsewhere(_request: web.Request) -> web.Response:
 
 
 def _tls(config: TLSServer) -> ssl.SSLContext:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=config.client_ca_file or None)
-    context.load_cert_chain(config.cert_file, config.key_file)
-    if config.client_ca_file:
-        context.verify_mode = ssl.CERT_REQUIRED
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(config.cert_file, config.key_file)
+        if config.client_ca_file:
+            context.load_verify_locations(config.client_ca_file)
+            context.verify_mode = ssl.CERT_REQUIRED
+    except OSError as error:
+        files = ", ".join(filter(None, (config.cert_file, config.key_file, config.client_ca_file)))
+        raise OSError(f"prometheus: cannot use the files of `tls` ({files}): {error.strerror or error}") from error
     return context

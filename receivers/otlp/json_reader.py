@@ -97,17 +97,17 @@ class JsonReader:
                 seen = len(self._text) - self._at
                 if seen >= _UNMEASURED_CHARS:
                     return self._large_value()
-                if not self._fill(max(seen, _CHUNK)):
+                if not self._fill(max(min(seen, _UNMEASURED_CHARS - seen), _CHUNK)):
                     raise self._error("a value") from None
             except RecursionError:
-                self._pass_over()
+                self.pass_over()
                 raise Unreadable("nested too deep") from None
             except ValueError:
-                self._pass_over()
+                self.pass_over()
                 raise Unreadable("with a number of too many digits") from None
             else:
-                # A number may go on behind the end of what is decoded so far.
-                if end == len(self._text) and self._fill(_CHUNK):
+                # A number may go on behind the end of what is decoded so far: 1|2, 1.|5, 1e+|2.
+                if isinstance(value, int | float) and len(self._text) - end <= 2 and self._fill(_CHUNK):
                     continue
                 self._at = end
                 return value
@@ -118,7 +118,7 @@ class JsonReader:
             raise self._error("the end of the text")
 
     def _large_value(self) -> Any:
-        text = self._pass_over()
+        text = self.pass_over()
         if text is None:
             raise Unreadable("that is too large")
         try:
@@ -128,7 +128,7 @@ class JsonReader:
         except ValueError as error:
             raise Rejected(f"the body is not JSON: {error}") from None
 
-    def _pass_over(self) -> str | None:
+    def pass_over(self) -> str | None:
         """Move behind the next value; return its text unless it is too large to be read."""
         if self._text[self._at] not in '"[{':
             self._pass_over_scalar()

@@ -28,19 +28,19 @@ class OtlpReceiver:
     def __init__(self, config: OtlpReceiverConfig, host: Host) -> None:
         self._host = host
         self._admission = Admission(config.max_in_flight_mib * 1024 * 1024)
-        self._intake = Intake(host, self._admission)
+        self.intake = Intake(host, self._admission)
         protocols = config.protocols
-        self._grpc = GrpcServer(protocols.grpc, self._intake) if protocols.grpc else None
-        self._http = HttpServer(protocols.http, self._intake) if protocols.http else None
+        self._grpc = GrpcServer(protocols.grpc, self.intake) if protocols.grpc else None
+        self._http = HttpServer(protocols.http, self.intake) if protocols.http else None
 
     @property
     def consumers(self) -> Mapping[Signal, Consume]:
         """Where each signal goes; a signal that is missing is answered as not supported."""
-        return self._intake.consumers
+        return self.intake.consumers
 
     @consumers.setter
     def consumers(self, consumers: Mapping[Signal, Consume]) -> None:
-        self._intake.consumers = consumers
+        self.intake.consumers = consumers
 
     async def start(self) -> None:
         """Listen on both protocols. Raises OSError that says which endpoint is taken and what to set."""
@@ -89,4 +89,4 @@ class OtlpReceiver:
             await self._grpc.stop(_ANSWERING_S)
         if self._http is not None:
             await self._http.stop()
-        self._intake.close()
+        self.intake.close()

@@ -1,0 +1,315 @@
+"""Says what each model call cost, and counts each call once.
+
+`genai_normalizer` must come before it: it works on the readings that the normaliser leaves. Prices and
+rules are in `spanledger.conventions.prices`, who counts is decided by `spanledger.conventions.ledger`;
+this stage applies both. A price is that of the day a span started. A call without a price is marked
+`unpriced` and gets no amount; an amount that a span came with is never overwritten.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+import pydantic
+
+from spanledger.conventions.ledger import COUNTED, Call, Ledger, Place
+from spanledger.conventions.prices.attributes import Spelling, attributes_of, restored, spelled
+from spanledger.conventions.prices.engine import PricedCall, PriceEngine
+from spanledger.conventions.prices.overrides import (
+    Adjustment,
+    Alias,
+    BadPrices,
+    CacheTTL,
+    PriceBook,
+    PriceRow,
+    SelfHosted,
+    ServiceFacts,
+    TierRule,
+    as_tuple,
+    read_book,
+)
+from spanledger.conventions.prices.reported import Policy, weigh
+from spanledger.conventions.prices.resolve import family
+from spanledger.conventions.reading import Cost
+from spanledger.processor.batch import PAUSE_EVERY
+from spanledger.processor.component import ComponentConfig, Host, Passive, PipelineView, register
+
+if TYPE_CHECKING:
+    from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+    from spanledger.conventions.ledger import Decision
+    from spanledger.conventions.prices.engine import OwnHosts
+    from spanledger.conventions.reading import Reading
+    from spanledger.processor.batch import Batch, Resource, ScopeGroup
+
+MAX_FILE_BYTES: Final = 4 * 1024 * 1024
+
+_CALLS: Final = frozenset({"llm", "embedding"})
+_RUNS: Final = frozenset({"agent", "workflow"})
+_REASONS: Final = {
+    "only_copy": "rollup_only_copy",
+    "leaf_unpriced": "leaf_unpriced",
+    "wraps": "wraps_priced_calls",
+    "twin": "twin_of_counted_call",
+    "in_parent": "counted_in_parent",
+}
+_LOG_AGAIN_S: Final = 3600.0
+_MAX_NAMES: Final = 1024
+
+
+class GenaiPricingConfig(ComponentConfig):
+    """Configuration of `genai_pricing`. Without any, list prices and the shipped corrections are used."""
+
+    overrides: list[str] = pydantic.Field(default_factory=list)
+    """Files with own prices, by precedence; each has the keys below and `version: 1`."""
+    currency: Literal["USD"] = "USD"
+    """Amounts are US dollars; convert where they are shown."""
+    on_reported_cost: Policy = "prefer"
+    """A cost that a span came with: `prefer` counts a gateway's or provider's bill, and any amount where no price
+    is known; `verify` only compares; `ignore` does not look."""
+    cache_write_ttl: CacheTTL = "5m"
+    """Lifetime of cache writes whose span does not tell it: 5m or 1h."""
+    own_hosts: Literal["auto", "self_hosted"] = "auto"
+    """Calls to private addresses: `auto` prices models that only their lab can run, as through a proxy, and leaves
+    the rest unpriced; `self_hosted` leaves all unpriced."""
+    attributes: list[Spelling] = pydantic.Field(default_factory=list)
+    """More attributes to write the cost to, for backends that read no other."""
+    aliases: Annotated[tuple[Alias, ...], pydantic.BeforeValidator(as_tuple)] = ()
+    """Other names of models: Azure deployments, inference profiles, names of a router."""
+    services: Annotated[tuple[ServiceFacts, ...], pydantic.BeforeValidator(as_tuple)] = ()
+    """Facts that no span carries, such as that a service runs batches."""
+    prices: Annotated[tuple[PriceRow, ...], pydantic.BeforeValidator(as_tuple)] = ()
+    """Own prices, before the list's."""
+    adjust: Annotated[tuple[Adjustment, ...], pydantic.BeforeValidator(as_tuple)] = ()
+    """Multipliers on list prices: contracts, provisioned capacity."""
+    tiers: Annotated[tuple[TierRule, ...], pydantic.BeforeValidator(as_tuple)] = ()
+    """What service tiers cost where the price list does not say."""
+    self_hosted: Annotated[tuple[SelfHosted, ...], pydantic.BeforeValidator(as_tuple)] = ()
+    """Models on own machines, by the token or by the hour of a GPU."""
+
+    def book(self) -> PriceBook:
+        """Return the blocks that stand in the configuration itself."""
+        return PriceBook(
+            aliases=self.aliases, services=self.services, prices=self.prices, adjust=self.adjust, tiers=self.tiers,
+            self_hosted=self.self_hosted,
+        )  # fmt: skip
+
+
+@dataclass(slots=True)
+class _Bill:
+    """One span on its way through: whose it is, what it would cost, and what to write."""
+
+    group: ScopeGroup
+    index: int
+    cost: Cost | None = None
+    computed: int | None = None
+    """Our own amount, where another one counts."""
+    settled: bool = False
+    """The span was priced by a sidecar before: nothing is written again."""
+
+
+def check(pipeline: PipelineView) -> str | None:
+    """Say what is wrong with a pipeline that has this processor."""
+    types = [processor.type for processor in pipeline.processors]
+    if "genai_normalizer" not in types[: types.index("genai_pricing")]:
+        return "genai_pricing reads what genai_normalizer found: list genai_normalizer before it"
+    return None
+
+
+@register("processor", "genai_pricing", config=GenaiPricingConfig, signals=("traces",), check=check)
+class GenaiPricing(Passive):
+    """Prices model calls, each once, and writes the cost and where the price is from."""
+
+    _engine: PriceEngine
+
+    def __init__(self, config: GenaiPricingConfig, host: Host) -> None:
+        self._config = config
+        self._host = host
+        self._ledger = Ledger()
+        self._unpriced: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self._conflicts = host.metrics.counter("spanledger_cost_conflicts_total")
+        self._late = host.metrics.counter("spanledger_late_children_total")
+        self._memo = host.metrics.gauge("spanledger_price_memo_entries")
+
+    async def start(self) -> None:
+        """Load the prices. Raises ValueError that names file and line of what is wrong in an override file."""
+        books = [read_file(name) for name in self._config.overrides]
+        self._engine = load_engine((*books, self._config.book()), self._config.own_hosts)
+        source, _, release = self._engine.catalogue.source.partition("@")
+        info = self._host.metrics.gauge("spanledger_price_data_info")
+        info.set((source, release), 1)
+        for name in self._config.overrides:
+            info.set((f"overrides:{Path(name).name}", ""), 1)
+        self._late.add((), 0)
+        self._memo.set((), 0)
+
+    def statistics(self) -> Mapping[str, Any]:
+        """Return the sizes of what is remembered."""
+        return {"memo": self._engine.memo_entries, "memo_misses": self._engine.misses, **self._ledger.statistics()}
+
+    def process(self, batch: Batch) -> Generator[None, None, None]:
+        """Price every call of the batch; pauses between spans of long batches and after each new model."""
+        bills: list[_Bill] = []
+        places: list[Place] = []
+        misses = self._engine.misses
+        for group in batch.groups:
+            facts = self._engine.facts(group.resource.attributes)
+            for index, span in enumerate(group.items):
+                if span is None:
+                    continue
+                bill, call = self._read(group, index, span, facts)
+                bills.append(bill)
+                places.append(
+                    Place(span.trace_id, span.span_id, span.parent_span_id,
+                          span.start_time_unix_nano, span.end_time_unix_nano, call)
+                )  # fmt: skip
+                if len(bills) % PAUSE_EVERY == 0 or self._engine.misses != misses:
+                    misses = self._engine.misses
+                    yield
+        late = self._ledger.late_children
+        decisions = yield from self._ledger.settle(places, self._host.monotonic())
+        self._late.add((), self._ledger.late_children - late)
+        for count, (bill, decision) in enumerate(zip(bills, decisions, strict=True), 1):
+            self._conclude(bill, decision)
+            if count % PAUSE_EVERY == 0:
+                yield
+        self._memo.set((), self._engine.memo_entries)
+        batch.accepted.append(lambda: self._ledger.acknowledge(places))
+
+    def _read(self, group: ScopeGroup, index: int, span: Span, facts: ServiceFacts | None) -> tuple[_Bill, Call | None]:
+        """Price one span by itself, and say what it reports to the ledger."""
+        bill = _Bill(group, index)
+        reading = group.readings[index]
+        if reading is None or (reading.usage is None and reading.kind not in _CALLS):
+            return bill, None
+        before = restored(reading.attributes)
+        if before is not None:
+            bill.cost, bill.settled = before, True
+        elif reading.operation == "fetch_response":
+            bill.cost = Cost("rollup", "fetched_again")
+        else:
+            self._price(bill, reading, span, facts)
+        assert bill.cost is not None
+        if reading.usage is None or bill.cost.status in {"rollup", "no_usage"}:
+            return bill, None
+        return bill, report(reading, group.scope.name, group.resource, bill.cost)
+
+    def _price(self, bill: _Bill, reading: Reading, span: Span, facts: ServiceFacts | None) -> None:
+        start_ns = span.start_time_unix_nano or self._host.clock_ns()
+        cost = self._engine.price(call_of(reading, span, facts, self._config.cache_write_ttl), start_ns)
+        if cost.status == "no_usage" and reading.error_type is not None:
+            cost = Cost("no_usage", "error")
+        bill.cost, bill.computed = weigh(cost, reading, self._config.on_reported_cost)
+        if bill.cost.status == "conflict":
+            self._conflicts.add((reading.provider or "",))
+        elif bill.cost.status == "unpriced":
+            self._report_unpriced(reading, bill.cost.reason)
+
+    def _conclude(self, bill: _Bill, decision: Decision) -> None:
+        """Give the reading its cost, now that it is known whether it counts, and write the span."""
+        group, index = bill.group, bill.index
+        reading = group.readings[index]
+        if reading is None:
+            return
+        cost = bill.cost
+        if cost is None:
+            if not decision.below_calls or reading.kind not in _RUNS:
+                return
+            cost = Cost("rollup", "sum_of_calls_below")
+        elif decision.verdict not in COUNTED and decision.verdict != "none":
+            cost = Cost("rollup", _REASONS[decision.verdict])
+        elif decision.verdict in _REASONS and not cost.reason:
+            cost = replace(cost, reason=_REASONS[decision.verdict])
+        # A span that comes twice looks the same to backends, but its numbers are in the totals already.
+        reading.cost = Cost("rollup", "repeated") if decision.repeated else cost
+        if bill.settled:
+            return
+        attributes = attributes_of(cost, bill.computed, decision.below_pico_usd)
+        for spelling in self._config.attributes:
+            attributes |= spelled(spelling, cost)
+        if inscribe(group.items[index], reading, attributes):
+            group.changed.add(index)
+
+    def _report_unpriced(self, reading: Reading, reason: str) -> None:
+        """Log a model without a price, once an hour."""
+        name = (reading.provider or "", reading.model or "")
+        now = self._host.monotonic()
+        if now < self._unpriced.get(name, float("-inf")):
+            return
+        self._unpriced[name] = now + _LOG_AGAIN_S
+        self._unpriced.move_to_end(name)
+        if len(self._unpriced) > _MAX_NAMES:
+            self._unpriced.popitem(last=False)
+        self._host.log.warning(
+            "no price for model %.100r of provider %.60r (%s); `spanledger price` shows how to add one",
+            reading.model or "", reading.provider or "", reason,
+        )  # fmt: skip
+
+
+def read_file(name: str) -> PriceBook:
+    """Read an override file. Raises `BadPrices` with what is wrong."""
+    try:
+        if Path(name).stat().st_size > MAX_FILE_BYTES:
+            raise BadPrices(f"{name}: larger than {MAX_FILE_BYTES} bytes, which no price list is")
+        return read_book(Path(name).read_text("utf-8"), name)
+    except OSError as error:
+        raise BadPrices(f"{name}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise BadPrices(f"{name}: is not UTF-8 text") from error
+
+
+def load_engine(books: tuple[PriceBook, ...] = (), own_hosts: OwnHosts = "auto") -> PriceEngine:
+    """Return an engine with the list prices. Imports them, which takes a third of a second the first time."""
+    from spanledger.conventions.prices.catalogue import Catalogue
+
+    return PriceEngine(Catalogue(), books, own_hosts)
+
+
+def call_of(reading: Reading, span: Span, facts: ServiceFacts | None, ttl: CacheTTL) -> PricedCall:
+    """Return what decides the price of a span; what the span says comes before what is said of its service."""
+    tier, region = reading.service_tier or "", ""
+    if facts is not None:
+        tier = tier or facts.tier or (facts.speed or "")
+        region = facts.region or ""
+        ttl = facts.cache_write_ttl or ttl
+    return PricedCall(
+        reading.usage, reading.provider, reading.response_model, reading.request_model, reading.server_address,
+        region, tier, ttl == "1h", span.end_time_unix_nano - span.start_time_unix_nano,
+    )  # fmt: skip
+
+
+def report(reading: Reading, scope: str, resource: Resource, cost: Cost) -> Call:
+    """Return what a span with tokens says to the ledger."""
+    usage = reading.usage
+    assert usage is not None
+    kinds = (usage.cache_read, usage.cache_write, usage.cache_write_1h, usage.reasoning, usage.audio_input)
+    return Call(
+        inference=reading.kind in _CALLS and not reading.aggregate,
+        scope=scope,
+        service=resource.service_name,
+        response_id=(reading.response_id or "")[:256],
+        family=family(reading.model),
+        input=usage.input or 0,
+        output=usage.output or 0,
+        detail=sum(count is not None for count in kinds),
+        pico_usd=cost.total,
+    )
+
+
+def inscribe(span: Span, reading: Reading, attributes: Mapping[str, str | float]) -> bool:
+    """Append attributes to a span; keys that are there already stay. Tell whether anything was written."""
+    changed = False
+    for key, value in attributes.items():
+        if key in reading.attributes or key in reading.edits:
+            continue
+        added = span.attributes.add(key=key).value
+        if isinstance(value, str):
+            added.string_value = value
+        else:
+            added.double_value = value
+        changed = True
+    return changed

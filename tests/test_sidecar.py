@@ -1,0 +1,211 @@
+"""Starting, reloading and stopping a whole graph, in order and without losing anything."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from spanledger.processor.batch import decode, finish
+from spanledger.processor.component import ComponentConfig, Host, Registration, Registry
+from spanledger.service.config import Config, load
+from spanledger.service.graph import CannotStart
+from spanledger.service.sidecar import Sidecar
+from tests.fakes import Clock, FakeSink, Numbers, request, span
+
+TWO_PIPELINES = """
+receivers: {source: {}}
+processors: {stage: {}}
+exporters: {sink/a: {}, sink/b: {}}
+extensions: {watch: {}}
+service:
+  extensions: [watch]
+  pipelines:
+    traces: {receivers: [source], processors: [stage], exporters: [sink/a, sink/b]}
+    traces/more: {receivers: [source], processors: [stage], exporters: [sink/b]}
+"""
+
+
+class FakeConfig(ComponentConfig):
+    """What the tests vary."""
+
+    colour: str = "blue"
+    broken: bool = False
+
+
+@dataclass
+class Stage:
+    """Every fake that was built, and what happened to them, in order."""
+
+    events: list[str] = field(default_factory=list)
+    built: list[Any] = field(default_factory=list)
+    lost: dict[str, int] = field(default_factory=dict)
+
+    def named(self, name: str) -> Any:
+        """Return the last fake that was built under this id."""
+        return [fake for fake in self.built if str(fake.host.id) == name][-1]
+
+
+def fakes(stage: Stage) -> Registry:
+    """Return a registry of fakes that report to `stage`."""
+
+    class Fake(FakeSink):
+        def __init__(self, config: FakeConfig, host: Host) -> None:
+            super().__init__()
+            self.config, self.host = config, host
+            self.consumers: Mapping[str, Any] = {}
+            stage.built.append(self)
+
+        async def start(self) -> None:
+            if self.config.broken:
+                raise OSError("port is taken")
+            stage.events.append(f"start {self.host.id}")
+
+        async def shutdown(self, deadline: float) -> int:
+            stage.events.append(f"stop {self.host.id}")
+            return stage.lost.get(str(self.host.id), 0)
+
+        def process(self, batch: object) -> None:
+            """Leave the batch as it is."""
+
+    registry = Registry()
+    for kind, name in (("receiver", "source"), ("processor", "stage"), ("exporter", "sink"), ("extension", "watch")):
+        signals = () if kind == "extension" else ("traces",)
+        registry.add(Registration(kind, FakeConfig, name, Fake, signals, "stable", ""))  # type: ignore[arg-type]
+    return registry
+
+
+def configured(stage: Stage, *more: str) -> Config:
+    """Return the configuration of the tests, with YAML merged over it."""
+    return load([f"yaml:{TWO_PIPELINES}", *(f"yaml:{text}" for text in more)], [], {}, fakes(stage))
+
+
+@pytest.fixture
+def stage() -> Stage:
+    """Return an empty stage."""
+    return Stage()
+
+
+@pytest.fixture
+async def sidecar(stage: Stage) -> AsyncIterator[Sidecar]:
+    """Yield a running sidecar of fakes."""
+    clock = Clock()
+    made = Sidecar(configured(stage), Numbers(), clock_ns=clock.time_ns, monotonic=clock.monotonic)  # type: ignore[arg-type]
+    await made.start()
+    yield made
+    await made.stop(0)
+
+
+async def send(stage: Stage, number: int = 1) -> None:
+    """Give one span to the receiver."""
+    batch = finish(decode("traces", request(span(number)).SerializeToString(), 1))
+    await stage.named("source").consumers["traces"](batch)
+
+
+async def test_starts_downstream_first_and_stops_upstream_first(sidecar: Sidecar, stage: Stage) -> None:
+    """The health check speaks from the first moment to the last."""
+    assert sidecar.ready()
+
+    assert await sidecar.stop(1) == 0
+
+    started, stopped = stage.events[:6], stage.events[6:]
+    assert started == ["start watch", "start sink/a", "start sink/b", "start stage", "start stage", "start source"]
+    assert [event.split()[1] for event in stopped] == ["source", "stage", "stage", "sink/a", "sink/b", "watch"]
+    assert not sidecar.ready()
+
+
+async def test_each_pipeline_has_processors_of_its_own(sidecar: Sidecar) -> None:
+    """As in the Collector: state of one pipeline is not seen by another."""
+    assert [name for name in sidecar.statuses() if name.startswith("processor")] == [
+        "processor:stage@traces",
+        "processor:stage@traces/more",
+    ]
+
+
+async def test_readiness_falls_before_anything_stops(sidecar: Sidecar, stage: Stage) -> None:
+    """A load balancer has time to look elsewhere."""
+    seen: list[bool] = []
+    watched = stage.named("source")
+    stop_source = watched.shutdown
+
+    async def shutdown(deadline: float) -> int:
+        seen.append(sidecar.ready())
+        return await stop_source(deadline)  # type: ignore[no-any-return]
+
+    watched.shutdown = shutdown
+    await sidecar.stop(1)
+
+    assert seen == [False]
+
+
+async def test_what_is_lost_is_said(sidecar: Sidecar, stage: Stage) -> None:
+    """The exit code depends on it."""
+    stage.lost["sink/b"] = 7
+
+    assert await sidecar.stop(1) == 7
+
+
+async def test_failed_start_stops_what_had_started_and_names_the_culprit(stage: Stage) -> None:
+    """Nothing is left running."""
+    config = configured(stage, "receivers: {source: {broken: true}}")
+    broken = Sidecar(config, Numbers())  # type: ignore[arg-type]
+
+    with pytest.raises(CannotStart, match="cannot start receiver source: port is taken"):
+        await broken.start()
+
+    assert sorted(event.split()[1] for event in stage.events if event.startswith("stop")) == [
+        "sink/a", "sink/b", "stage", "stage", "watch",
+    ]  # fmt: skip
+    assert not broken.ready()
+
+
+async def test_reload_keeps_every_component_whose_configuration_is_the_same(sidecar: Sidecar, stage: Stage) -> None:
+    """Queues and numbers of the others go on."""
+    kept, replaced = stage.named("sink/a"), stage.named("sink/b")
+    stage.events.clear()
+
+    await sidecar.reload(configured(stage, "exporters: {sink/b: {colour: red}}"))
+    await send(stage)
+
+    assert stage.events == ["stop sink/b", "start sink/b"]
+    assert len(kept.taken) == 1
+    assert replaced.taken == []
+    assert stage.named("sink/b").config.colour == "red"
+    # Both pipelines end in sink/b.
+    assert len(stage.named("sink/b").taken) == 2
+
+
+async def test_reload_that_cannot_start_leaves_the_old_configuration_running(sidecar: Sidecar, stage: Stage) -> None:
+    """The replaced component is built and started again as it was."""
+    with pytest.raises(CannotStart, match="the old configuration runs on"):
+        await sidecar.reload(configured(stage, "exporters: {sink/b: {broken: true}}"))
+    await send(stage)
+
+    assert stage.named("sink/b").config == FakeConfig()
+    assert len(stage.named("sink/b").taken) == 2
+    assert sidecar.ready()
+    assert {status for status, _, _ in sidecar.statuses().values()} == {"ok"}
+
+
+async def test_component_that_hangs_at_shutdown_is_cut_off(
+    sidecar: Sidecar, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And counts as a loss, for nobody knows."""
+    monkeypatch.setattr("spanledger.service.sidecar.SAY_EVERY_S", 0.001)
+
+    async def hang(deadline: float) -> int:
+        await asyncio.Event().wait()
+        return 0
+
+    stage.named("sink/a").shutdown = hang
+    clock = sidecar._surroundings.monotonic.__self__  # type: ignore[attr-defined]
+    clock.now_s += 0
+    stopping = asyncio.create_task(sidecar.stop(0))
+    while not stopping.done():
+        clock.now_s += 1
+        await asyncio.sleep(0)
+
+    assert stopping.result() == 1

@@ -1,0 +1,195 @@
+"""What a span's token counts mean."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spanledger.conventions.coerce import MAX_EXACT
+from spanledger.conventions.emitters import EMITTERS, Emitter, emitter_of
+from spanledger.conventions.tokens import BASES, COUNTS, usage_of
+from spanledger.conventions.usage import Usage
+
+EXCLUSIVE = Emitter("x", "exclusive")
+INCLUSIVE = Emitter("x", "inclusive")
+REASONING_OUT = Emitter("x", "inclusive", "out")
+
+
+@pytest.mark.parametrize(
+    ("raw", "emitter", "expected"),
+    [
+        # the conventions, where nothing else is known
+        ({"input": 100, "output": 20}, None, Usage(100, 20, basis="spec")),
+        ({"input": 100, "output": 20, "cache_read": 60}, None, Usage(100, 20, 60, basis="spec")),
+        # more cached than there is input: 100 + 8000
+        ({"input": 100, "output": 20, "cache_read": 8000}, None, Usage(8100, 20, 8000, basis="cache_exceeds_input")),
+        # arithmetic beats what is known of the emitter
+        (
+            {"input": 100, "output": 20, "cache_read": 8000},
+            INCLUSIVE,
+            Usage(8100, 20, 8000, basis="cache_exceeds_input"),
+        ),
+        # 800 + 20 + 60 + 5 = 885: the total counts the cache beside the input
+        (
+            {"input": 800, "output": 20, "cache_read": 60, "cache_write": 5, "total": 885},
+            None,
+            Usage(865, 20, 60, 5, basis="total"),
+        ),
+        # 800 + 20 = 820 proves nothing: some totals leave the cache out
+        (
+            {"input": 800, "output": 20, "cache_read": 60, "total": 820},
+            EXCLUSIVE,
+            Usage(860, 20, 60, basis="emitter_exclusive"),
+        ),
+        ({"input": 800, "output": 20, "cache_read": 60}, INCLUSIVE, Usage(800, 20, 60, basis="emitter_inclusive")),
+        # cache writes by how long they last: 5 + 7
+        (
+            {"input": 90, "output": 1, "cache_write_5m": 5, "cache_write_1h": 7},
+            None,
+            Usage(90, 1, cache_write=12, cache_write_1h=7, basis="spec"),
+        ),
+        # nothing is known about the input
+        ({"output": 20}, None, Usage(output=20, basis="spec")),
+        ({"cache_read": 20}, None, Usage(cache_read=20, basis="spec")),
+    ],
+)
+def test_input_becomes_inclusive(raw: dict[str, int], emitter: Emitter | None, expected: Usage) -> None:
+    """Input includes the cache afterwards, by the first rule that knows."""
+    assert usage_of(raw, emitter) == expected
+
+
+@pytest.mark.parametrize(
+    ("raw", "emitter", "beside", "expected"),
+    [
+        ({"output": 20, "reasoning": 12}, None, False, Usage(output=20, reasoning=12, basis="spec")),
+        # more reasoning than output: 20 + 300
+        ({"output": 20, "reasoning": 300}, None, False, Usage(output=320, reasoning=300, basis="spec+reasoning")),
+        # 100 + 20 + 300 = 420
+        (
+            {"input": 100, "output": 20, "reasoning": 300, "total": 420},
+            INCLUSIVE,
+            False,
+            Usage(100, 320, reasoning=300, basis="emitter_inclusive+reasoning"),
+        ),
+        # thoughts only in the total: 420 - 100 - 20
+        (
+            {"input": 100, "output": 20, "total": 420},
+            REASONING_OUT,
+            False,
+            Usage(100, 320, reasoning=300, basis="emitter_inclusive+reasoning"),
+        ),
+        # the total says that all is in: 100 + 20
+        (
+            {"input": 100, "output": 20, "reasoning": 12, "total": 120},
+            REASONING_OUT,
+            False,
+            Usage(100, 20, reasoning=12, basis="emitter_inclusive"),
+        ),
+        ({"output": 20, "reasoning": 12}, REASONING_OUT, False, Usage(output=32, reasoning=12, basis="emitter_inclusive+reasoning")),
+        # xAI bills reasoning beside the output, whoever records it
+        ({"output": 20, "reasoning": 12}, INCLUSIVE, True, Usage(output=32, reasoning=12, basis="emitter_inclusive+reasoning")),
+    ],
+)  # fmt: skip
+def test_output_includes_reasoning(raw: dict[str, int], emitter: Emitter | None, beside: bool, expected: Usage) -> None:
+    """Output includes reasoning afterwards."""
+    assert usage_of(raw, emitter, reasoning_beside=beside) == expected
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        ({"input": -5, "output": 20}, Usage(output=20, conflicts=("input_not_a_count",))),
+        ({"input": True, "output": 20}, Usage(output=20, conflicts=("input_not_a_count",))),
+        ({"input": float("nan"), "output": 20}, Usage(output=20, conflicts=("input_not_a_count",))),
+        ({"input": MAX_EXACT + 1, "output": 20}, Usage(output=20, conflicts=("input_not_a_count",))),
+        ({"input": -1, "output": 20}, Usage(output=20)),
+        (
+            {"input": 100, "output": 20, "reasoning": 50, "total": 120},
+            Usage(100, 20, conflicts=("reasoning_exceeds_output",)),
+        ),
+        ({"input": 100, "output": 20, "audio_input": 101}, Usage(100, 20, conflicts=("audio_exceeds_input",))),
+        (
+            {"input": 100, "output": 20, "cache_write": 5, "cache_write_1h": 6},
+            Usage(100, 20, cache_write=5, conflicts=("cache_write_1h_exceeds_cache_write",)),
+        ),
+    ],
+)
+def test_what_cannot_be_is_dropped_and_named(raw: dict[str, int], expected: Usage) -> None:
+    """The breakdown goes, the total stays, and the conflict has a name."""
+    assert usage_of(raw) == expected
+
+
+def test_unaccounted_tokens_are_not_taken_for_reasoning_where_the_emitter_is_known() -> None:
+    """An inclusive emitter's total that is more than its parts is a conflict: 500 > 100 + 20."""
+    usage = usage_of({"input": 100, "output": 20, "total": 500}, INCLUSIVE)
+
+    assert usage == Usage(100, 20, basis="emitter_inclusive", conflicts=("total_exceeds_sum",))
+
+
+def test_no_counts_is_no_usage() -> None:
+    """Absent is not 0."""
+    assert usage_of({}) is None
+    assert usage_of({"input": -1}) is None
+
+
+def test_settled_counts_are_not_converted_again() -> None:
+    """A span that says by which rule it was converted is taken at its word."""
+    raw = {"input": 8100, "output": 20, "cache_read": 8000, "total": 8120 + 8000}
+
+    assert usage_of(raw, EXCLUSIVE, settled="emitter_exclusive") == Usage(8100, 20, 8000, basis="emitter_exclusive")
+
+
+@given(
+    st.dictionaries(st.sampled_from(COUNTS), st.integers(0, 10_000)),
+    st.sampled_from([None, INCLUSIVE, EXCLUSIVE, REASONING_OUT]),
+    st.booleans(),
+)
+def test_tokens_are_conserved(raw: dict[str, int], emitter: Emitter | None, beside: bool) -> None:
+    """No rule makes tokens vanish or counts any twice, and what is settled stays as it is."""
+    usage = usage_of(raw, emitter, reasoning_beside=beside)
+    if usage is None:
+        assert not raw
+        return
+    assert usage.basis in BASES
+    if "input" in raw:
+        written = raw.get("cache_write", raw.get("cache_write_5m", 0) + raw.get("cache_write_1h", 0))
+        assert usage.input in {raw["input"], raw["input"] + raw.get("cache_read", 0) + written}
+        assert (usage.cache_read or 0) + (usage.cache_write or 0) <= (usage.input or 0)
+    if "output" in raw:
+        assert (usage.output or 0) - raw["output"] in {0, usage.reasoning}
+        assert (usage.reasoning or 0) <= (usage.output or 0)
+    counts = {name: getattr(usage, name) for name in COUNTS if getattr(usage, name, None) is not None}
+    again = usage_of(counts, emitter, reasoning_beside=beside, settled=usage.basis)
+    assert again is None or {name: getattr(again, name, None) for name in counts} == counts
+
+
+@pytest.mark.parametrize(
+    ("scope", "version", "provider", "expected"),
+    [
+        ("opentelemetry.instrumentation.genai.anthropic", "1.3b0", "anthropic", "inclusive"),
+        ("opentelemetry.instrumentation.botocore.bedrock-runtime", "0.66b2", "aws.bedrock", "exclusive"),
+        ("opentelemetry.instrumentation.bedrock", "0.62.4", "aws.bedrock", "exclusive"),
+        ("opentelemetry.instrumentation.openai.v1", "0.40.14", "openai", "inclusive"),
+        ("opentelemetry.instrumentation.anthropic", "0.62.4", "anthropic", "inclusive"),
+        ("opentelemetry.instrumentation.anthropic", "0.21.0", "anthropic", None),
+        ("openinference.instrumentation.agno", "1.0", "anthropic", "exclusive"),
+        ("openinference.instrumentation.agno", "1.0", "openai", "inclusive"),
+        ("openinference.instrumentation.openai", "0.1.66", "openai", "inclusive"),
+        ("@traceloop/instrumentation-anthropic", "0.27.0", "anthropic", "exclusive"),
+        ("@traceloop/instrumentation-openai", "0.27.0", "openai", "inclusive"),
+        ("opentelemetry.instrumentation.openaix", "1", "openai", None),
+        ("trip-agent.tracing", "", "anthropic", None),
+    ],
+)
+def test_emitters(scope: str, version: str, provider: str, expected: str | None) -> None:
+    """Each emitter is known by its scope, from the version on that was measured."""
+    emitter = emitter_of(scope, version, provider)
+    assert (emitter.input if emitter else None) == expected
+
+
+def test_narrower_emitters_stand_before_wider_ones() -> None:
+    """The first row that matches is taken, so that a wide prefix must not hide a narrow one."""
+    for position, emitter in enumerate(EMITTERS):
+        for earlier in EMITTERS[:position]:
+            assert not emitter.scope.startswith(earlier.scope + ".") or earlier.providers or earlier.since
