@@ -12,6 +12,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
 from spanledger.conventions.metrics import TOKEN_TYPE
+from spanledger.processor.metric_store import MAX_LABEL_CHARS
 
 if TYPE_CHECKING:
     from spanledger.conventions.step import Step
@@ -78,7 +79,7 @@ class Retries:
 
     def count(self, step: Step) -> int:
         """Return the attempts beyond the first that `step` stands for."""
-        key = (step.trace_id, step.parent_span_id, step.request_model or step.model)
+        key = (step.trace_id, step.parent_span_id, (step.request_model or step.model)[:MAX_LABEL_CHARS])
         failed_ns = self._failed.pop(key, None)
         if step.status == "error":
             self._failed[key] = step.end_ns

@@ -235,13 +235,12 @@ def load(
     # A reference that leads nowhere leaves a value that fits nowhere: one report of it is enough.
     broken = {error.keys for error in resolution.errors}
     errors = [*resolution.errors, *(error for error in errors if error.keys not in broken)]
-    warnings = (*resolution.warnings, *unused)
     if errors:
-        raise InvalidConfig(sorted(errors, key=_position), warnings)
+        raise InvalidConfig(sorted(errors, key=_position), resolution.warnings)
     return Config(
         service=service,
         **{f"{kind}s": MappingProxyType(components) for kind, components in resolved.items()},
-        warnings=warnings,
+        warnings=(*resolution.warnings, *unused),
     )
 
 

@@ -14,6 +14,9 @@ Scalar: TypeAlias = "str | bool | int | float | None"
 MAX_DEPTH = 64
 """Levels of nesting in a configuration; deeper ones are a mistake or an attack."""
 
+MAX_SHOWN = 100
+"""Errors in one report."""
+
 MAX_SIZE = 8 * 1024 * 1024
 """Characters of a whole configuration after aliases and references are written out."""
 
@@ -133,6 +136,8 @@ class InvalidConfig(Exception):  # noqa: N818 - it is a state, as in the Collect
     def __str__(self) -> str:
         count = len(self.errors)
         lines = [f"invalid configuration, {count} error{'s' if count != 1 else ''}:"]
-        lines += [f"  {error}" for error in self.errors]
+        lines += [f"  {error}" for error in self.errors[:MAX_SHOWN]]
+        if count > MAX_SHOWN:
+            lines.append(f"  … and {count - MAX_SHOWN} more")
         lines += [f"  warning: {warning}" for warning in self.warnings]
         return "\n".join(lines)

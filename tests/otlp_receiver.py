@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import io
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -72,9 +73,20 @@ class Running:
         async with self.session.post(self.http_url + path, data=body, headers=headers or PROTOBUF) as response:
             return response.status, response, await response.read()
 
+    def in_flight(self) -> tuple[int, int]:
+        """Return requests and bytes."""
+        statistics = self.receiver.statistics()
+        return statistics["in_flight_requests"], statistics["in_flight_bytes"]
+
     def spans(self) -> list[str]:
         """Return the names of all spans taken."""
         return [span.name for batch in self.taken for group in batch.groups for span in group.items]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the loop run until `condition` holds; the test's own time-out ends it."""
+    while not condition():  # noqa: ASYNC110 - what is waited for is counted, not signalled
+        await asyncio.sleep(0)
 
 
 @contextlib.asynccontextmanager

@@ -548,8 +548,10 @@ def test_line_without_cycle_is_no_cycle() -> None:
         (
             VALID.replace("service:", "service:\n  extensions: [health_chek]"),
             [
-                'a.yaml:6:16: service::extensions: references extension "health_chek" which is not configured '
-                "(did you mean health_check?)"
+                (
+                    'a.yaml:6:16: service::extensions: references extension "health_chek" which is not configured '
+                    "(did you mean health_check?)"
+                )
             ],
         ),
         (
@@ -668,6 +670,14 @@ def test_report_counts_errors_and_ends_with_warnings() -> None:
         '  warning: a.yaml:5:14: exporters::backend::timeout: Configuration references unset environment variable "GONE" '
         "(${env:GONE:-x} gives a default)"
     )
+
+
+def test_report_of_very_many_errors_is_cut() -> None:
+    """A file that is no configuration at all fills no terminal."""
+    with pytest.raises(InvalidConfig) as caught:
+        read("receivers:\n" + "".join(f"  x{number}:\n" for number in range(150)))
+    assert len(caught.value.errors) == 152
+    assert str(caught.value).endswith("\n  … and 52 more")
 
 
 def test_error_carries_its_parts() -> None:

@@ -280,9 +280,11 @@ async def test_bytes_arrive_as_they_are(compression: str) -> None:
 async def test_large_request_arrives_whole() -> None:
     """Above the size that gRPC would compress on the loop, and above its usual limit of 4 MiB."""
     large = Delivery("traces", request(span(1, text="x" * 5_000_000)).SerializeToString(), 1, 0)
-    async with serving(max_receive_message_length=-1) as (peer, port):
-        async with exporting({"endpoint": f"http://127.0.0.1:{port}"}) as exporter:
-            await send(exporter, large)
+    async with (
+        serving(max_receive_message_length=-1) as (peer, port),
+        exporting({"endpoint": f"http://127.0.0.1:{port}"}) as exporter,
+    ):
+        await send(exporter, large)
     assert [data for _, data, _ in peer.calls] == [large.data]
 
 

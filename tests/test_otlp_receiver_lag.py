@@ -96,7 +96,7 @@ async def test_loop_stays_responsive_while_60_mb_are_taken(make: Callable[[], by
             now = time.perf_counter()
             worst_s, last = max(worst_s, now - last), now
 
-        print(f"largest gap {worst_s * 1000:.0f} ms while {len(whole) / 1e6:.0f} MB were taken")  # noqa: T201
+        print(f"largest gap {worst_s * 1000:.0f} ms while {len(whole) / 1e6:.0f} MB were taken")
         assert await sending == 200
         assert items in {SPANS, SPANS // 2}
         assert worst_s * 1000 < BOUND_MS

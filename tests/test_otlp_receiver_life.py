@@ -34,7 +34,7 @@ from spanledger.processor.component import Refused
 from spanledger.receivers.otlp.config import OtlpReceiverConfig
 from spanledger.receivers.otlp.receiver import OtlpReceiver
 from tests.fakes import host
-from tests.otlp_receiver import JSON, PROTOBUF, Running, running, trace_request
+from tests.otlp_receiver import JSON, PROTOBUF, Running, running, trace_request, until
 
 BODY = trace_request(1).SerializeToString()
 MIB = 1024 * 1024
@@ -122,8 +122,7 @@ async def test_requests_above_the_limit_in_flight_are_refused_and_room_comes_bac
         big = trace_request(1)
         big.resource_spans[0].scope_spans[0].spans[0].name = "x" * (MIB - 200)
         first = asyncio.create_task(otlp.post(big.SerializeToString()))
-        while not otlp.receiver.statistics()["in_flight_bytes"] >= MIB - 200:
-            await asyncio.sleep(0)
+        await until(lambda: otlp.in_flight()[1] >= MIB - 200)
         status, response, _ = await otlp.post(trace_request(20).SerializeToString())
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await otlp.export(trace_request(20).SerializeToString())
@@ -134,7 +133,7 @@ async def test_requests_above_the_limit_in_flight_are_refused_and_room_comes_bac
         assert (await first)[0] == 200
         assert (await otlp.post(BODY))[0] == 200
         assert otlp.numbers.values["spanledger_refused_requests_total", "otlp", "grpc", "in_flight"] == 1
-        assert otlp.receiver.statistics()["in_flight_bytes"] == 0
+        assert otlp.in_flight()[1] == 0
 
 
 async def test_shutdown_refuses_new_requests_and_finishes_those_inside() -> None:
@@ -149,8 +148,7 @@ async def test_shutdown_refuses_new_requests_and_finishes_those_inside() -> None
         health = health_pb2_grpc.HealthStub(otlp.channel)
         inside = [asyncio.create_task(otlp.export(BODY)), asyncio.create_task(otlp.post(BODY))]
         before = await health.Check(health_pb2.HealthCheckRequest())
-        while otlp.receiver.statistics()["in_flight_requests"] < 2:
-            await asyncio.sleep(0)
+        await until(lambda: otlp.in_flight()[0] == 2)
         ending = asyncio.create_task(otlp.receiver.shutdown(time.monotonic() + 30))
         await asyncio.sleep(0)
         after = await health.Check(health_pb2.HealthCheckRequest())
@@ -179,8 +177,7 @@ async def test_shutdown_does_not_wait_beyond_its_deadline() -> None:
 
         otlp.receiver.consumers = {"traces": never}
         call = asyncio.create_task(otlp.export(BODY))
-        while not otlp.receiver.statistics()["in_flight_requests"]:
-            await asyncio.sleep(0)
+        await until(lambda: otlp.in_flight()[0] == 1)
         assert await otlp.receiver.shutdown(time.monotonic()) == 0
         with pytest.raises(grpc.aio.AioRpcError):
             await call
@@ -243,7 +240,7 @@ async def test_slow_body_is_given_up_and_holds_nothing() -> None:
         writer.close()
 
         assert line.startswith(b"HTTP/1.1 503")
-        assert otlp.receiver.statistics()["in_flight_bytes"] == 0
+        assert otlp.in_flight()[1] == 0
         assert otlp.numbers.values["spanledger_refused_requests_total", "otlp", "http", "timeout"] == 1
 
 
@@ -267,11 +264,9 @@ async def test_vanished_client_leaves_nothing_in_flight() -> None:
             b"POST /v1/traces HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-protobuf\r\n"
             b"Content-Length: 1000\r\n\r\n" + b"x" * 500
         )
-        while not otlp.receiver.statistics()["in_flight_bytes"]:
-            await asyncio.sleep(0)
+        await until(lambda: otlp.in_flight()[1] > 0)
         writer.transport.abort()
-        while otlp.receiver.statistics()["in_flight_bytes"]:
-            await asyncio.sleep(0)
+        await until(lambda: otlp.in_flight() == (0, 0))
 
         assert (await otlp.post(BODY))[0] == 200
 
@@ -288,11 +283,10 @@ async def test_cancelled_call_leaves_nothing_in_flight() -> None:
             await otlp.channel.unary_unary("/opentelemetry.proto.collector.trace.v1.TraceService/Export")(
                 BODY, timeout=0.1
             )
-        while otlp.receiver.statistics()["in_flight_requests"]:
-            await asyncio.sleep(0)
+        await until(lambda: otlp.in_flight() == (0, 0))
 
         assert raised.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
-        assert otlp.receiver.statistics()["in_flight_bytes"] == 0
+        assert otlp.in_flight()[1] == 0
 
 
 async def test_header_floods_are_turned_away() -> None:

@@ -86,11 +86,21 @@ def test_input_becomes_inclusive(raw: dict[str, int], emitter: Emitter | None, e
             False,
             Usage(100, 20, reasoning=12, basis="emitter_inclusive"),
         ),
-        ({"output": 20, "reasoning": 12}, REASONING_OUT, False, Usage(output=32, reasoning=12, basis="emitter_inclusive+reasoning")),
+        (
+            {"output": 20, "reasoning": 12},
+            REASONING_OUT,
+            False,
+            Usage(output=32, reasoning=12, basis="emitter_inclusive+reasoning"),
+        ),
         # xAI bills reasoning beside the output, whoever records it
-        ({"output": 20, "reasoning": 12}, INCLUSIVE, True, Usage(output=32, reasoning=12, basis="emitter_inclusive+reasoning")),
+        (
+            {"output": 20, "reasoning": 12},
+            INCLUSIVE,
+            True,
+            Usage(output=32, reasoning=12, basis="emitter_inclusive+reasoning"),
+        ),
     ],
-)  # fmt: skip
+)
 def test_output_includes_reasoning(raw: dict[str, int], emitter: Emitter | None, beside: bool, expected: Usage) -> None:
     """Output includes reasoning afterwards."""
     assert usage_of(raw, emitter, reasoning_beside=beside) == expected

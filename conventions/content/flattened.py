@@ -1,4 +1,4 @@
-"""Messages, tools and documents spread over attributes whose keys hold the indices.
+"""Messages and other lists spread over attributes whose keys hold the indices.
 
 OpenInference (`llm.input_messages.0.message.role`), OpenLLMetry until 2025 and its descendants
 (`gen_ai.prompt.0.content`), and the lists they flatten the same way. Keys come in any order, with gaps
@@ -7,11 +7,10 @@ where an attribute limit dropped the oldest, and with indices that an attacker c
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Final, TypeAlias
 
 from spanledger.conventions.content import parts
-from spanledger.conventions.content.parse import Json, Mark, Reader
+from spanledger.conventions.content.parse import Json, Reader
 from spanledger.conventions.content.parts import Message, Part
 from spanledger.conventions.content.provider_parts import (
     part_of,
@@ -20,7 +19,6 @@ from spanledger.conventions.content.provider_parts import (
     response_of,
     tool_call_of,
 )
-from spanledger.conventions.content.tools import Definition, definitions_of, is_schema
 from spanledger.conventions.values import Attributes, Value
 
 MAX_KEYS: Final = 5_000
@@ -30,8 +28,9 @@ MAX_INDEX: Final = 100_000
 
 _NOBODY: Final = "unknown"
 
-_Fields: TypeAlias = dict[str, Value]
-Lists: TypeAlias = dict[str, dict[int, _Fields]]
+Fields: TypeAlias = dict[str, Value]
+"""Rest of the key -> value, of one item of a list."""
+Lists: TypeAlias = dict[str, dict[int, Fields]]
 """List, by its prefix without the first word -> index -> rest of the key -> value."""
 
 PREFIXES: Final = (
@@ -95,7 +94,7 @@ def _index(number: str, reader: Reader) -> int | None:
     return int(number)
 
 
-def in_order(items: dict[int, _Fields], reader: Reader) -> list[_Fields]:
+def in_order(items: dict[int, Fields], reader: Reader) -> list[Fields]:
     """Return the items of a list by index, and mark what is missing between them.
 
     Read their fields sorted: should two keys mean the same, it must not matter which came first.
@@ -106,14 +105,14 @@ def in_order(items: dict[int, _Fields], reader: Reader) -> list[_Fields]:
     return [items[index] for index in order]
 
 
-def messages(items: dict[int, _Fields], reader: Reader, role: str | None = None) -> list[Message]:
+def messages(items: dict[int, Fields], reader: Reader, role: str | None = None) -> list[Message]:
     """Return messages of either flattening; `role` is whose list it is, where a message does not say."""
     made = [message(fields, reader, role) for fields in in_order(items, reader)]
     # Nothing in such a one was known as part of a message.
     return [said for said in made if said["parts"] or said["role"] != _NOBODY]
 
 
-def message(fields: _Fields, reader: Reader, default_role: str | None = None) -> Message:
+def message(fields: Fields, reader: Reader, default_role: str | None = None) -> Message:
     """Return one message from the rests of its keys."""
     if len(fields) == 2 and (simple := _simple(fields, reader)) is not None:
         return simple
@@ -122,8 +121,8 @@ def message(fields: _Fields, reader: Reader, default_role: str | None = None) ->
     call_id: str | None = None
     name: str | None = None
     reason: str | None = None
-    calls: dict[str, _Fields] = {}
-    blocks: dict[str, _Fields] = {}
+    calls: dict[str, Fields] = {}
+    blocks: dict[str, Fields] = {}
     texts: dict[str, Value] = {}
     said: list[Part] = []
     answers: list[Part] = []
@@ -169,7 +168,7 @@ def message(fields: _Fields, reader: Reader, default_role: str | None = None) ->
     return made
 
 
-def _simple(fields: _Fields, reader: Reader) -> Message | None:
+def _simple(fields: Fields, reader: Reader) -> Message | None:
     """Return a message of a role and a text, as most are; None if it is not as simple as that."""
     role = fields.get("message.role", fields.get("role"))
     content = fields.get("message.content", fields.get("content"))
@@ -178,7 +177,7 @@ def _simple(fields: _Fields, reader: Reader) -> Message | None:
     return None
 
 
-def _role(role: Value, default: str | None, calls: dict[str, _Fields], call_id: str | None, reader: Reader) -> str:
+def _role(role: Value, default: str | None, calls: dict[str, Fields], call_id: str | None, reader: Reader) -> str:
     if isinstance(role, str) and role:
         return parts.ROLES.get(role, role)
     if default is not None:
@@ -190,7 +189,7 @@ def _role(role: Value, default: str | None, calls: dict[str, _Fields], call_id: 
     return "assistant" if calls else _NOBODY
 
 
-def _said(content: Value, texts: dict[str, Value], blocks: dict[str, _Fields], reader: Reader) -> list[Part]:
+def _said(content: Value, texts: dict[str, Value], blocks: dict[str, Fields], reader: Reader) -> list[Part]:
     listed = [part for number in _numeric(blocks) for part in part_of(_block(blocks[number], reader), reader)]
     plain: list[Part] = []
     if isinstance(content, str):
@@ -207,7 +206,7 @@ def _said(content: Value, texts: dict[str, Value], blocks: dict[str, _Fields], r
     return [part for part in plain if part["type"] != "text" or part["content"] not in known] + listed
 
 
-def _calls(calls: dict[str, _Fields], said: list[Part], reader: Reader) -> list[Part]:
+def _calls(calls: dict[str, Fields], said: list[Part], reader: Reader) -> list[Part]:
     made = [part for number in _numeric(calls) for part in tool_call_of(_plain(calls[number], reader), reader)]
     # Anthropic's instrumentation writes each call twice, in order among the contents and here.
     known = {_identity(part) for part in said if part["type"].startswith("tool_call")}
@@ -219,7 +218,7 @@ def _identity(part: Part) -> str | None:
     return identity
 
 
-def _block(fields: _Fields, reader: Reader) -> dict[str, Json]:
+def _block(fields: Fields, reader: Reader) -> dict[str, Json]:
     """Return a content block of OpenInference as the provider's part it was made from."""
     made: dict[str, Json] = {}
     for key, value in _plain(fields, reader).items():
@@ -243,14 +242,14 @@ def _answer(value: Value, reader: Reader) -> list[Part]:
     return [parts.tool_call_response(call_id if isinstance(call_id, str) else None, response_of(answer, reader))]
 
 
-def _response(content: Value, texts: dict[str, Value], blocks: dict[str, _Fields], reader: Reader) -> Json:
+def _response(content: Value, texts: dict[str, Value], blocks: dict[str, Fields], reader: Reader) -> Json:
     if content is None and (blocks or texts):
         listed = [_block(blocks[number], reader) for number in _numeric(blocks)]
         return response_of(listed or [{"text": reader.text(texts[number])} for number in _numeric(texts)], reader)
     return reader.response(content) if isinstance(content, str) else response_of(reader.plain(content), reader)
 
 
-def _plain(fields: _Fields, reader: Reader) -> dict[str, Json]:
+def _plain(fields: Fields, reader: Reader) -> dict[str, Json]:
     return {key: value if isinstance(value, str) else reader.plain(value) for key, value in fields.items()}
 
 
@@ -260,105 +259,24 @@ def _split(word: str) -> tuple[str, str]:
     return words[1], words[2] if len(words) > 2 else ""
 
 
-def _numeric(items: dict[str, _Fields] | dict[str, Value]) -> list[str]:
+def _numeric(items: dict[str, Fields] | dict[str, Value]) -> list[str]:
     if len(items) < 2:
         return list(items)
     return sorted(items, key=lambda number: (not number.isdecimal(), len(number), number))
 
 
-def prompts(items: dict[int, _Fields], reader: Reader) -> list[Message]:
+def prompts(items: dict[int, Fields], reader: Reader) -> list[Message]:
     """Return the prompts of a text completion, or of the oldest Traceloop flattening, as user messages."""
     return [_completion(fields, "prompt.text", "user", reader) for fields in in_order(items, reader)]
 
 
-def choices(items: dict[int, _Fields], reader: Reader) -> list[Message]:
+def choices(items: dict[int, Fields], reader: Reader) -> list[Message]:
     """Return the answers of a text completion."""
     return [_completion(fields, "completion.text", "assistant", reader) for fields in in_order(items, reader)]
 
 
-def _completion(fields: _Fields, key: str, role: str, reader: Reader) -> Message:
+def _completion(fields: Fields, key: str, role: str, reader: Reader) -> Message:
     if key in fields:
         said = reader.text(fields[key])
         return parts.message(role, [] if said is None else [parts.text(said)])
     return message(fields, reader, role)
-
-
-def tools(items: dict[int, _Fields], reader: Reader) -> list[Definition]:
-    """Return tool definitions: a JSON schema each, or name, description and parameters by themselves.
-
-    They are shared with other spans and not to be changed.
-    """
-    made: list[Definition] = []
-    for fields in in_order(items, reader):
-        pairs = tuple(sorted(fields.items()))
-        if all(isinstance(value, str) and len(value) <= _MEMO_MAX_CHARS for _, value in pairs):
-            if not reader.take(sum(len(str(value)) for _, value in pairs)):
-                break
-            found, marks = _remembered(pairs)
-            for mark in marks:
-                reader.mark(mark)
-        else:
-            found = _tool(pairs, reader)
-        made.extend(found)
-    return made
-
-
-_Pairs: TypeAlias = tuple[tuple[str, Value], ...]
-_MEMO_MAX_CHARS: Final = 8_192
-
-
-@lru_cache(256)
-def _remembered(pairs: _Pairs) -> tuple[list[Definition], tuple[Mark, ...]]:
-    """Read a tool once: an agent sends the same ones with each of its calls."""
-    reader = Reader()
-    return _tool(pairs, reader), reader.marks
-
-
-def _tool(pairs: _Pairs, reader: Reader) -> list[Definition]:
-    spec: dict[str, Json] = {}
-    for key, value in pairs:
-        word = key.removeprefix("tool.").removeprefix("function.")
-        if word == "json_schema":
-            found = reader.document(value)
-            spec = {**found, **spec} if isinstance(found, dict) else spec
-        elif word in ("parameters", "input_schema"):
-            spec[word] = reader.document(value)
-        elif word in ("name", "description"):
-            spec[word] = reader.text(value)
-    if is_schema(spec) and "name" in spec:
-        spec = {"name": spec.pop("name"), "description": spec.pop("description", None), "parameters": spec}
-    made = definitions_of([spec])
-    if not made:
-        reader.mark("gap")
-    return made
-
-
-def documents(items: dict[int, _Fields], reader: Reader) -> list[dict[str, Json]]:
-    """Return retrieved documents: `id` and `score`, and what the conventions leave open: content and metadata."""
-    made: list[dict[str, Json]] = []
-    for fields in in_order(items, reader):
-        found: dict[str, Json] = {}
-        for key, value in sorted(fields.items()):
-            word = key.removeprefix("document.")
-            if word == "score":
-                if (score := _score(value)) is not None:
-                    found["score"] = score
-            elif word in ("id", "content"):
-                if (said := reader.text(value)) is not None:
-                    found[word] = said
-            elif word == "metadata" and (metadata := reader.document(value)) is not None:
-                found["metadata"] = metadata
-        made.append(found)
-    return made
-
-
-def _score(value: Value) -> float | int | None:
-    if isinstance(value, str) and len(value) < 32:
-        try:
-            value = float(value)
-        except ValueError:
-            return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    # NaN and the infinities have no JSON; no score is that large.
-    return value if abs(value) < 1e308 else None

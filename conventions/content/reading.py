@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from spanledger.conventions.content import flattened, span_events
+from spanledger.conventions.content.documents import flattened_documents
 from spanledger.conventions.content.flattened import Lists
 from spanledger.conventions.content.parse import Json, Reader
 from spanledger.conventions.content.provider_json import conversation
 from spanledger.conventions.content.record import Content, Event
-from spanledger.conventions.content.tools import arguments_of, is_schema, result_of
+from spanledger.conventions.content.tools import arguments_of, flattened_definitions, is_schema, result_of
 from spanledger.conventions.values import Attributes
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def _flattened(lists: Lists, attributes: Attributes, reader: Reader) -> Content:
     tools = None
     for name in ("tools", "request.functions", "request.tools"):
         if tools is None and name in lists:
-            tools = flattened.tools(lists[name], reader) or None
+            tools = flattened_definitions(lists[name], reader) or None
     documents = lists.get("documents")
     reasons = [fields.get("finish_reason") for _, fields in sorted(lists.get("completion", {}).items())]
     spelled = [reason for reason in reasons if isinstance(reason, str) and reason]
@@ -102,7 +103,7 @@ def _flattened(lists: Lists, attributes: Attributes, reader: Reader) -> Content:
         input_messages=asked,
         output_messages=answered,
         tool_definitions=tools,
-        retrieval_documents=flattened.documents(documents, reader) if documents else None,
+        retrieval_documents=flattened_documents(documents, reader) if documents else None,
         finish_reasons=spelled if spelled and len(spelled) == len(reasons) else None,
     )
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Final
+from functools import lru_cache
+from typing import Final, TypeAlias
 
-from spanledger.conventions.content.parse import Json, Reader
+from spanledger.conventions.content.flattened import Fields, in_order
+from spanledger.conventions.content.parse import Json, Mark, Reader
 from spanledger.conventions.content.provider_parts import response_of
+from spanledger.conventions.values import Value
 
-Definition = dict[str, Json]
+Definition: TypeAlias = dict[str, Json]
 
 _SCHEMA_KEYS: Final = ("parameters", "input_schema", "inputSchema", "parametersJsonSchema", "args_schema", "schema")
 
@@ -55,6 +58,56 @@ def _definition(spec: Definition, kind: str) -> list[Definition]:
 def is_schema(value: Json) -> bool:
     """Tell a JSON Schema of parameters from values for them: some instrumentations record the first as the second."""
     return isinstance(value, dict) and value.get("type") == "object" and isinstance(value.get("properties"), dict)
+
+
+def flattened_definitions(items: dict[int, Fields], reader: Reader) -> list[Definition]:
+    """Return definitions from flattened attributes: a JSON schema each, or name, description and parameters by themselves.
+
+    They are shared with other spans and not to be changed.
+    """
+    made: list[Definition] = []
+    for fields in in_order(items, reader):
+        pairs = tuple(sorted(fields.items()))
+        if all(isinstance(value, str) and len(value) <= _MEMO_MAX_CHARS for _, value in pairs):
+            if not reader.take(sum(len(str(value)) for _, value in pairs)):
+                break
+            found, marks = _remembered(pairs)
+            for mark in marks:
+                reader.mark(mark)
+        else:
+            found = _tool(pairs, reader)
+        made.extend(found)
+    return made
+
+
+_Pairs: TypeAlias = tuple[tuple[str, Value], ...]
+_MEMO_MAX_CHARS: Final = 8_192
+
+
+@lru_cache(256)
+def _remembered(pairs: _Pairs) -> tuple[list[Definition], tuple[Mark, ...]]:
+    """Read a tool once: an agent sends the same ones with each of its calls."""
+    reader = Reader()
+    return _tool(pairs, reader), reader.marks
+
+
+def _tool(pairs: _Pairs, reader: Reader) -> list[Definition]:
+    spec: dict[str, Json] = {}
+    for key, value in pairs:
+        word = key.removeprefix("tool.").removeprefix("function.")
+        if word == "json_schema":
+            found = reader.document(value)
+            spec = {**found, **spec} if isinstance(found, dict) else spec
+        elif word in ("parameters", "input_schema"):
+            spec[word] = reader.document(value)
+        elif word in ("name", "description"):
+            spec[word] = reader.text(value)
+    if is_schema(spec) and "name" in spec:
+        spec = {"name": spec.pop("name"), "description": spec.pop("description", None), "parameters": spec}
+    made = definitions_of([spec])
+    if not made:
+        reader.mark("gap")
+    return made
 
 
 def arguments_of(value: Json, reader: Reader) -> Json:

@@ -70,7 +70,8 @@ _LOCAL: Final = _words("""
     docker dockermodelrunner openllm bentoml jan lemonade foundrylocal
 """)
 _ONE_NAME: Final = _words("""
-    arcee avian baseten cerebras cursor databricks deepseek doubleword elevenlabs groq meta modal openrouter typesafe
+    arcee avian baseten cerebras cursor databricks deepseek doubleword elevenlabs groq meta modal openrouter
+    quicksilverpro typesafe
     huggingface_cerebras huggingface_fireworks-ai huggingface_groq huggingface_hyperbolic huggingface_nebius
     huggingface_novita huggingface_nscale huggingface_ovhcloud huggingface_publicai huggingface_sambanova
     huggingface_together

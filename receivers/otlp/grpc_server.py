@@ -92,7 +92,7 @@ class GrpcServer:
 
     def _handlers(self) -> Iterable[grpc.GenericRpcHandler]:
         for signal, service in _SERVICE.items():
-            handler = grpc.stream_unary_rpc_method_handler(self._export(signal))
+            handler: Any = grpc.stream_unary_rpc_method_handler(self._export(signal))
             yield grpc.method_handlers_generic_handler(service, {"Export": handler})
 
     def _export(self, signal: Signal) -> Any:

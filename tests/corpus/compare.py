@@ -24,6 +24,7 @@ Verdict = Literal["right", "absent", "understated", "overstated", "requested", "
 """`absent`: nothing was seen of what there was. `requested`: instead of the model that answered, or for some
 calls, the one that was asked for. `wrong`: otherwise, or over in one run and under in another."""
 
+_CALLS: Final = frozenset({"llm", "embedding"})
 _PICO: Final = 10**12
 
 Price = Callable[["TrueCall"], int | None]
@@ -49,16 +50,17 @@ class SeenCall:
     @property
     def is_call(self) -> bool:
         """Tell whether it is a call of a model, and not an agent that alone knows its calls' tokens."""
-        return self.kind in {"llm", "embedding"}
+        return self.kind in _CALLS
 
 
 _TOKEN_KEYS: Final = {
-    "input": "gen_ai.usage.input_tokens",
-    "output": "gen_ai.usage.output_tokens",
-    "cache_read": "gen_ai.usage.cache_read.input_tokens",
-    "cache_write": "gen_ai.usage.cache_write.input_tokens",
-    "reasoning": "gen_ai.usage.reasoning.output_tokens",
+    "input": ("gen_ai.usage.input_tokens", "llm.token_count.prompt"),
+    "output": ("gen_ai.usage.output_tokens", "llm.token_count.completion"),
+    "cache_read": ("gen_ai.usage.cache_read.input_tokens", "llm.token_count.prompt_details.cache_read"),
+    "cache_write": ("gen_ai.usage.cache_write.input_tokens", "llm.token_count.prompt_details.cache_write"),
+    "reasoning": ("gen_ai.usage.reasoning.output_tokens", "llm.token_count.completion_details.reasoning"),
 }
+"""The current name, which each model call must have, and for sums over calls also where they were found."""
 
 
 def seen_calls(spans: Iterable[Received]) -> list[SeenCall]:
@@ -70,15 +72,17 @@ def seen_calls(spans: Iterable[Received]) -> list[SeenCall]:
 def _seen(one: Received) -> SeenCall:
     attributes = one.attributes
     cost = attributes.get("gen_ai.usage.cost")
+    kind = _text(attributes, "spanledger.step.kind")
+    names = slice(1 if kind in _CALLS else None)
     return SeenCall(
-        kind=_text(attributes, "spanledger.step.kind"),
+        kind=kind,
         ok=one.span.status.code != 2 and "error.type" not in attributes,
         start_ns=one.span.start_time_unix_nano,
         response_id=_text(attributes, "gen_ai.response.id"),
         request_model=_text(attributes, "gen_ai.request.model"),
         response_model=_text(attributes, "gen_ai.response.model"),
         provider=_text(attributes, "gen_ai.provider.name"),
-        tokens={name: _count(attributes, key) for name, key in _TOKEN_KEYS.items()},
+        tokens={name: _count(attributes, keys[names]) for name, keys in _TOKEN_KEYS.items()},
         cost=round(cost * _PICO) if isinstance(cost, float) else None,
         cost_status=_text(attributes, "spanledger.cost.status"),
     )
@@ -90,10 +94,13 @@ def _text(attributes: Attributes, key: str) -> str:
     return value
 
 
-def _count(attributes: Attributes, key: str) -> int | None:
-    value = attributes.get(key)
-    assert value is None or type(value) is int, f"{key} is {value!r}"
-    return value
+def _count(attributes: Attributes, keys: Sequence[str]) -> int | None:
+    for key in keys:
+        value = attributes.get(key)
+        assert value is None or type(value) is int, f"{key} is {value!r}"
+        if value is not None:
+            return value
+    return None
 
 
 Pair = tuple["TrueCall | None", SeenCall | None]

@@ -1,6 +1,6 @@
 """Write docs/corpus.md: what the sidecar says of each stack, against the truth.
 
-    python -m tests.corpus.report
+python -m tests.corpus.report
 """
 
 from __future__ import annotations

@@ -1,0 +1,573 @@
+"""What spans of every dialect say: the tables of the conventions, row by row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+
+from spanledger.conventions.dialects import DIALECTS, read
+from spanledger.conventions.finish_reasons import normalize
+from spanledger.conventions.profile import LATEST, PROFILES, Profile
+from spanledger.conventions.providers import provider_at, provider_of, provider_of_model, provider_of_pair
+from spanledger.conventions.reading import Reading
+from spanledger.conventions.values import Value, key_value
+from spanledger.processor.batch import Resource, Scope
+from tests.fakes import span
+
+OI = "openinference.span.kind"
+TL = "traceloop.span.kind"
+OP = "gen_ai.operation.name"
+
+
+def said(
+    attributes: dict[str, Value], scope: str = "app", profile: Profile = LATEST, version: str = "", **changes: Any
+) -> Reading | None:
+    """Return the reading of a span with these attributes."""
+    made = span(**changes)
+    made.attributes.extend(key_value(key, value) for key, value in attributes.items())
+    return read(Scope(scope, version), Resource({}, "shop"), made, profile)
+
+
+def must(attributes: dict[str, Value], scope: str = "app", **changes: Any) -> Reading:
+    """Return the reading of a span that is GenAI work."""
+    reading = said(attributes, scope, **changes)
+    assert reading is not None
+    return reading
+
+
+@pytest.mark.parametrize(
+    ("scope", "attributes", "dialect"),
+    [
+        ("openinference.instrumentation.openai", {OI: "LLM"}, "openinference"),
+        ("@arizeai/openinference-instrumentation-openai", {OI: "LLM"}, "openinference"),
+        ("anything", {OI: "LLM", OP: "chat"}, "openinference"),
+        ("opentelemetry.instrumentation.openai.v1", {OP: "chat"}, "openllmetry"),
+        ("opentelemetry.instrumentation.openai_v2", {OP: "chat"}, "otel"),
+        ("opentelemetry.instrumentation.genai.openai", {OP: "chat"}, "otel"),
+        ("opentelemetry.instrumentation.crewai.instrumentation", {TL: "task"}, "openllmetry"),
+        ("traceloop.tracer", {TL: "workflow"}, "openllmetry"),
+        ("@traceloop/node-server-sdk", {TL: "workflow"}, "openllmetry"),
+        ("anything", {"gen_ai.prompt.0.content": "hi"}, "openllmetry"),
+        ("com.anthropic.sdk.python", {OP: "chat", "traceloop.workflow.name": "w"}, "otel"),
+        ("anything", {OP: "chat"}, "otel"),
+        ("mcp-python-sdk", {"mcp.method.name": "tools/list"}, "otel"),
+    ],
+)
+def test_dialect_is_told_by_scope_then_by_keys(scope: str, attributes: dict[str, Value], dialect: str) -> None:
+    """The scope decides; without a known one the keys do."""
+    assert must(attributes, scope).dialect == dialect
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {},
+        {"http.request.method": "GET", "server.address": "api.openai.com"},
+        # put on every span of a request by session and association processors
+        {"session.id": "s", "user.id": "u"},
+        {"gen_ai.conversation.id": "c", "gen_ai.agent.name": "a", "http.request.method": "GET"},
+        {"traceloop.workflow.name": "w", "traceloop.association.properties.session_id": "s", "db.system": "x"},
+    ],
+)
+def test_spans_without_evidence_are_not_read(attributes: dict[str, Value]) -> None:
+    """Neither a scope nor context alone makes a span GenAI work."""
+    assert said(attributes, "openinference.instrumentation.openai") is None
+
+
+@pytest.mark.parametrize(
+    ("attributes", "kind", "operation"),
+    [
+        *(({OP: name}, "llm", name) for name in ("chat", "text_completion", "generate_content")),
+        ({OP: "embeddings"}, "embedding", "embeddings"),
+        ({OP: "retrieval"}, "retrieval", "retrieval"),
+        ({OP: "execute_tool"}, "tool", "execute_tool"),
+        ({OP: "invoke_agent"}, "agent", "invoke_agent"),
+        ({OP: "invoke_workflow"}, "workflow", "invoke_workflow"),
+        ({OP: "plan"}, "plan", "plan"),
+        ({OP: "search_memory"}, "memory", "search_memory"),
+        ({OP: "create_agent"}, "other", "create_agent"),
+        ({OP: "fetch_response"}, "other", "fetch_response"),
+        # a known operation wins over any dialect's kind
+        ({OP: "chat", OI: "CHAIN"}, "llm", "chat"),
+        ({OP: "invoke_agent", TL: "workflow"}, "agent", "invoke_agent"),
+        # other words are mapped, or fall back to the dialect's kind
+        ({OP: "execute_task", TL: "tool"}, "other", None),
+        ({OP: "handoff", TL: "handoff"}, "other", None),
+        ({OP: "llm_request"}, "llm", "chat"),
+        ({OP: "vector_db_retrieve"}, "retrieval", "retrieval"),
+        ({OP: "chat.completions"}, "llm", "chat"),
+        ({OP: "workflow", TL: "workflow"}, "workflow", "invoke_workflow"),
+        ({OP: "agent_step"}, "other", None),
+        ({OI: "LLM"}, "llm", "chat"),
+        ({OI: "LLM", "llm.prompts.0.prompt.text": "x"}, "llm", "text_completion"),
+        ({OI: "EMBEDDING"}, "embedding", "embeddings"),
+        ({OI: "RETRIEVER"}, "retrieval", "retrieval"),
+        ({OI: "TOOL"}, "tool", "execute_tool"),
+        ({OI: "AGENT"}, "agent", "invoke_agent"),
+        ({OI: "CHAIN"}, "other", None),
+        ({OI: "RERANKER"}, "other", None),
+        ({OI: "GUARDRAIL"}, "guardrail", None),
+        ({OI: "EVALUATOR"}, "evaluation", None),
+        *(({OI: name}, "other", None) for name in ("PROMPT", "DECISION", "UNKNOWN", "", 7)),
+        ({TL: "workflow"}, "workflow", "invoke_workflow"),
+        ({TL: "agent"}, "agent", "invoke_agent"),
+        ({TL: "tool"}, "tool", "execute_tool"),
+        ({TL: "task"}, "other", None),
+        ({TL: "unknown"}, "other", None),
+        ({"llm.request.type": "chat"}, "llm", "chat"),
+        ({"llm.request.type": "completion"}, "llm", "text_completion"),
+        ({"llm.request.type": "embedding"}, "embedding", "embeddings"),
+        ({"llm.request.type": "rerank"}, "other", None),
+        # satellites say nothing about the operation
+        ({"gen_ai.tool.name": "t", "gen_ai.tool.call.id": "c"}, "other", None),
+        ({"gen_ai.request.model": "m", "gen_ai.agent.name": "a", "gen_ai.system": "openai"}, "other", None),
+    ],
+)
+def test_kind_and_operation(attributes: dict[str, Value], kind: str, operation: str | None) -> None:
+    """Every kind has its operation; structural spans have none."""
+    reading = must(attributes)
+    assert (reading.kind, reading.operation) == (kind, operation)
+    assert reading.edits.get("spanledger.step.kind") == kind
+    assert reading.edits.get(OP, reading.attributes.get(OP)) == (operation or attributes.get(OP))
+
+
+@pytest.mark.parametrize(
+    ("scope", "name", "parent", "metadata", "kind"),
+    [
+        ("openinference.instrumentation.crewai", "crew.kickoff", 0, None, "workflow"),
+        ("openinference.instrumentation.crewai", "crew.kickoff", 5, None, "other"),
+        ("openinference.instrumentation.langchain", "LangGraph", 0, None, "workflow"),
+        ("openinference.instrumentation.langchain", "planner", 0, '{"langgraph_version": "1"}', "workflow"),
+        ("openinference.instrumentation.langchain", "RunnableSequence", 0, None, "other"),
+        ("openinference-core", "main", 0, None, "other"),
+    ],
+)
+def test_only_the_root_chain_of_a_run_is_a_workflow(
+    scope: str, name: str, parent: int, metadata: str | None, kind: str
+) -> None:
+    """A chain is structural, unless it is a whole graph or crew."""
+    attributes: dict[str, Value] = {OI: "CHAIN"} | ({"metadata": metadata} if metadata else {})
+    assert must(attributes, scope, name=name, parent=parent).kind == kind
+
+
+@pytest.mark.parametrize(
+    ("name", "attributes", "operation"),
+    [
+        ("chat gpt-4", {}, "chat"),
+        ("text_completion davinci", {}, "text_completion"),
+        ("openai.call", {"gen_ai.usage.completion_tokens": 3}, "chat"),
+        ("openai.call", {}, None),
+        ("chat gpt-4", {"gen_ai.tool.name": "x"}, None),
+    ],
+)
+def test_calls_of_1_26_are_seen_without_an_operation(
+    name: str, attributes: dict[str, Value], operation: str | None
+) -> None:
+    """System and model, and a name or tokens that say it: the operation had no attribute then."""
+    reading = must({"gen_ai.system": "openai", "gen_ai.request.model": "gpt-4"} | attributes, name=name)
+    assert reading.operation == operation
+
+
+@pytest.mark.parametrize(
+    ("value", "provider"),
+    [
+        ("openai", "openai"),
+        ("OpenAI", "openai"),
+        ("openai.responses", "openai"),
+        ("openai-chat", "openai"),
+        ("anthropic.messages", "anthropic"),
+        ("firstParty", "anthropic"),
+        ("az.ai.openai", "azure.ai.openai"),
+        ("az.ai.inference", "azure.ai.inference"),
+        ("AzureOpenAI", "azure.ai.openai"),
+        ("azure", "azure.ai.inference"),
+        ("AWS", "aws.bedrock"),
+        ("amazon-bedrock", "aws.bedrock"),
+        ("bedrock_converse", "aws.bedrock"),
+        ("vertex_ai", "gcp.vertex_ai"),
+        ("google.vertex.chat", "gcp.vertex_ai"),
+        ("google-vertex", "gcp.vertex_ai"),
+        ("gemini", "gcp.gemini"),
+        ("google.generative-ai", "gcp.gemini"),
+        ("google", "gcp.gen_ai"),
+        ("gcp.gemini", "gcp.gemini"),
+        ("mistral.chat", "mistral_ai"),
+        ("xai", "x_ai"),
+        ("moonshotai", "moonshot_ai"),
+        ("watsonx", "ibm.watsonx.ai"),
+        ("groq.chat", "groq"),
+        ("pplx", "perplexity"),
+        ("openrouter", "openrouter"),
+        ("Together", "together"),
+        ("langchain", None),
+        ("crewai", None),
+        ("strands-agents", None),
+        ("gcp.vertex.agent", None),
+        (" ", None),
+        ("x" * 200, None),
+    ],
+)
+def test_provider_values(value: str, provider: str | None) -> None:
+    """Every spelling has one name; frameworks are no providers; others keep theirs in lower case."""
+    assert provider_of(value) == provider
+
+
+@pytest.mark.parametrize(
+    ("serves", "speaks", "provider"),
+    [
+        ("azure", "openai", "azure.ai.openai"),
+        ("azure", "mistralai", "azure.ai.inference"),
+        ("aws", "anthropic", "aws.bedrock"),
+        ("google", "vertexai", "gcp.vertex_ai"),
+        ("google", None, "gcp.gen_ai"),
+        ("openai", "openai", "openai"),
+        (None, "anthropic", "anthropic"),
+        (None, None, None),
+    ],
+)
+def test_openinference_tells_provider_and_system_apart(
+    serves: str | None, speaks: str | None, provider: str | None
+) -> None:
+    """Who serves and whose API it is make the provider together."""
+    assert provider_of_pair(serves, speaks) == provider
+
+
+def test_a_framework_gives_way_to_who_really_served() -> None:
+    """`langchain` is no provider: the next source counts, then the server, then a model only one has."""
+    chat: dict[str, Value] = {OP: "chat", "gen_ai.provider.name": "langchain"}
+    assert (
+        must(chat | {"traceloop.association.properties.ls_provider": "mistralai", TL: "task"}).provider == "mistral_ai"
+    )
+    assert must(chat | {"server.address": "api.groq.com"}).provider == "groq"
+    assert must(chat | {"gen_ai.request.model": "claude-sonnet-4-5"}).provider == "anthropic"
+    assert must(chat | {"gen_ai.request.model": "gpt-oss-120b"}).provider is None
+    assert must(chat | {"gen_ai.request.model": "deepseek-r1"}).provider is None
+    agent = must({OP: "invoke_agent", "gen_ai.provider.name": "langchain", "gen_ai.request.model": "gpt-4o"})
+    assert (agent.provider, "gen_ai.provider.name" in agent.edits) == (None, False)
+
+
+def test_hosts_and_models_give_providers_away() -> None:
+    """Public hosts have one owner; private ones have none."""
+    assert provider_at("my.openai.azure.com") == "azure.ai.openai"
+    assert provider_at("us-central1-aiplatform.googleapis.com") == "gcp.vertex_ai"
+    assert provider_at("bedrock-runtime.eu-west-1.amazonaws.com") == "aws.bedrock"
+    assert provider_at("127.0.0.1") is None
+    assert provider_of_model("gpt-4o-mini") == "openai"
+    assert provider_of_model("llama-3.3-70b") is None
+
+
+def test_current_names_win_over_older_ones_and_those_over_dialects() -> None:
+    """Every generation on one span: the newest is read, and nothing of it is overwritten."""
+    everything: dict[str, Value] = {
+        OP: "chat",
+        OI: "LLM",
+        "llm.token_count.prompt": 3,
+        "gen_ai.usage.prompt_tokens": 2,
+        "gen_ai.usage.input_tokens": 1,
+        "gen_ai.usage.output_tokens": 1,
+        "gen_ai.system": "anthropic",
+        "gen_ai.provider.name": "openai",
+    }
+    reading = must(everything)
+    assert reading.usage is not None
+    assert (reading.usage.input, reading.provider) == (1, "openai")
+    assert set(reading.edits) == {"spanledger.dialect", "spanledger.step.kind", "spanledger.usage.basis"}
+    del everything["gen_ai.usage.input_tokens"]
+    assert must(everything).edits["gen_ai.usage.input_tokens"] == 2
+
+
+def test_empty_values_are_absent() -> None:
+    """ "" and "None" and -1 do not hide what another source says."""
+    reading = must(
+        {
+            OP: "chat",
+            "gen_ai.request.model": "",
+            "llm.request.model_name": "gpt-4o",
+            "gen_ai.usage.input_tokens": -1,
+            "llm.token_count.prompt": 7,
+            "gen_ai.response.id": "None",
+            "gen_ai.request.max_tokens": -1,
+        }
+    )
+    assert (reading.request_model, reading.response_id) == ("gpt-4o", None)
+    assert reading.usage is not None
+    assert reading.usage.input == 7
+    assert "gen_ai.request.max_tokens" not in reading.edits
+
+
+def test_a_changed_value_is_kept_beside() -> None:
+    """What a current attribute said before its value was made well-known stays on the span."""
+    edits = must(
+        {
+            OP: "chat",
+            "gen_ai.provider.name": "az.ai.openai",
+            "gen_ai.response.finish_reasons": ["tool_calls"],
+            "gen_ai.request.top_k": 40.0,
+            "gen_ai.request.max_tokens": "512",
+        }
+    ).edits
+    assert edits["gen_ai.provider.name"] == "azure.ai.openai"
+    assert edits["spanledger.original.gen_ai.provider.name"] == "az.ai.openai"
+    assert edits["gen_ai.response.finish_reasons"] == ["tool_call"]
+    assert edits["spanledger.original.gen_ai.response.finish_reasons"] == ["tool_calls"]
+    assert (edits["gen_ai.request.top_k"], edits["spanledger.original.gen_ai.request.top_k"]) == (40, 40.0)
+    assert (edits["gen_ai.request.max_tokens"], edits["spanledger.original.gen_ai.request.max_tokens"]) == (512, "512")
+
+
+def test_exclusive_input_is_converted_once() -> None:
+    """Bedrock through botocore leaves the cache out: 800 + 1920 + 256; a second reading keeps it."""
+    scope = "opentelemetry.instrumentation.botocore.bedrock-runtime"
+    attributes: dict[str, Value] = {
+        OP: "chat",
+        "gen_ai.system": "aws.bedrock",
+        "gen_ai.usage.input_tokens": 3000,
+        "gen_ai.usage.output_tokens": 27,
+        "gen_ai.usage.cache_read.input_tokens": 1920,
+        "gen_ai.usage.cache_creation.input_tokens": 256,
+    }
+    first = must(attributes, scope)
+    assert first.usage is not None
+    assert (first.usage.input, first.usage.basis) == (3000 + 1920 + 256, "emitter_exclusive")
+    assert first.edits["gen_ai.usage.input_tokens"] == 5176
+    assert first.edits["spanledger.original.gen_ai.usage.input_tokens"] == 3000
+
+    second = must(attributes | first.edits, scope)
+
+    assert (second.usage, second.edits) == (first.usage, {})
+
+
+@pytest.mark.parametrize(
+    ("kind", "attributes"), [("agent", {OP: "invoke_agent"}), ("agent", {OI: "AGENT"}), ("other", {OI: "CHAIN"})]
+)
+def test_sums_are_read_and_not_written(kind: str, attributes: dict[str, Value]) -> None:
+    """Usage on anything but a model call is a sum over its descendants: written once more it would count twice."""
+    reading = must(attributes | {"llm.token_count.prompt": 7, "llm.token_count.completion": 1})
+    assert reading.usage is not None
+    assert (reading.kind, reading.aggregate, reading.usage.input) == (kind, True, 7)
+    assert not any(name.startswith("gen_ai.usage") or name.endswith("basis") for name in reading.edits)
+
+
+@pytest.mark.parametrize(
+    ("seen", "reasons"),
+    [
+        (["stop"], ["stop"]),
+        (["end_turn"], ["stop"]),
+        (["STOP"], ["stop"]),
+        (["stop_sequence"], ["stop"]),
+        (["max_tokens"], ["length"]),
+        (["MAX_TOKENS"], ["length"]),
+        (["SAFETY"], ["content_filter"]),
+        (["refusal"], ["content_filter"]),
+        (["tool_calls"], ["tool_call"]),
+        (["tool_use"], ["tool_call"]),
+        (["failed"], ["error"]),
+        (["compaction"], ["compaction"]),
+        (["pause_turn"], ["pause_turn"]),
+        (["stop", "length"], ["stop", "length"]),
+        (["stop,length"], ["stop", "length"]),
+        ([""], []),
+    ],
+)
+def test_finish_reasons(seen: list[Value], reasons: list[Value]) -> None:
+    """Well-known reasons in one spelling, others as they are."""
+    assert normalize(seen) == reasons
+
+
+@pytest.mark.parametrize(
+    "attribute",
+    [
+        {"gen_ai.response.finish_reasons": '["tool_calls"]'},
+        {"gen_ai.response.finish_reasons": "('tool_calls',)"},
+        {"gen_ai.response.finish_reason": "tool_calls"},
+        {"llm.finish_reason": "tool_calls"},
+        {"llm.response.finish_reason": "tool_calls"},
+        {"anthropic.message.stop_reason": "tool_use"},
+    ],
+)
+def test_finish_reasons_in_every_form(attribute: dict[str, Value]) -> None:
+    """A list, JSON of one, Python's spelling of one, or a single word under an older name."""
+    assert must({OP: "chat"} | attribute).edits["gen_ai.response.finish_reasons"] == ["tool_call"]
+
+
+def test_openinference_models() -> None:
+    """The invocation names the model that was asked, `llm.model_name` the one that answered."""
+    both = must({OI: "LLM", "llm.model_name": "gpt-4o-2024-08-06", "llm.invocation_parameters": '{"model": "gpt-4o"}'})
+    assert (both.request_model, both.response_model) == ("gpt-4o", "gpt-4o-2024-08-06")
+    same = must({OI: "LLM", "llm.model_name": "gpt-4o", "llm.invocation_parameters": '{"model": "gpt-4o"}'})
+    assert (same.request_model, same.response_model) == ("gpt-4o", None)
+    alone = must({OI: "LLM", "llm.model_name": "gpt-4o"})
+    assert (alone.request_model, alone.response_model) == ("gpt-4o", None)
+    answered = must({OI: "LLM", "llm.invocation_parameters": '{"id": "resp_1", "model": "gpt-4o-2024-08-06"}'})
+    assert (answered.response_model, answered.response_id) == ("gpt-4o-2024-08-06", "resp_1")
+
+
+def test_openinference_invocation_parameters() -> None:
+    """Request attributes stand in JSON; what is no number is left out."""
+    parameters = '{"max_tokens": 512, "temperature": 0, "top_k": 5.0, "stop": "END", "n": null, "seed": "x"}'
+    edits = must({OI: "LLM", "llm.invocation_parameters": parameters}).edits
+    requested = {key.removeprefix("gen_ai.request."): value for key, value in edits.items() if "request" in key}
+    assert requested == {"max_tokens": 512, "temperature": 0.0, "top_k": 5, "stop_sequences": ["END"]}
+
+
+@pytest.mark.parametrize(
+    ("output", "response_id"),
+    [
+        ('{"id":"chatcmpl-1","choices":[]}', "chatcmpl-1"),
+        ('{"id": "msg_01", "content": []}', "msg_01"),
+        ('{"generations": [[{"message": {"kwargs": {"id": "lc_run--1", "response_metadata": {"id": "chatcmpl-2"', "chatcmpl-2"),
+        ('{"text": "no id here"}', None),
+        ("plain text", None),
+    ],
+)  # fmt: skip
+def test_openinference_response_id(output: str, response_id: str | None) -> None:
+    """The answer as it came holds the provider's id, also inside what a framework made of it."""
+    assert must({OI: "LLM", "output.value": output}).response_id == response_id
+
+
+@pytest.mark.parametrize(
+    ("attributes", "conversation"),
+    [
+        ({"gen_ai.conversation.id": "c", "session.id": "s"}, "c"),
+        ({"session.id": "s"}, "s"),
+        ({"traceloop.association.properties.session_id": "t"}, "t"),
+        ({"traceloop.association.properties.thread_id": "t"}, "t"),
+        ({OI: "CHAIN", "metadata": '{"thread_id": "m"}'}, "m"),
+        ({OI: "CHAIN", "metadata": "not json"}, None),
+        ({}, None),
+    ],
+)
+def test_conversations(attributes: dict[str, Value], conversation: str | None) -> None:
+    """A conversation is what an attribute says, never made up."""
+    reading = must({OP: "chat"} | attributes)
+    assert reading.conversation_id == conversation
+
+
+@pytest.mark.parametrize(
+    ("attributes", "agent", "tool", "workflow"),
+    [
+        ({OI: "AGENT", "agent.name": "a", "graph.node.id": "n"}, "a", None, None),
+        ({OI: "AGENT", "graph.node.id": "n"}, "n", None, None),
+        ({OI: "CHAIN", "graph.node.id": "n"}, None, None, None),
+        ({OI: "AGENT", "metadata": '{"lc_agent_name": "m"}'}, "m", None, None),
+        ({OI: "TOOL", "tool.name": "t"}, None, "t", None),
+        ({TL: "agent", "traceloop.entity.name": "e"}, "e", None, None),
+        ({TL: "tool", "traceloop.entity.name": "e", "traceloop.workflow.name": "w"}, None, "e", None),
+        ({TL: "workflow", "traceloop.entity.name": "e", "traceloop.workflow.name": "w"}, None, None, "w"),
+        ({TL: "task", "traceloop.entity.name": "e", "traceloop.workflow.name": "w"}, None, None, None),
+        # a list of the tools on offer is no tool's name
+        ({OP: "chat", "gen_ai.tool.name": "a,b"}, None, None, None),
+    ],
+)
+def test_names(attributes: dict[str, Value], agent: str | None, tool: str | None, workflow: str | None) -> None:
+    """Names belong to spans of their kind."""
+    reading = must(attributes)
+    assert (reading.agent_name, reading.tool_name, reading.workflow_name) == (agent, tool, workflow)
+
+
+def failing(*events: tuple[str, dict[str, Value]], code: Status.StatusCode = Status.STATUS_CODE_ERROR) -> Span:
+    """Return a failed chat span with these events."""
+    made = span(gen_ai__operation__name="chat")
+    made.status.code = code
+    for name, attributes in events:
+        event = made.events.add(name=name, time_unix_nano=made.start_time_unix_nano + 250_000_000)
+        event.attributes.extend(key_value(key, value) for key, value in attributes.items())
+    return made
+
+
+def reading_of(made: Span, scope: str = "app") -> Reading:
+    """Return the reading of a span."""
+    reading = read(Scope(scope, ""), Resource({}, "shop"), made)
+    assert reading is not None
+    return reading
+
+
+def test_errors_come_from_the_attribute_then_the_exception_then_the_status() -> None:
+    """A failed span without any of them keeps its error without a type."""
+    exception = ("exception", {"exception.type": "TimeoutError"})
+    assert reading_of(failing(exception)).edits["error.type"] == "TimeoutError"
+    stated = failing(exception)
+    stated.attributes.append(key_value("error.type", "rate_limit"))
+    assert reading_of(stated).error_type == "rate_limit"
+    answered = failing()
+    answered.attributes.append(key_value("http.response.status_code", 429))
+    assert reading_of(answered).error_type == "429"
+    bare = reading_of(failing())
+    assert (bare.error_type, "error.type" in bare.edits) == (None, False)
+
+
+def test_a_handled_exception_is_no_error() -> None:
+    """Without an error status an exception event says nothing about the outcome."""
+    made = failing(("exception", {"exception.type": "ValueError"}), code=Status.STATUS_CODE_UNSET)
+    assert reading_of(made).error_type is None
+
+
+@pytest.mark.parametrize(
+    ("attributes", "seconds"),
+    [
+        ({"gen_ai.response.time_to_first_chunk": 0.5}, 0.5),
+        ({"gen_ai.client.operation.time_to_first_chunk": 0.5}, 0.5),
+        ({"gen_ai.streaming.time_to_first_token": "0.5"}, 0.5),
+        ({"gen_ai.response.time_to_first_chunk": -1.0}, None),
+        ({"gen_ai.response.time_to_first_chunk": float("nan")}, None),
+    ],
+)
+def test_time_to_first_chunk(attributes: dict[str, Value], seconds: float | None) -> None:
+    """In seconds, whoever says it."""
+    assert must({OP: "chat"} | attributes).time_to_first_chunk_s == seconds
+
+
+@pytest.mark.parametrize("name", ["gen_ai.content.completion.chunk", "First Token Stream Event"])
+def test_time_to_first_chunk_from_events(name: str) -> None:
+    """The first such event, 250 ms after the start."""
+    made = failing((name, {}), (name, {}), code=Status.STATUS_CODE_UNSET)
+    assert reading_of(made).edits["gen_ai.response.time_to_first_chunk"] == 0.25
+
+
+def test_the_rest_of_a_call() -> None:
+    """Retries, tier, server, reported cost."""
+    reading = must(
+        {
+            OP: "chat",
+            "http.request.resend_count": 2,
+            "gen_ai.openai.response.service_tier": "flex",
+            "gen_ai.openai.api_base": "https://eu.api.openai.com:8443/v1/",
+            "operation.cost": 0.0125,
+        }
+    )
+    assert (reading.attempt, reading.service_tier, reading.server_address) == (3, "flex", "eu.api.openai.com")
+    assert (reading.reported_cost_usd, reading.reported_cost_key) == (0.0125, "operation.cost")
+    assert reading.edits["server.port"] == 8443
+    assert reading.edits["openai.response.service_tier"] == "flex"
+
+
+def test_older_profiles_write_older_names() -> None:
+    """1.36 has `gen_ai.system`, no cache counts and `xai`; 1.41 has `cache_creation`; `top_k` was a double."""
+    attributes: dict[str, Value] = {
+        OI: "LLM",
+        "llm.provider": "xai",
+        "llm.model_name": "grok-4",
+        "llm.token_count.prompt": 100,
+        "llm.token_count.completion": 5,
+        "llm.token_count.prompt_details.cache_write": 30,
+        "llm.invocation_parameters": '{"top_k": 5}',
+    }
+    old, newer = said(attributes, profile=PROFILES["1.36"]), said(attributes, profile=PROFILES["1.41"])
+    assert old is not None
+    assert newer is not None
+    assert old.edits["gen_ai.system"] == "xai"
+    assert not any("cache" in name or name == "gen_ai.provider.name" for name in old.edits)
+    assert newer.edits["gen_ai.provider.name"] == "x_ai"
+    assert newer.edits["gen_ai.usage.cache_creation.input_tokens"] == 30
+    assert newer.edits["gen_ai.request.top_k"] == 5.0
+    assert isinstance(newer.edits["gen_ai.request.top_k"], float)
+    assert (old.usage, old.provider) == (newer.usage, newer.provider)
+
+
+def test_dialects_are_found_in_their_folder() -> None:
+    """The conventions themselves come first, then the others by name."""
+    names = [dialect.name for dialect in DIALECTS]
+    assert names[0] == "otel"
+    assert names[1:] == sorted(names[1:])
+    assert {"openinference", "openllmetry"} <= set(names)
