@@ -29,12 +29,21 @@ SLICE_S = 0.01
 
 
 @dataclass(frozen=True, slots=True)
+class Stage:
+    """A processor in its pipeline, with the counters of what goes in and what comes out."""
+
+    processor: Processor
+    incoming: Callable[[int], None]
+    outgoing: Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
 class Pipeline:
     """A configured pipeline with its running components."""
 
     name: str
     signal: Signal
-    processors: tuple[Processor, ...]
+    stages: tuple[Stage, ...]
     sinks: tuple[Sink, ...]
 
 
@@ -50,11 +59,15 @@ class Intake:
     async def __call__(self, batch: Batch) -> None:
         """Take `batch` into every pipeline, or raise and leave no trace of it."""
         prepared: list[tuple[Delivery, tuple[Sink, ...]]] = []
+        accepted: list[Callable[[], None]] = []
         for number, pipeline in enumerate(self.pipelines):
             # Processors edit in place, so each pipeline after the first reads the request anew.
             own = batch if number == 0 else await self._fork(batch)
             prepared.append((await prepare(pipeline, own, self.monotonic), pipeline.sinks))
+            accepted += own.accepted
         transfer([(delivery, sinks) for delivery, sinks in prepared if delivery.items])
+        for settle in accepted:
+            settle()
         self.recent.extend(prepared[0][0].steps)
 
     async def _fork(self, batch: Batch) -> Batch:
@@ -63,10 +76,12 @@ class Intake:
 
 async def prepare(pipeline: Pipeline, batch: Batch, monotonic: Callable[[], float]) -> Delivery:
     """Run the processors and serialise once. Raises what a processor raises."""
-    for processor in pipeline.processors:
-        work = processor.process(batch)
+    for stage in pipeline.stages:
+        stage.incoming(batch.items())
+        work = stage.processor.process(batch)
         if work is not None:
             await paced(work, SLICE_S, monotonic)
+        stage.outgoing(batch.items())
     return await paced(deliver(batch), SLICE_S, monotonic)
 
 

@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from spanledger.processor.component import (
@@ -24,7 +25,7 @@ from spanledger.processor.component import (
     ServiceView,
     Status,
 )
-from spanledger.service.flow import Intake, Pipeline
+from spanledger.service.flow import Intake, Pipeline, Stage
 
 if TYPE_CHECKING:
     from spanledger.conventions.step import Step
@@ -121,7 +122,7 @@ def build(config: Config, surroundings: Surroundings, previous: Graph | None = N
             nodes[key] = known
         else:
             nodes[key] = _construct(kind, resolved, pipeline, surroundings)
-    return Graph(config, nodes, _pipelines(config, nodes))
+    return Graph(config, nodes, _pipelines(config, nodes, surroundings.metrics))
 
 
 def _components(config: Config) -> Iterator[tuple[Kind, ResolvedComponent, str]]:
@@ -167,14 +168,18 @@ def _construct(kind: Kind, resolved: ResolvedComponent, pipeline: str, surroundi
     return Node(kind, resolved.id, pipeline, resolved.config, component, health)
 
 
-def _pipelines(config: Config, nodes: Mapping[Key, Node]) -> dict[str, Pipeline]:
+def _pipelines(config: Config, nodes: Mapping[Key, Node], metrics: MetricStore) -> dict[str, Pipeline]:
+    incoming = metrics.counter("otelcol_processor_incoming_items_total")
+    outgoing = metrics.counter("otelcol_processor_outgoing_items_total")
     pipelines: dict[str, Pipeline] = {}
     for pipeline_id, configured in config.pipelines.items():
+        stages: list[Stage] = []
+        for id_ in configured.processors:
+            labels = (str(id_), pipeline_id.signal)
+            processor = nodes["processor", id_, str(pipeline_id)].component
+            stages.append(Stage(processor, partial(incoming.add, labels), partial(outgoing.add, labels)))
         sinks = [nodes.get(("exporter", id_, "")) or nodes["connector", id_, ""] for id_ in configured.exporters]
         pipelines[str(pipeline_id)] = Pipeline(
-            str(pipeline_id),
-            pipeline_id.signal,
-            tuple(nodes["processor", id_, str(pipeline_id)].component for id_ in configured.processors),
-            tuple(node.component for node in sinks),
+            str(pipeline_id), pipeline_id.signal, tuple(stages), tuple(node.component for node in sinks)
         )
     return pipelines

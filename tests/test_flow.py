@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from spanledger.conventions.reading import Cost, Reading
 from spanledger.conventions.usage import Usage
 from spanledger.processor.batch import Batch, decode, finish
 from spanledger.processor.component import Passive, Refused
-from spanledger.service.flow import Intake, Pipeline
+from spanledger.service.flow import Intake, Pipeline, Stage
 from tests.fakes import Clock, FakeSink, request, span
 
 
@@ -39,6 +40,12 @@ class Refusing(Passive):
         raise Refused("no")
 
 
+def stage(processor: Any, passed: list[int] | None = None) -> Stage:
+    """Return a stage that notes how many items went in and came out."""
+    counted = [] if passed is None else passed
+    return Stage(processor, counted.append, counted.append)
+
+
 def intake(*pipelines: Pipeline) -> Intake:
     """Return an intake on a clock that stands still."""
     return Intake(pipelines, deque(maxlen=10), Clock().monotonic)
@@ -54,7 +61,7 @@ async def test_request_is_processed_serialised_once_and_given_to_every_sink() ->
     """Both sinks get the very same delivery."""
     first, second = FakeSink(), FakeSink()
 
-    await intake(Pipeline("traces", "traces", (Naming(),), (first, second)))(batch_of("chat", "GET /"))
+    await intake(Pipeline("traces", "traces", (stage(Naming()),), (first, second)))(batch_of("chat", "GET /"))
 
     assert first.taken[0] is second.taken[0]
     delivery = first.taken[0]
@@ -80,7 +87,9 @@ async def test_no_sink_takes_anything_when_one_has_no_room() -> None:
 async def test_refusing_processor_keeps_the_request_from_every_pipeline() -> None:
     """Nothing was reserved before."""
     sink = FakeSink()
-    take = intake(Pipeline("traces", "traces", (), (sink,)), Pipeline("traces/2", "traces", (Refusing(),), (sink,)))
+    take = intake(
+        Pipeline("traces", "traces", (), (sink,)), Pipeline("traces/2", "traces", (stage(Refusing()),), (sink,))
+    )
 
     with pytest.raises(Refused):
         await take(batch_of("chat"))
@@ -91,9 +100,9 @@ async def test_refusing_processor_keeps_the_request_from_every_pipeline() -> Non
 async def test_pipelines_do_not_see_each_others_edits() -> None:
     """Each pipeline after the first reads the request anew."""
     named, plain = FakeSink(), FakeSink()
-    await intake(Pipeline("traces", "traces", (Naming(),), (named,)), Pipeline("traces/raw", "traces", (), (plain,)))(
-        batch_of("chat")
-    )
+    await intake(
+        Pipeline("traces", "traces", (stage(Naming()),), (named,)), Pipeline("traces/raw", "traces", (), (plain,))
+    )(batch_of("chat"))
 
     names = [
         [item.name for item in finish(decode("traces", sink.taken[0].data, 0)).groups[0].items]
@@ -113,8 +122,27 @@ async def test_empty_request_is_accepted_and_goes_nowhere() -> None:
 
 async def test_recent_steps_are_kept_for_the_pages() -> None:
     """And only so many."""
-    take = intake(Pipeline("traces", "traces", (Naming(),), (FakeSink(),)))
+    take = intake(Pipeline("traces", "traces", (stage(Naming()),), (FakeSink(),)))
     for _ in range(12):
         await take(batch_of("chat"))
 
     assert len(take.recent) == 10
+
+
+async def test_processors_learn_of_acceptance_only_when_every_sink_took_the_request() -> None:
+    """What they remember of a refused request must not count when it comes again."""
+    told: list[str] = []
+
+    class Telling(Passive):
+        def process(self, batch: Batch) -> None:
+            batch.accepted.append(lambda: told.append("accepted"))
+
+    sink = FakeSink(room=1)
+    passed: list[int] = []
+    take = intake(Pipeline("traces", "traces", (stage(Telling(), passed),), (sink,)))
+    await take(batch_of("chat", "chat"))
+    with pytest.raises(Refused):
+        await take(batch_of("chat"))
+
+    assert told == ["accepted"]
+    assert passed == [2, 2, 1, 1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import zlib
 
@@ -71,10 +72,8 @@ def test_any_body_is_taken_or_refused_as_bad(data: bytes, signal: Signal | None,
 @given(st.binary(max_size=200), st.sampled_from(HTTP_ENCODINGS))
 def test_no_bytes_bring_the_codecs_down(body: bytes, encoding: str) -> None:
     """Any bytes inflate, or are damaged, or too large."""
-    try:
+    with contextlib.suppress(Rejected):
         assert len(inflate(encoding, body, 100)) <= 100
-    except Rejected:
-        pass
 
 
 @given(st.binary(max_size=2000), st.sampled_from(HTTP_ENCODINGS), st.data())

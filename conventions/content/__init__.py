@@ -2,9 +2,10 @@
 
 Instrumentations write the same content in a dozen shapes. Each shape has a module that any dialect may
 use: `flattened.py` (indices in attribute keys), `provider_json.py` and `provider_parts.py` (what model
-APIs and frameworks serialise), `tools.py`, `documents.py`, `span_events.py`, `log_records.py`. They build their result
-with `parts.py` and read JSON with `parse.py`; `reading.py` chooses among them for one span, and has a table
-with a row for each dialect that keeps documents in attributes of its own. Everything is pure and bounded.
+APIs and frameworks serialise), `tools.py`, `documents.py`, `span_events.py`, `log_records.py`. They build
+their result with `parts.py` and read JSON with `parse.py`; `reading.py` chooses among them for one span,
+and has a table with a row for each dialect that keeps documents in attributes of its own. Everything is
+pure and bounded.
 """
 
 from __future__ import annotations

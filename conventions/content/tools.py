@@ -61,15 +61,16 @@ def is_schema(value: Json) -> bool:
 
 
 def flattened_definitions(items: dict[int, Fields], reader: Reader) -> list[Definition]:
-    """Return definitions from flattened attributes: a JSON schema each, or name, description and parameters by themselves.
+    """Return definitions from flattened attributes: a JSON schema each, or name, description and parameters apart.
 
     They are shared with other spans and not to be changed.
     """
     made: list[Definition] = []
     for fields in in_order(items, reader):
         pairs = tuple(sorted(fields.items()))
-        if all(isinstance(value, str) and len(value) <= _MEMO_MAX_CHARS for _, value in pairs):
-            if not reader.take(sum(len(str(value)) for _, value in pairs)):
+        size = sum(len(key) + len(value) if isinstance(value, str) else _MEMO_MAX_CHARS + 1 for key, value in pairs)
+        if size <= _MEMO_MAX_CHARS:
+            if not reader.take(size):
                 break
             found, marks = _remembered(pairs)
             for mark in marks:
