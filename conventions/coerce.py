@@ -106,8 +106,8 @@ def present(value: Value) -> Value:
 def count(value: Value) -> Value:
     """Read a count; one that is none is taken as it came: `tokens.py` judges it and names what it drops."""
     if type(value) is int:
-        return value
-    if isinstance(value, str) and value.strip() in _ABSENT:
+        return None if value == -1 else value
+    if value == -1 or (isinstance(value, str) and value.strip() in _ABSENT):
         return None
     whole = integer(value)
     return value if whole is None else whole

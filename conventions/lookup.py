@@ -17,6 +17,7 @@ from spanledger.conventions.dialect import (
     TIME_TO_FIRST_CHUNK,
     USAGE,
     Dialect,
+    Kinded,
 )
 from spanledger.conventions.emitters import at_boundary
 from spanledger.conventions.profile import Profile
@@ -93,6 +94,10 @@ class Lookup:
         """Compile. The first dialect is the one for spans that show no other."""
         self.dialects = tuple(dialects)
         self.by_name = {dialect.name: dialect for dialect in dialects}
+        self.operations: Mapping[str, Kinded] = {
+            value: kinded for dialect in reversed(self.dialects) for value, kinded in dialect.operations.items()
+        }
+        """Values of `gen_ai.operation.name` that some dialect uses and the conventions do not have."""
         self._tunings = tuple(tunings.get(dialect.name, Tuning()) for dialect in dialects)
         self.removing = _bits(tuning.remove_originals for tuning in self._tunings)
         """Bit set of the dialects whose originals are to be deleted."""

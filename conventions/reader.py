@@ -157,10 +157,10 @@ class Reader:
             if isinstance(marked, str) and marked in _KINDS:
                 facts.kind = cast("StepKind", marked)
                 return
+        if said is not None and (said in dialect.operations or said in self._lookup.operations):
+            facts.kind, facts.operation = dialect.operations.get(said) or self._lookup.operations[said]
+            return
         for other in (dialect, *self._lookup.claimed(claims)):
-            if said is not None and said in other.operations:
-                facts.kind, facts.operation = other.operations[said]
-                return
             for key, table in other.kinds.items():
                 if key in facts.attributes.pairs:
                     value = facts.attributes[key]

@@ -101,20 +101,11 @@ class LogsTelemetry(Settings):
     """`console` for people, `json` for one object a line."""
 
 
-class MetricsTelemetry(Settings):
-    """The sidecar's own numbers; the prometheus exporter shows them."""
-
-    level: Annotated[Literal["none", "basic", "normal", "detailed"], pydantic.BeforeValidator(_lower)] = "normal"
-    """How many of them."""
-
-
 class Telemetry(Settings):
     """What the sidecar says about itself."""
 
     logs: LogsTelemetry = LogsTelemetry()
     """Its log."""
-    metrics: MetricsTelemetry = MetricsTelemetry()
-    """Its numbers."""
 
 
 class ServiceConfig(Settings):

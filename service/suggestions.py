@@ -24,7 +24,6 @@ _LEARNED: Final[dict[tuple[Kind, str], str]] = {
     ("processor", "k8sattributes"): "set OTEL_RESOURCE_ATTRIBUTES in the pod, or do it in a Collector behind",
     ("processor", "resourcedetection"): "set OTEL_RESOURCE_ATTRIBUTES in the app, or do it in a Collector behind",
     ("exporter", "logging"): "the logging exporter has been deprecated, use the debug exporter instead",
-    ("exporter", "otlphttp"): "here it is called otlp_http",
     ("exporter", "otlp_grpc"): "here it is called otlp",
     ("exporter", "jaeger"): "Jaeger takes OTLP: use the otlp exporter",
     ("exporter", "zipkin"): "use the otlp exporter, with a Collector for Zipkin behind",
@@ -45,8 +44,7 @@ _LEARNED: Final[dict[tuple[Kind, str], str]] = {
 """Collector components that are not here, and what to do about it."""
 
 _LEARNED_KEYS: Final[dict[str, str]] = {
-    "service::telemetry::metrics::readers": "the prometheus exporter shows the sidecar's own numbers too",
-    "service::telemetry::metrics::address": "the prometheus exporter shows the sidecar's own numbers too",
+    "service::telemetry::metrics": "the prometheus exporter shows the sidecar's own numbers too",
     "service::telemetry::traces": "the sidecar does not trace itself",
     "service::telemetry::resource": "the sidecar's own numbers have no resource; label them in Prometheus",
     "sending_queue::storage": "the queue is in memory; size it with queue_size",

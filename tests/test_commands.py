@@ -200,10 +200,7 @@ def test_print_config_shows_defaults_and_no_secrets(
     assert shown["exporters"]["otlp/x"]["headers"] == {"authorization": "[REDACTED]"}
     assert shown["exporters"]["otlp/x"]["endpoint"] == "http://[REDACTED]@x:1"
     assert shown["exporters"]["otlp/x"]["timeout"] == "5s"
-    assert shown["service"]["telemetry"] == {
-        "logs": {"level": "info", "encoding": "console"},
-        "metrics": {"level": "normal"},
-    }
+    assert shown["service"]["telemetry"] == {"logs": {"level": "info", "encoding": "console"}}
 
 
 def test_printed_configuration_is_the_configuration(capsys: pytest.CaptureFixture[str]) -> None:

@@ -588,14 +588,13 @@ def test_line_without_cycle_is_no_cycle() -> None:
             ],
         ),
         (
-            VALID + "  telemetry: {metrics: {address: x, level: all}, logs: {level: warning}}",
+            VALID + "  telemetry: {metrics: {level: all}, logs: {level: warning}}",
             [
                 (
-                    "a.yaml:10:25: service::telemetry::metrics: has invalid keys: address "
+                    "a.yaml:10:15: service::telemetry: has invalid keys: metrics "
                     "(the prometheus exporter shows the sidecar's own numbers too)"
                 ),
-                "a.yaml:10:37: service::telemetry::metrics::level: must be 'none', 'basic', 'normal' or 'detailed'",
-                "a.yaml:10:57: service::telemetry::logs::level: must be 'debug', 'info', 'warn' or 'error' (did you mean warn?)",
+                "a.yaml:10:46: service::telemetry::logs::level: must be 'debug', 'info', 'warn' or 'error' (did you mean warn?)",
             ],
         ),
     ],

@@ -279,7 +279,7 @@ def test_current_names_win_over_older_ones_and_those_over_dialects() -> None:
 
 
 def test_empty_values_are_absent() -> None:
-    """ "" and "None" and -1 do not hide what another source says."""
+    """Empty text, "None" and -1 do not hide what another source says."""
     reading = must(
         {
             OP: "chat",
@@ -416,11 +416,11 @@ def test_openinference_invocation_parameters() -> None:
     [
         ('{"id":"chatcmpl-1","choices":[]}', "chatcmpl-1"),
         ('{"id": "msg_01", "content": []}', "msg_01"),
-        ('{"generations": [[{"message": {"kwargs": {"id": "lc_run--1", "response_metadata": {"id": "chatcmpl-2"', "chatcmpl-2"),
+        ('{"generations": [[{"message": {"kwargs": {"id": "lc_run--1", "meta": {"id": "chatcmpl-2"', "chatcmpl-2"),
         ('{"text": "no id here"}', None),
         ("plain text", None),
     ],
-)  # fmt: skip
+)
 def test_openinference_response_id(output: str, response_id: str | None) -> None:
     """The answer as it came holds the provider's id, also inside what a framework made of it."""
     assert must({OI: "LLM", "output.value": output}).response_id == response_id

@@ -6,10 +6,13 @@ import asyncio
 import contextlib
 import logging
 import socket
+import ssl
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import aiohttp
 import grpc
 import pydantic
 import pytest
@@ -33,6 +36,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from spanledger.processor.component import Refused
 from spanledger.receivers.otlp.config import OtlpReceiverConfig
 from spanledger.receivers.otlp.receiver import OtlpReceiver
+from tests.certificates import make_certificates
 from tests.fakes import host
 from tests.otlp_receiver import JSON, PROTOBUF, Running, running, trace_request, until
 
@@ -366,3 +370,41 @@ def test_protocol_without_settings_has_the_defaults() -> None:
     assert config.protocols.http is None
     assert config.protocols.grpc is not None
     assert (config.protocols.grpc.endpoint, config.protocols.grpc.max_bytes) == ("localhost:4317", 64 * MIB)
+
+
+async def test_tls_is_served_and_demanded(tmp_path: Path) -> None:
+    """With certificates both protocols speak TLS, and with client_ca_file they turn strangers away."""
+    made = make_certificates(tmp_path)
+    tls = {"cert_file": str(made.server), "key_file": str(made.server_key), "client_ca_file": str(made.ca)}
+    known = grpc.ssl_channel_credentials(made.ca.read_bytes(), made.client_key.read_bytes(), made.client.read_bytes())
+    stranger = grpc.ssl_channel_credentials(made.ca.read_bytes())
+    context = ssl.create_default_context(cafile=made.ca)
+    context.load_cert_chain(made.client, made.client_key)
+    method = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+    async with running(grpc_options={"tls": tls}, http_options={"tls": tls}) as otlp:
+        async with grpc.aio.secure_channel(otlp.grpc_address, known) as channel:
+            assert await channel.unary_unary(method)(BODY) == b""
+        async with grpc.aio.secure_channel(otlp.grpc_address, stranger) as channel:
+            with pytest.raises(grpc.aio.AioRpcError):
+                await channel.unary_unary(method)(BODY, timeout=5)
+        url = otlp.http_url.replace("http:", "https:") + "/v1/traces"
+        async with otlp.session.post(url, data=BODY, headers=PROTOBUF, ssl=context) as response:
+            assert response.status == 200
+        with pytest.raises((aiohttp.ClientError, OSError)):
+            async with otlp.session.post(
+                url, data=BODY, headers=PROTOBUF, ssl=ssl.create_default_context(cafile=made.ca)
+            ):
+                pass
+
+
+async def test_missing_certificate_is_named(tmp_path: Path) -> None:
+    """The message says which file of which protocol is missing."""
+    tls = {"cert_file": str(tmp_path / "no.pem"), "key_file": str(tmp_path / "no.key")}
+    for protocol, name in (("grpc", "no.key"), ("http", "no.pem")):
+        document = {"protocols": {protocol: {"endpoint": "localhost:0", "tls": tls}}}
+        receiver = OtlpReceiver(OtlpReceiverConfig.model_validate(document), host("otlp"))
+        with pytest.raises(OSError, match="No such file") as raised:
+            await receiver.start()
+
+        assert f"otlp: {protocol}" in str(raised.value)
+        assert name in str(raised.value) or protocol == "http"

@@ -20,9 +20,11 @@ FIELDS: Final[tuple[Field, ...]] = (
 )  # fmt: skip
 TOKENS: Final = ("input", "output", "cache_read", "cache_write", "reasoning")
 
-Verdict = Literal["right", "absent", "understated", "overstated", "requested", "wrong"]
-"""`absent`: nothing was seen of what there was. `requested`: instead of the model that answered, or for some
-calls, the one that was asked for. `wrong`: otherwise, or over in one run and under in another."""
+Verdict = Literal["right", "absent", "understated", "overstated", "requested", "other"]
+"""`absent`: nothing was seen of what there was. `requested`: not the model that answered, but the one that was
+asked for, at least for some calls. `other`: another model."""
+
+RIGHT: Final = "right"
 
 _CALLS: Final = frozenset({"llm", "embedding"})
 _PICO: Final = 10**12
@@ -46,6 +48,11 @@ class SeenCall:
     cost: int | None
     """Pico-dollars."""
     cost_status: str
+
+    @property
+    def model(self) -> str:
+        """The model that answered, or else the one that was asked; "" for neither."""
+        return self.response_model or self.request_model
 
     @property
     def is_call(self) -> bool:
@@ -143,8 +150,9 @@ class Comparison:
 
     field: Field
     run: str
-    expected: object
-    seen: object
+    expected: int | Counter[str]
+    """A count, pico-dollars, or models."""
+    seen: int | Counter[str] | None
     verdict: Verdict
 
 
@@ -173,7 +181,7 @@ def _compare_run(run: str, pairs: Sequence[Pair], sums: Sequence[SeenCall], pric
     yield _numbers("cost", run, sum(prices), sum(costs) if costs else None, off_by=_PICO // 10**9)
 
 
-def _numbers(field: str, run: str, expected: int, seen: int | None, off_by: int = 0) -> Comparison:
+def _numbers(field: Field, run: str, expected: int, seen: int | None, off_by: int = 0) -> Comparison:
     verdict: Verdict
     if abs((seen or 0) - expected) <= off_by:
         verdict = "right"
@@ -181,41 +189,42 @@ def _numbers(field: str, run: str, expected: int, seen: int | None, off_by: int 
         verdict = "absent"
     else:
         verdict = "understated" if seen < expected else "overstated"
-    return Comparison(field, run, expected, seen, verdict)  # type: ignore[arg-type]
+    return Comparison(field, run, expected, seen, verdict)
 
 
 def _models(run: str, pairs: Sequence[tuple[TrueCall, SeenCall | None]]) -> Comparison:
     expected = Counter(call.response_model for call, _ in pairs)
-    seen = Counter(one.response_model or one.request_model for _, one in pairs if one is not None)
-    return Comparison("model", run, dict(expected), dict(seen), _model_verdict(pairs))
+    seen = Counter(one.model for _, one in pairs if one is not None and one.model)
+    verdict: Verdict = "other"
+    if seen == expected:
+        verdict = "right"
+    elif not seen:
+        verdict = "absent"
+    elif all(one is None or one.model in {"", call.response_model} for call, one in pairs):
+        verdict = "understated"
+    elif all(one is None or one.model in {"", call.response_model, call.request_model} for call, one in pairs):
+        verdict = "requested"
+    return Comparison("model", run, expected, seen, verdict)
 
 
-def _model_verdict(pairs: Sequence[tuple[TrueCall, SeenCall | None]]) -> Verdict:
-    verdicts: set[Verdict] = set()
-    for call, one in pairs:
-        model = "" if one is None else one.response_model or one.request_model
-        if not model:
-            verdicts.add("absent")
-        elif model == call.response_model:
-            verdicts.add("right")
-        else:
-            verdicts.add("requested" if model == call.request_model else "wrong")
-    if verdicts <= {"right"}:
-        return "right"
-    if "wrong" in verdicts:
-        return "wrong"
-    if "requested" in verdicts:
-        return "requested"
-    return "understated" if "right" in verdicts else "absent"
+def finding(runs: Sequence[Comparison]) -> str:
+    """Return what is to be said of a field of a capture: `right`, `absent`, `18 of 30`, ...
+
+    Counts are said as numbers; costs are not, for prices change; another model is named.
+    """
+    differing = [one for one in runs if one.verdict != "right"]
+    verdicts = {one.verdict for one in differing}
+    if not differing:
+        return RIGHT
+    if verdicts == {"requested"} or (verdicts == {"absent"} and not any(one.seen for one in runs)):
+        return differing[0].verdict
+    if isinstance(differing[0].expected, Counter):
+        names = sorted({name for one in differing if isinstance(one.seen, Counter) for name in one.seen})
+        return ", ".join(names) if "other" in verdicts else "understated"
+    if differing[0].field == "cost":
+        return "overstated" if _sum(runs, "seen") > _sum(runs, "expected") else "understated"
+    return f"{_sum(runs, 'seen')} of {_sum(runs, 'expected')}"
 
 
-def verdict_of(comparisons: Iterable[Comparison]) -> Verdict:
-    """Return one verdict on a field of a capture from those of its runs."""
-    all_runs = list(comparisons)
-    verdicts = {one.verdict for one in all_runs} - {"right"}
-    if not verdicts:
-        return "right"
-    if len(verdicts) == 1:
-        (verdict,) = verdicts
-        return "understated" if verdict == "absent" and any(one.seen for one in all_runs) else verdict
-    return "understated" if verdicts == {"absent", "understated"} else "wrong"
+def _sum(runs: Iterable[Comparison], side: Literal["seen", "expected"]) -> int:
+    return sum(value for one in runs if isinstance(value := getattr(one, side), int))

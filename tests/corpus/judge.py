@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from itertools import product
 from typing import TYPE_CHECKING
 
-from tests.corpus.compare import FIELDS, TOKENS, Comparison, Field, SeenCall, Verdict, compare, seen_calls, verdict_of
+from tests.corpus.compare import FIELDS, TOKENS, Comparison, Field, SeenCall, compare, finding, seen_calls
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -27,17 +28,9 @@ class Judged:
     comparisons: dict[tuple[str, Field], list[Comparison]] = field(default_factory=lambda: defaultdict(list))
 
     @property
-    def verdicts(self) -> Mapping[tuple[str, Field], Verdict]:
-        """Return the verdict on each field of each scenario."""
-        return {
-            (scenario, name): verdict_of(self.comparisons[scenario, name])
-            for scenario in self.captures
-            for name in FIELDS
-        }
-
-    def differing(self, scenario: str, name: Field) -> list[Comparison]:
-        """Return the runs in which a field is not right."""
-        return [one for one in self.comparisons[scenario, name] if one.verdict != "right"]
+    def findings(self) -> Mapping[tuple[str, Field], str]:
+        """Return what is to be said of each field of each scenario."""
+        return {about: finding(self.comparisons[about]) for about in product(self.captures, FIELDS)}
 
 
 def judge(stack: str, captures: Iterable[Capture], player: Player, price: Price) -> Judged:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from tests.corpus import withheld
 from tests.corpus.captures import FAMILIES, packed
-from tests.corpus.compare import FIELDS
+from tests.corpus.compare import FIELDS, RIGHT
 from tests.corpus.judge import Judged, judge
 from tests.corpus.play import Player
 from tests.corpus.prices import true_price
@@ -59,7 +59,7 @@ def row(judged: Judged, entries: Sequence[Withheld]) -> str:
     cells = [f"[{judged.stack}](#{_anchor(judged.stack)})" if entries else judged.stack]
     scenarios = list(judged.captures)
     for field in FIELDS:
-        right = sum(judged.verdicts[scenario, field] == "right" for scenario in scenarios)
+        right = sum(judged.findings[scenario, field] == RIGHT for scenario in scenarios)
         letters = [_letter(number) for number, entry in enumerate(entries) if field in entry.fields]
         cells.append(f"{right}/{len(scenarios)}" + (f" {' '.join(letters)}" if letters else ""))
     return f"| {' | '.join(cells)} |"
@@ -77,8 +77,7 @@ def reasons(stack: str, entries: Sequence[Withheld]) -> list[str]:
     """Return the lines that explain the letters of a stack."""
     lines = [f"### {stack}", ""]
     for number, entry in enumerate(entries):
-        seen = ", ".join(f"{_HEADINGS[field]} {verdict}" for field, verdict in entry.fields.items())
-        lines.append(f"- **{_letter(number)}** {entry.why} ({', '.join(entry.scenarios)}: {seen})")
+        lines.append(f"- **{_letter(number)}** {entry.why} ({', '.join(entry.scenarios)})")
     return [*lines, ""]
 
 
@@ -107,7 +106,7 @@ def main() -> int:
             judged = judge(stack, packed(stack), player, true_price)
             results.append(judged)
             of_stack = withheld.of_stack(entries, stack)
-            problems += [f"{stack}/{problem}" for problem in withheld.disagreements(of_stack, judged.verdicts)]
+            problems += [f"{stack}/{problem}" for problem in withheld.disagreements(of_stack, judged.findings)]
     DOCUMENT.write_text(document(results, entries))
     print("\n".join(problems))
     return 1 if problems else 0
