@@ -170,8 +170,8 @@ class Ledger:
             return replace(was, repeated=node.acknowledged or node.request == request)
         call = place.call
         if node is None:
-            if call is None:
-                return _NOTHING  # nothing to say and nothing below it: not worth remembering
+            if call is None and place.trace_id + place.parent_id not in self._nodes:
+                return _NOTHING  # nothing above, in or below it: not worth remembering
             node = self._nodes[key] = _Node(now_s)
         node.place = place
         node.request = request
@@ -223,12 +223,13 @@ class Ledger:
             if node is None or node.place is None or node.decision is None:
                 return False
             above = node.place.call
-            if above is not None and node.decision.verdict in COUNTED:
+            verdict = node.decision.verdict
+            if above is not None and above.inference and verdict not in ("wraps", "none") and _same_call(above, call):
                 self.late_children += 1
-                if above.inference:
-                    if _same_call(above, call):
-                        return True
-                elif call.input <= node.left_input and call.output <= node.left_output:
+                return True
+            if above is not None and verdict == "only_copy":
+                self.late_children += 1
+                if call.input <= node.left_input and call.output <= node.left_output:
                     node.left_input -= call.input
                     node.left_output -= call.output
                     return True

@@ -8,9 +8,9 @@ from typing import Any
 
 from aiohttp import web
 
-from spanledger.extensions.pages import Listener
 from spanledger.processor.component import ComponentConfig, Host, ServiceView, Status, register
-from spanledger.processor.settings import Duration, HostPort
+from spanledger.processor.listen import WebServer
+from spanledger.processor.settings import Duration, HostPort, TLSServer
 
 _WORDS: dict[Status, str] = {
     "starting": "StatusStarting",
@@ -28,6 +28,8 @@ class HealthCheckConfig(ComponentConfig):
 
     endpoint: HostPort = "localhost:13133"
     """`host:port` to listen on."""
+    tls: TLSServer | None = None
+    """Answer over HTTPS."""
     path: str = "/"
     """Path of the plain answer: 200 when requests are taken, 503 when not."""
     status_path: str = "/status"
@@ -49,20 +51,20 @@ class HealthCheck:
         app.router.add_get(config.path, self._plain)
         if config.status_path != config.path:
             app.router.add_get(config.status_path, self._detailed)
-        self._listener = Listener(app, config.endpoint)
+        self._server = WebServer(app, config.endpoint, "endpoint", config.tls)
 
     async def start(self) -> None:
         """Begin to answer."""
-        await self._listener.open()
+        await self._server.open()
 
     async def shutdown(self, deadline: float) -> int:
         """Stop answering; until here the answer has been 503 for the whole shutdown."""
-        await self._listener.close()
+        await self._server.close()
         return 0
 
     def statistics(self) -> Mapping[str, Any]:
         """Return where it listens."""
-        return {"addresses": self._listener.addresses()}
+        return {"addresses": self._server.addresses}
 
     async def _plain(self, _request: web.Request) -> web.Response:
         if not self._view.ready():

@@ -1,4 +1,4 @@
-"""What the extensions' small HTTP servers share: listening, and pages that escape whatever they show."""
+"""Pages that escape whatever they show."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import html
 from collections.abc import Iterable, Mapping, Sequence
 
 from aiohttp import web
-
-from spanledger.processor.settings import host_and_port
 
 _STYLE = """
 body{font:14px/1.45 system-ui,sans-serif;margin:1.5rem;color:#1c2733;background:#fff}
@@ -67,32 +65,3 @@ def page(title: str, parts: Mapping[str, Html], links: Mapping[str, str]) -> web
         content_type="text/html",
         headers={"Content-Security-Policy": policy, "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"},
     )
-
-
-class Listener:
-    """A small HTTP server on one endpoint."""
-
-    def __init__(self, app: web.Application, endpoint: str) -> None:
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-        self._endpoint = endpoint
-
-    async def open(self) -> None:
-        """Listen; raises OSError that names the endpoint and says what to do."""
-        await self._runner.setup()
-        host, port = host_and_port(self._endpoint)
-        try:
-            await web.TCPSite(self._runner, host or None, port).start()
-        except OSError as error:
-            await self._runner.cleanup()
-            raise OSError(
-                f"cannot listen on {self._endpoint}: {error.strerror or error}; is another process there? "
-                "Set `endpoint` to a free host:port"
-            ) from error
-
-    def addresses(self) -> list[str]:
-        """Return the `host:port`s that are open, with the real port where 0 was asked for."""
-        return [f"{address[0]}:{address[1]}" for address in self._runner.addresses]
-
-    async def close(self) -> None:
-        """Stop listening."""
-        await self._runner.cleanup()

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from spanledger import __version__
-from spanledger.extensions.pages import Html, Listener, escape, page, table
+from spanledger.extensions.pages import Html, escape, page, table
 from spanledger.processor.component import ComponentConfig, Host, ServiceView, register
-from spanledger.processor.settings import HostPort
+from spanledger.processor.listen import WebServer
+from spanledger.processor.settings import HostPort, TLSServer
 
 if TYPE_CHECKING:
     from spanledger.conventions.step import Step
@@ -31,6 +32,8 @@ class ZPagesConfig(ComponentConfig):
 
     endpoint: HostPort = "localhost:55679"
     """`host:port` to listen on. The pages show names of services, agents, tools and models: keep them local."""
+    tls: TLSServer | None = None
+    """Serve over HTTPS, and demand client certificates where `client_ca_file` is set."""
 
 
 @register("extension", "zpages", config=ZPagesConfig, signals=(), stability="beta")
@@ -47,20 +50,20 @@ class ZPages:
         app.router.add_get("/debug/pipelinez", self._pipelines)
         app.router.add_get("/debug/tracez", self._traces)
         app.router.add_get("/debug/tasks", self._tasks)
-        self._listener = Listener(app, config.endpoint)
+        self._server = WebServer(app, config.endpoint, "endpoint", config.tls)
 
     async def start(self) -> None:
         """Begin to serve."""
-        await self._listener.open()
+        await self._server.open()
 
     async def shutdown(self, deadline: float) -> int:
         """Stop serving."""
-        await self._listener.close()
+        await self._server.close()
         return 0
 
     def statistics(self) -> Mapping[str, Any]:
         """Return where it listens."""
-        return {"addresses": self._listener.addresses()}
+        return {"addresses": self._server.addresses}
 
     async def _service(self, _request: web.Request) -> web.Response:
         up_s = (self._host.clock_ns() - self._view.started_ns) / 1e9

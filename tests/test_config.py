@@ -594,7 +594,7 @@ def test_line_without_cycle_is_no_cycle() -> None:
                     "a.yaml:10:15: service::telemetry: has invalid keys: metrics "
                     "(the prometheus exporter shows the sidecar's own numbers too)"
                 ),
-                "a.yaml:10:46: service::telemetry::logs::level: must be 'debug', 'info', 'warn' or 'error' (did you mean warn?)",
+                "a.yaml:10:45: service::telemetry::logs::level: must be 'debug', 'info', 'warn' or 'error' (did you mean warn?)",
             ],
         ),
     ],

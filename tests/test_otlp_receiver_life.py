@@ -307,6 +307,23 @@ async def test_header_floods_are_turned_away() -> None:
         assert (await otlp.post(BODY))[0] == 200
 
 
+async def test_what_is_not_http_is_answered_and_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Scanners and clients of other protocols get a 400 and leave no traceback in the log."""
+    async with running() as otlp:
+        host_name, port = otlp.http_url.removeprefix("http://").split(":")
+        for raw in (
+            b"garbage\r\n\r\n",
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+            b"POST " + b"/a" * 9000 + b" HTTP/1.1\r\n\r\n",
+        ):
+            reader, writer = await asyncio.open_connection(host_name, int(port))
+            writer.write(raw)
+            assert b" 400 " in await reader.readline()
+            writer.close()
+
+        assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
 async def test_internal_errors_are_logged_once_in_a_while(caplog: pytest.LogCaptureFixture) -> None:
     """A bug of ours is logged with its traceback, not once per request."""
     async with running() as otlp:

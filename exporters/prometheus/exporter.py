@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import ssl
 import zlib
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -19,7 +18,8 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from spanledger.conventions.metrics import METRICS
 from spanledger.exporters.prometheus.exposition import Style, render
 from spanledger.processor.component import ComponentConfig, Host, PipelineView, register
-from spanledger.processor.settings import Duration, HostPort, TLSServer, host_and_port
+from spanledger.processor.listen import WebServer
+from spanledger.processor.settings import Duration, HostPort, TLSServer
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -120,31 +120,21 @@ class PrometheusExporter:
         app.router.add_get("/metrics", self._scrape)
         app.router.add_get("/", _front)
         app.router.add_get("/{elsewhere:.*}", _elsewhere)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        self._server = WebServer(app, config.endpoint, "endpoint", config.tls)
 
     async def start(self) -> None:
-        """Listen; raises OSError that says where and what to do."""
-        host, port = host_and_port(self._config.endpoint)
-        context = _tls(self._config.tls) if self._config.tls else None
-        await self._runner.setup()
-        try:
-            await web.TCPSite(self._runner, host or None, port, ssl_context=context).start()
-        except OSError as error:
-            await self._runner.cleanup()
-            raise OSError(
-                f"prometheus: cannot listen on {self._config.endpoint}: {error.strerror or error}; "
-                "is another process there? Set `endpoint` to a free host:port"
-            ) from error
+        """Listen; raises OSError or ValueError that says where and what to do."""
+        await self._server.open()
 
     async def shutdown(self, deadline: float) -> int:
         """Stop listening. Numbers are not data: nothing is lost."""
-        await self._runner.cleanup()
+        await self._server.close()
         return 0
 
     def statistics(self) -> Mapping[str, Any]:
         """Return where it listens and what it answered."""
         return {
-            "addresses": [f"{address[0]}:{address[1]}" for address in self._runner.addresses],
+            "addresses": self._server.addresses,
             "scrapes": self._scrapes,
             "series": sum(len(family) for family in self._host.metrics.families()),
         }
@@ -218,16 +208,3 @@ async def _front(_request: web.Request) -> web.Response:
 
 async def _elsewhere(_request: web.Request) -> web.Response:
     return web.Response(status=404, text="not found; the metrics are at /metrics\n")
-
-
-def _tls(config: TLSServer) -> ssl.SSLContext:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    try:
-        context.load_cert_chain(config.cert_file, config.key_file)
-        if config.client_ca_file:
-            context.load_verify_locations(config.client_ca_file)
-            context.verify_mode = ssl.CERT_REQUIRED
-    except OSError as error:
-        files = ", ".join(filter(None, (config.cert_file, config.key_file, config.client_ca_file)))
-        raise OSError(f"prometheus: cannot use the files of `tls` ({files}): {error.strerror or error}") from error
-    return context

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from spanledger.processor.component import Refused, Rejected
 from spanledger.receivers.otlp import listen
@@ -35,9 +37,11 @@ _LANGFUSE: Final = "/api/public/otel"
 class HttpServer:
     """The HTTP half of the receiver."""
 
-    def __init__(self, config: HttpConfig, intake: Intake) -> None:
+    def __init__(self, config: HttpConfig, intake: Intake, log: logging.Logger) -> None:
         self._config = config
         self._intake = intake
+        self._log = log
+        log.addFilter(_is_ours)
         self._runner: web.AppRunner | None = None
         self.addresses: list[str] = []
 
@@ -48,6 +52,7 @@ class HttpServer:
         runner = web.AppRunner(
             self._application(),
             access_log=None,
+            logger=self._log,
             # Bodies are inflated within a limit by us. The time-out also holds for the first request's head.
             auto_decompress=False,
             keepalive_timeout=self._config.idle_timeout or 3630.0,
@@ -139,6 +144,11 @@ class HttpServer:
     def _unsupported(self, message: str) -> web.Response:
         self._intake.count_unsupported("http")
         return web.Response(status=415, text=f"415 {message}")
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Keep what strangers send to the port out of the log: a traceback for each request that is not HTTP."""
+    return record.exc_info is None or not isinstance(record.exc_info[1], HttpProcessingError)
 
 
 def _tls_context(tls: TLSServer) -> ssl.SSLContext:

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from spanledger.receivers.otlp.admission import Admission, Permit
 
 Transport = Literal["grpc", "http"]
-TRANSPORTS: Final[tuple[Transport, ...]] = ("grpc", "http")
 
 _SLICE_S = 0.005
 _LARGE_BYTES = 32 * 1024
@@ -57,7 +56,10 @@ Read = Callable[["Permit"], Awaitable[Body]]
 
 
 class Intake:
-    """Takes requests for one receiver. `consumers` may be replaced at any time."""
+    """Takes requests for one receiver. `consumers` may be replaced at any time.
+
+    A batch is the consumer's until it returns; a large one is then taken apart, so consumers keep none.
+    """
 
     def __init__(self, host: Host, admission: Admission) -> None:
         self.consumers: Mapping[Signal, Consume] = {}

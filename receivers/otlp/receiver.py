@@ -31,7 +31,7 @@ class OtlpReceiver:
         self.intake = Intake(host, self._admission)
         protocols = config.protocols
         self._grpc = GrpcServer(protocols.grpc, self.intake) if protocols.grpc else None
-        self._http = HttpServer(protocols.http, self.intake) if protocols.http else None
+        self._http = HttpServer(protocols.http, self.intake, host.log.getChild("http")) if protocols.http else None
 
     @property
     def consumers(self) -> Mapping[Signal, Consume]:
@@ -55,7 +55,7 @@ class OtlpReceiver:
                     raise OSError(error.errno, f"{self._host.id}: {name} {what}") from error
                 self._host.log.info("taking OTLP over %s on %s", name, ", ".join(server.addresses))
         except OSError:
-            await self._stop()
+            await self._stop(0.0)
             raise
         self._admission.open()
 
@@ -64,14 +64,16 @@ class OtlpReceiver:
         self._admission.close()
         if self._grpc is not None:
             await self._grpc.drain()
+        grace_s = _ANSWERING_S
         try:
             async with asyncio.timeout(max(0.0, deadline - self._host.monotonic())):
                 await self._admission.idle()
         except TimeoutError:
+            grace_s = 0.0
             self._host.log.warning(
                 "%d requests were not answered in time; their senders keep them", self._admission.requests
             )
-        await self._stop()
+        await self._stop(grace_s)
         return 0
 
     def statistics(self) -> Mapping[str, Any]:
@@ -84,9 +86,9 @@ class OtlpReceiver:
             "http_addresses": self._http.addresses if self._http else [],
         }
 
-    async def _stop(self) -> None:
+    async def _stop(self, grace_s: float) -> None:
         if self._grpc is not None:
-            await self._grpc.stop(_ANSWERING_S)
+            await self._grpc.stop(grace_s)
         if self._http is not None:
             await self._http.stop()
         self.intake.close()

@@ -108,7 +108,7 @@ class TrueCall:
     reasoning: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Capture:
     """What one scenario of one stack sent."""
 

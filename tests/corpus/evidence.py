@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -31,6 +32,7 @@ def ids(capture: Capture) -> list[tuple[bytes, bytes, bytes, str]]:
     return [(span.trace_id, span.span_id, span.parent_span_id, span.name) for span in spans(capture)]
 
 
+@functools.lru_cache(1)
 def numbers(capture: Capture) -> Mapping[int, set[str]]:
     """Return every whole number on the spans and where: `attribute`, `attribute#path.in.json`."""
     found: defaultdict[int, set[str]] = defaultdict(set)
@@ -40,6 +42,17 @@ def numbers(capture: Capture) -> Mapping[int, set[str]]:
                 for path, number in _numbers(value, key):
                     found[number].add(path)
     return found
+
+
+def texts(text: str, capture: Capture) -> set[str]:
+    """Return the attributes of spans in which a text stands."""
+    return {
+        key
+        for span in spans(capture)
+        for attributes in (span.attributes, *(event.attributes for event in span.events))
+        for key, value in attributes_of(attributes).items()
+        if text in str(value)
+    }
 
 
 def _numbers(value: Value, path: str) -> Iterator[tuple[str, int]]:

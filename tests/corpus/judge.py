@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from itertools import product
 from typing import TYPE_CHECKING
@@ -31,6 +31,19 @@ class Judged:
     def findings(self) -> Mapping[tuple[str, Field], str]:
         """Return what is to be said of each field of each scenario."""
         return {about: finding(self.comparisons[about]) for about in product(self.captures, FIELDS)}
+
+    def missing(self, scenario: str, name: Field) -> list[int] | list[str]:
+        """Return what was not seen of a field: token counts, models, ids of responses; in no order."""
+        true = [call for call in self.captures[scenario].calls if call.ok]
+        seen = self.seen[scenario]
+        if name in TOKENS:
+            left = Counter(getattr(call, name) for call in true) - Counter(one.tokens[name] for one in seen)
+            return [count for count in left if count]
+        if name == "model":
+            return list({call.response_model for call in true} - {one.model for one in seen})
+        if name == "calls":
+            return [call.response_id for call in true if call.response_id not in {one.response_id for one in seen}]
+        return []
 
 
 def judge(stack: str, captures: Iterable[Capture], player: Player, price: Price) -> Judged:

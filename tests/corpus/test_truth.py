@@ -16,7 +16,7 @@ import pytest
 from tests.corpus import report, withheld
 from tests.corpus.captures import STACKS, packed, unpacked
 from tests.corpus.compare import TOKENS
-from tests.corpus.evidence import ids, numbers
+from tests.corpus.evidence import ids, numbers, texts
 from tests.corpus.judge import Judged, counted, judge
 from tests.corpus.play import Player
 from tests.corpus.prices import price_of, true_price
@@ -58,34 +58,24 @@ def test_logs_and_metrics_pass_unchanged(judged: Judged) -> None:
 
 def test_what_differs_from_the_truth_is_listed_with_its_reason(judged: Judged) -> None:
     """Each field of each run is right, or is exactly what withheld.yaml says of it."""
-    problems = list(withheld.disagreements(withheld.of_stack(WITHHELD, judged.stack), judged.verdicts))
+    problems = list(withheld.disagreements(withheld.of_stack(WITHHELD, judged.stack), judged.findings))
 
     assert not problems, "\n".join([judged.stack, *problems])
 
 
 def test_what_is_listed_is_not_in_the_capture(judged: Judged) -> None:
-    """A withheld token count stands nowhere on the spans but where its entry says."""
+    """What was not seen stands nowhere on the spans, but where its entry says."""
     for entry in withheld.of_stack(WITHHELD, judged.stack):
-        for scenario in entry.scenarios:
-            capture = judged.captures[scenario]
-            found = numbers(capture)
-            for name in TOKENS:
-                if entry.fields.get(name) not in {"absent", "understated"}:
-                    continue
-                missing = withheld_counts(judged, scenario, name)
-                places = {place for count in missing for place in found.get(count, ())}
-                unexplained = {place for place in places if not place.startswith(entry.elsewhere or ("\0",))}
-                assert not unexplained, f"{capture}: {name} {missing} stands in {sorted(unexplained)}"
+        for scenario, field in entry.seen:
+            places = {place for fact in judged.missing(scenario, field) for place in places_of(fact, judged, scenario)}
+            unexplained = {place for place in places if not place.startswith(entry.elsewhere)}
+            assert not unexplained, f"{judged.stack}/{scenario}: {field} stands in {sorted(unexplained)}"
 
 
-def withheld_counts(judged: Judged, scenario: str, name: str) -> list[int]:
-    """Return the true counts of calls that were not seen with it."""
-    seen = [one.tokens[name] for one in judged.seen[scenario]]
-    missing = [getattr(call, name) for call in judged.captures[scenario].calls if call.ok]
-    for count in seen:
-        if count in missing:
-            missing.remove(count)
-    return [count for count in missing if count]
+def places_of(fact: int | str, judged: Judged, scenario: str) -> set[str]:
+    """Return where a token count, a model or a response id stands in a capture."""
+    capture = judged.captures[scenario]
+    return numbers(capture).get(fact, set()) if isinstance(fact, int) else texts(fact, capture)
 
 
 def test_metrics_say_what_the_spans_say(judged: Judged) -> None:
@@ -122,7 +112,7 @@ def test_the_list_speaks_of_known_stacks_only() -> None:
 @pytest.mark.parametrize("stack", STACKS)
 def test_archives_hold_the_whole_corpus(stack: str) -> None:
     """The packed captures are those of the corpus they were cut from."""
-    assert packed(stack) == unpacked(CORPUS, stack)
+    assert [capture.files for capture in packed(stack)] == [capture.files for capture in unpacked(CORPUS, stack)]
 
 
 @pytest.mark.skipif(not CORPUS.is_dir(), reason="the unpacked corpus is not beside the repository")

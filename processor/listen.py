@@ -1,0 +1,130 @@
+"""Listening: addresses, TLS and small HTTP servers, for receivers, exporters and extensions alike.
+
+`localhost` means every loopback address of the machine; a machine without IPv6 has one of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import ssl
+from typing import Any
+
+from aiohttp import web
+
+from spanledger.processor.settings import TLSServer, host_and_port
+
+_ABSENT = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT}
+
+
+class WebServer:
+    """An aiohttp application on one endpoint."""
+
+    def __init__(
+        self, app: web.Application, endpoint: str, key: str, tls: TLSServer | None = None, **options: Any
+    ) -> None:
+        """Prepare to serve `app` on `endpoint`; `options` are those of `web.AppRunner`."""
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, **options)
+        self._endpoint = endpoint
+        self._key = key
+        self._tls = tls
+        self.addresses: list[str] = []
+        """`host:port` of every open socket, with the real port where 0 was asked for."""
+
+    async def open(self) -> None:
+        """Listen; raises OSError or ValueError that says where and what to do."""
+        context = server_context(self._tls) if self._tls else None
+        sockets = await bind(self._endpoint, self._key)
+        await self._runner.setup()
+        for opened in sockets:
+            await web.SockSite(self._runner, opened, ssl_context=context, backlog=1024).start()
+        self.addresses = [address_of(opened) for opened in sockets]
+
+    async def close(self) -> None:
+        """Stop listening and end every connection."""
+        await self._runner.cleanup()
+
+
+def server_context(tls: TLSServer) -> ssl.SSLContext:
+    """Return the TLS context of a server; with `client_ca_file` it demands client certificates.
+
+    Raises ValueError that names the key and the file at fault.
+    """
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(tls.cert_file, tls.key_file, password=_no_passphrase)
+    except (OSError, ssl.SSLError) as error:
+        raise ValueError(
+            f"tls::cert_file, tls::key_file: cannot use {tls.cert_file} with {tls.key_file}: {error}"
+        ) from error
+    if tls.client_ca_file:
+        try:
+            context.load_verify_locations(tls.client_ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise ValueError(f"tls::client_ca_file: cannot use {tls.client_ca_file}: {error}") from error
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def _no_passphrase() -> str:
+    # Without this, OpenSSL would ask the terminal.
+    raise ValueError("tls::key_file: the key is encrypted; give one without a passphrase")
+
+
+async def bind(endpoint: str, key: str) -> list[socket.socket]:
+    """Return sockets bound to every address of `endpoint`, all on the same port.
+
+    Raises OSError that names the endpoint and the configuration `key` to change.
+    """
+    host, port = host_and_port(endpoint)
+    bound: list[socket.socket] = []
+    absent: OSError | None = None
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        # IPv4 first: that is where port 0 is chosen.
+        for family, _kind, _protocol, _name, address in sorted(set(found), key=lambda info: info[0]):
+            try:
+                bound.append(_bind(family, str(address[0]), bound[0].getsockname()[1] if bound else port))
+            except OSError as error:
+                if error.errno not in _ABSENT:
+                    raise
+                absent = error
+        if not bound:
+            raise absent or OSError(errno.EADDRNOTAVAIL, "no address found")
+    except OSError as error:
+        for opened in bound:
+            opened.close()
+        raise OSError(error.errno, f"endpoint {endpoint}: {_why(error)}; set {key} to another") from error
+    return bound
+
+
+def address_of(listening: socket.socket) -> str:
+    """Return `host:port` of a socket, IPv6 in brackets."""
+    host, port = listening.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _bind(family: int, host: str, port: int) -> socket.socket:
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            # The IPv4 address has a socket of its own.
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        made.bind((host, port))
+        made.setblocking(False)
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
+def _why(error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return "address already in use, perhaps by another Collector"
+    if error.errno == errno.EACCES:
+        return "permission denied; ports below 1024 need privileges"
+    return error.strerror or str(error)
