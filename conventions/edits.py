@@ -59,7 +59,7 @@ class Editor:
             self._remove(reading, facts)
 
     def _write_counts(self, reading: Reading, facts: Facts, usage: Usage) -> None:
-        if usage.basis in _AS_IT_CAME and not facts.moved.keys() & USAGE.keys():
+        if usage.basis in _AS_IT_CAME and USAGE.keys().isdisjoint(facts.moved):
             return
         for target, count in _WRITTEN_COUNTS:
             name = self._names[target]

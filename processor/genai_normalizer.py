@@ -187,9 +187,14 @@ def apply(span: Span, reading: Reading) -> bool:
         return False
     attributes = reading.attributes
     present = attributes.pairs if isinstance(attributes, SpanAttributes) else {}
+    all_pairs = span.attributes
     for key, value in reading.edits.items():
-        # What is replaced was decoded when it was compared, and what was decoded is remembered.
-        pair = present[key] if key in present else span.attributes.add(key=key)
+        if key in present:
+            # It was decoded when it was compared, and what was decoded is remembered.
+            pair = present[key]
+        else:
+            pair = all_pairs.add()
+            pair.key = key
         put(pair.value, value)
     if reading.removals:
         gone = set(reading.removals)

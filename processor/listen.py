@@ -33,7 +33,7 @@ class WebServer:
         """`host:port` of every open socket, with the real port where 0 was asked for."""
 
     async def open(self) -> None:
-        """Listen; raises OSError or ValueError that says where and what to do."""
+        """Listen; raises OSError that says where and what to do."""
         context = server_context(self._tls) if self._tls else None
         sockets = await bind(self._endpoint, self._key)
         await self._runner.setup()
@@ -49,27 +49,27 @@ class WebServer:
 def server_context(tls: TLSServer) -> ssl.SSLContext:
     """Return the TLS context of a server; with `client_ca_file` it demands client certificates.
 
-    Raises ValueError that names the key and the file at fault.
+    Raises OSError that names the key and the file at fault.
     """
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     try:
         context.load_cert_chain(tls.cert_file, tls.key_file, password=_no_passphrase)
-    except (OSError, ssl.SSLError) as error:
-        raise ValueError(
+    except (OSError, ValueError) as error:
+        raise OSError(
             f"tls::cert_file, tls::key_file: cannot use {tls.cert_file} with {tls.key_file}: {error}"
         ) from error
     if tls.client_ca_file:
         try:
             context.load_verify_locations(tls.client_ca_file)
-        except (OSError, ssl.SSLError) as error:
-            raise ValueError(f"tls::client_ca_file: cannot use {tls.client_ca_file}: {error}") from error
+        except OSError as error:
+            raise OSError(f"tls::client_ca_file: cannot use {tls.client_ca_file}: {error}") from error
         context.verify_mode = ssl.CERT_REQUIRED
     return context
 
 
 def _no_passphrase() -> str:
     # Without this, OpenSSL would ask the terminal.
-    raise ValueError("tls::key_file: the key is encrypted; give one without a passphrase")
+    raise ValueError("the key is encrypted; give one without a passphrase")
 
 
 async def bind(endpoint: str, key: str) -> list[socket.socket]:

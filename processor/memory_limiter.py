@@ -126,6 +126,7 @@ class MemoryLimiter(Passive):
             raise Refused(
                 f"memory use {self._used // _MIB} MiB is above the soft limit of {self._soft // _MIB} MiB",
                 retry_after_s=min(max(self._interval_s, 0.5), 2.0),
+                reason="memory",
             )
 
     def _check(self) -> None:

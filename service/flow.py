@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from spanledger.processor.batch import Batch, Signal
     from spanledger.processor.component import Processor, Sink
 
-SLICE_S = 0.01
+SLICE_S = 0.005
 """Seconds of work on one request before other requests get their turn."""
 
 

@@ -92,16 +92,16 @@ class Backend:
         self.gate.set()
         self.attempts = 0
         """Requests that came, answered or not."""
-        self._requests: dict[str, list[Any]] = {signal: [] for signal in SERVICES}
+        self._requests: dict[str, list[bytes]] = {signal: [] for signal in SERVICES}
         self._changed = threading.Condition()
         self._server = grpc.server(
             ThreadPoolExecutor(64),
             options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 256 * 2**20)],
         )
-        for signal, (service, request, response) in SERVICES.items():
+        for signal, (service, _, response) in SERVICES.items():
             handler = grpc.unary_unary_rpc_method_handler(
                 self._answer(signal, response),
-                request_deserializer=request.FromString,
+                request_deserializer=None,
                 response_serializer=response.SerializeToString,  # type: ignore[attr-defined]
             )
             self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {"Export": handler}),))
@@ -126,8 +126,8 @@ class Backend:
         self.gate.set()
         self._server.stop(grace=10.0).wait()
 
-    def requests(self, signal: str = "traces") -> list[Any]:
-        """Return the requests that were answered OK, in order."""
+    def requests(self, signal: str = "traces") -> list[bytes]:
+        """Return the requests that were answered OK as they came, in order."""
         with self._changed:
             return list(self._requests[signal])
 
@@ -142,7 +142,7 @@ class Backend:
         return [
             Received(attributes_of(resource.resource.attributes), scope.scope.name, span)
             for request in self.requests()
-            for resource in request.resource_spans
+            for resource in ExportTraceServiceRequest.FromString(request).resource_spans
             for scope in resource.scope_spans
             for span in scope.spans
         ]
@@ -154,8 +154,8 @@ class Backend:
                 counts = {signal: len(requests) for signal, requests in self._requests.items()}
                 raise TimeoutError(f"not within {timeout_s} s: {self.attempts} attempts, taken: {counts}")
 
-    def _answer(self, signal: str, response: type[Message]) -> Callable[[Any, grpc.ServicerContext], Message]:
-        def answer(request: Any, context: grpc.ServicerContext) -> Message:
+    def _answer(self, signal: str, response: type[Message]) -> Callable[[bytes, grpc.ServicerContext], Message]:
+        def answer(request: bytes, context: grpc.ServicerContext) -> Message:
             with self._changed:
                 self.attempts += 1
                 failure = self.failures.popleft() if self.failures else None

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from spanledger.conventions.ledger import COUNTED, Call, Decision, Ledger, Place
 from spanledger.processor.batch import finish
 
-LEAF = Call(inference=True, scope="sdk", service="trip", response_id="", family="gpt-4o", input=1000, output=100, pico_usd=7)
+LEAF = Call(
+    inference=True, scope="sdk", service="trip", response_id="", family="gpt-4o", input=1000, output=100, pico_usd=7
+)
 AGENT = replace(LEAF, inference=False, scope="framework", family="")
 
 
@@ -168,7 +170,9 @@ def trees(draw: st.DrawFn) -> list[Place]:
     numbers = itertools.count(2)
     total = [0, 0]
     for index in range(draw(st.integers(1, 6))):
-        call = replace(LEAF, input=draw(st.integers(50, 10**6)), output=draw(st.integers(1, 10**5)), response_id=f"r{index}")
+        call = replace(
+            LEAF, input=draw(st.integers(50, 10**6)), output=draw(st.integers(1, 10**5)), response_id=f"r{index}"
+        )
         parent = 1
         for _ in range(draw(st.integers(0, 3))):
             number = next(numbers)
@@ -200,7 +204,9 @@ def test_tokens_count_once_however_the_spans_arrive(spans: list[Place], random: 
     while waiting:
         left = {span.span_id for span in waiting}
         busy = {span.parent_id for span in waiting}
-        ready = [span for span in waiting if (span.parent_id not in left if parents_first else span.span_id not in busy)]
+        ready = [
+            span for span in waiting if (span.parent_id not in left if parents_first else span.span_id not in busy)
+        ]
         arriving.append(random.choice(ready))
         waiting.remove(arriving[-1])
     ledger, counted = Ledger(), 0

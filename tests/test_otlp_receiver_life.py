@@ -214,8 +214,8 @@ async def test_taken_port_is_named_with_what_to_set(protocol: str) -> None:
             await other.start()
 
         assert str(raised.value.strerror) == (
-            f"otlp/second: {protocol} endpoint {address}: address already in use; is another Collector running?; "
-            f"set protocols::{protocol}::endpoint"
+            f"otlp/second: {protocol} endpoint {address}: address already in use, perhaps by another Collector; "
+            f"set protocols::{protocol}::endpoint to another"
         )
 
 

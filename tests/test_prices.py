@@ -26,7 +26,9 @@ def engine() -> PriceEngine:
     return PriceEngine(Catalogue())
 
 
-def call(model: str | None, provider: str | None = None, tokens: tuple[int, int] = (1000, 1000), **more: str) -> PricedCall:
+def call(
+    model: str | None, provider: str | None = None, tokens: tuple[int, int] = (1000, 1000), **more: str
+) -> PricedCall:
     """Return a call of a thousand tokens each way."""
     return PricedCall(Usage(input=tokens[0], output=tokens[1]), provider, model, **more)  # type: ignore[arg-type]
 
@@ -81,7 +83,7 @@ SAME = [
         ("anthropic", "claude-sonnet-4-5[1m]"), ("anthropic", "anthropic/claude-sonnet-4-5"),
         ("anthropic", "anthropic:claude-sonnet-4-5"), ("litellm", "anthropic/claude-sonnet-4-5"),
         ("langchain", "claude-sonnet-4-5"), (None, "claude-sonnet-4-5"), ("ChatAnthropic", "claude-sonnet-4-5"),
-        ("anthropic.messages", "claude-sonnet-4-5"), ("portkey", "@anthropic/claude-sonnet-4-5"),
+        ("anthropic.messages", "claude-sonnet-4-5"), ("portkey", "@anthropic/claude-sonnet-4-5"), ("my-application", "claude-sonnet-4-5"),
     ]),
     ("aws.bedrock", "us.anthropic.claude-haiku-4-5-20251001-v1:0", [
         ("bedrock", "bedrock/us.anthropic.claude-haiku-4-5-20251001-v1:0"),
@@ -166,7 +168,9 @@ def test_a_model_costs_the_same_in_every_spelling(
         ("vllm", "meta-llama/Llama-3.3-70B-Instruct", "self_hosted"),
         ("lm_studio", "qwen3-32b", "self_hosted"),
         ("sagemaker", "anything", "self_hosted"),
-        ("acme.ai", "gpt-4o", "unknown_provider"),
+        ("acme.ai", "deepseek-chat", "unknown_provider"),
+        ("acme.ai", "gpt-oss-120b", "unknown_provider"),
+        ("acme.ai", "gpt-99", "unknown_provider"),
         ("ibm.watsonx.ai", "mistral-large", "unknown_provider"),
         ("openai", "whisper-1", "not_priced_by_token"),
         ("openai", "", "no_model"),
@@ -231,17 +235,22 @@ def test_a_region_in_the_name_or_the_host_counts(engine: PriceEngine) -> None:
     assert engine.price(call(path, "gcp.vertex_ai"), NOON).total == 19_800_000_000
     host = "us-east5-aiplatform.googleapis.com"
     assert engine.price(call("claude-sonnet-4-5", "gcp.vertex_ai", server_address=host), NOON).total == 19_800_000_000
-    assert engine.price(call("claude-3-haiku", "gcp.vertex_ai", region="us-east5"), NOON).total == engine.price(
-        call("claude-3-haiku", "gcp.vertex_ai"), NOON
-    ).total
+    assert (
+        engine.price(call("claude-3-haiku", "gcp.vertex_ai", region="us-east5"), NOON).total
+        == engine.price(call("claude-3-haiku", "gcp.vertex_ai"), NOON).total
+    )
     assert engine.price(call("gpt-4.1", "openai", server_address="eu.api.openai.com"), NOON).total == 10_000_000_000
-    assert engine.price(call("gpt-6-sol", "openai", server_address="eu.api.openai.com"), NOON).price_ref.endswith("/x1.1")
+    assert engine.price(call("gpt-6-sol", "openai", server_address="eu.api.openai.com"), NOON).price_ref.endswith(
+        "/x1.1"
+    )
 
 
 def test_a_batch_costs_half_where_no_list_says_otherwise(engine: PriceEngine) -> None:
     """A tier's own price comes first, then the tier's rule, then the list price with a note."""
     before_listing = ns("2026-06-01T00:00:00Z")
-    assert engine.price(call("gpt-4.1-mini", "openai", tier="batch"), before_listing).total == 1_000_000_000  # half of 2
+    assert (
+        engine.price(call("gpt-4.1-mini", "openai", tier="batch"), before_listing).total == 1_000_000_000
+    )  # half of 2
     assert engine.price(call("gpt-4", "openai", tier="batch"), NOON).total == 45_000_000_000  # half of 30 + 60
     noted = engine.price(call("sonar", "perplexity", tier="priority"), NOON)
     assert noted.reason == "tier_at_list_price"
@@ -303,13 +312,27 @@ def test_cache_writes_of_unknown_lifetime_follow_the_configuration(engine: Price
     long = engine.price(PricedCall(usage, "anthropic", "claude-sonnet-4-5", one_hour_cache=True), NOON)
     told = Usage(input=1000, output=1, cache_write=1000, cache_write_1h=0)
     assert (short.input, long.input) == (3_750_000_000, 6_000_000_000)
-    assert engine.price(PricedCall(told, "anthropic", "claude-sonnet-4-5", one_hour_cache=True), NOON).input == 3_750_000_000
+    assert (
+        engine.price(PricedCall(told, "anthropic", "claude-sonnet-4-5", one_hour_cache=True), NOON).input
+        == 3_750_000_000
+    )
 
 
 def test_hostile_names_neither_raise_nor_fill_the_memo(engine: PriceEngine) -> None:
     """Very long names are not remembered; many different ones push each other out."""
     engine = PriceEngine(engine.catalogue)
-    for name in ("x" * 1_000_000, "/" * 400, "arn:" * 100, "\x00\ud800", "🜁" * 100, "a/b/c/d/e/f/g/h", "models/", ":", "@", "arn:aws"):
+    for name in (
+        "x" * 1_000_000,
+        "/" * 400,
+        "arn:" * 100,
+        "\x00\ud800",
+        "🜁" * 100,
+        "a/b/c/d/e/f/g/h",
+        "models/",
+        ":",
+        "@",
+        "arn:aws",
+    ):
         for provider in (None, "openai", "aws", "azure", "google", "openrouter", "litellm", name):
             assert engine.price(call(name, provider), NOON).total is None
     assert max(len(text or "") for key in engine._memo for text in key) <= 512
@@ -350,7 +373,9 @@ def test_every_model_of_the_catalogue_resolves_to_itself(engine: PriceEngine) ->
         (None, ("framework", "")),
     ],
 )
-def test_providers_are_known_by_their_names_not_by_what_they_contain(name: str | None, expected: tuple[str, str]) -> None:
+def test_providers_are_known_by_their_names_not_by_what_they_contain(
+    name: str | None, expected: tuple[str, str]
+) -> None:
     """`azure.ai.openai` is Azure."""
     assert expected == role_of(name)
 

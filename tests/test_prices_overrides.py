@@ -25,7 +25,9 @@ def engine(*files: str) -> PriceEngine:
     return PriceEngine(CATALOGUE, tuple(read_book(text, f"file{number}.yaml") for number, text in enumerate(files)))
 
 
-def usd(priced: PriceEngine, model: str, provider: str | None = None, day: str = "2026-11-18", **more: object) -> float | None:
+def usd(
+    priced: PriceEngine, model: str, provider: str | None = None, day: str = "2026-11-18", **more: object
+) -> float | None:
     """Return the price of a million tokens each way."""
     return priced.price(PricedCall(USAGE, provider, model, **more), ns(day)).total_usd  # type: ignore[arg-type]
 

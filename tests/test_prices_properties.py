@@ -58,7 +58,12 @@ def test_a_price_is_never_negative_and_adds_up(usage: Usage, model: tuple[str, s
         assert 0 <= priced.input + priced.output <= priced.total
 
 
-@given(usages(), st.sampled_from(MODELS), st.sampled_from(["output", "input", "cache_read", "audio_input", "reasoning"]), counts)
+@given(
+    usages(),
+    st.sampled_from(MODELS),
+    st.sampled_from(["output", "input", "cache_read", "audio_input", "reasoning"]),
+    counts,
+)
 def test_more_tokens_never_cost_less(usage: Usage, model: tuple[str, str], bucket: str, more: int) -> None:
     """Adding tokens of any one kind, and to the total they are part of, raises the price or leaves it."""
     before = cost(usage, model)
@@ -144,7 +149,12 @@ def test_arithmetic_agrees_with_the_source_of_the_prices() -> None:
         read, write, text, out = (draw.randrange(200_000) for _ in range(4))
         try:
             theirs = model.calc_price(
-                OtherUsage(input_tokens=read + write + text, cache_read_tokens=read, cache_write_tokens=write, output_tokens=out),
+                OtherUsage(
+                    input_tokens=read + write + text,
+                    cache_read_tokens=read,
+                    cache_write_tokens=write,
+                    output_tokens=out,
+                ),
                 providers[seller],
                 genai_request_timestamp=at,
             ).total_price

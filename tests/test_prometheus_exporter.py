@@ -247,7 +247,7 @@ async def test_https(tmp_path: Path) -> None:
 async def test_missing_certificates_are_told_plainly() -> None:
     """Which files, and why not."""
     config = PrometheusConfig(tls=TLSServer(cert_file="/none.pem", key_file="/none.key"))
-    with pytest.raises(ValueError, match=r"cannot use /none\.pem with /none\.key: .*No such file"):
+    with pytest.raises(OSError, match=r"cannot use /none\.pem with /none\.key: .*No such file"):
         await PrometheusExporter(config, host()).start()
 
 

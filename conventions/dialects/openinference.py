@@ -35,10 +35,14 @@ from spanledger.conventions.providers import provider_of_pair
 from spanledger.conventions.values import Value
 
 _KIND: Final = "openinference.span.kind"
+_CACHE_WRITES: Final = "gen_ai.usage.cache_write.input_tokens"
 _INVOCATION: Final = ("llm.invocation_parameters", "embedding.invocation_parameters")
-# What a provider answered stands in the output, whole or inside what a framework made of it.
+# What a provider answered stands in the output, whole or inside what a framework made of it. Quotes within
+# texts are escaped there, so a prompt that speaks of these keys is not taken for them.
 _RESPONSE_ID: Final = re.compile(r'^\{"id": ?"([\w.:-]{1,256})"|"id": ?"((?:chatcmpl-|resp_|msg_)[\w-]{1,256})"')
-_RESPONSE_ID_WITHIN: Final = 65_536
+_ANSWERED_BY: Final = re.compile(r'"model(?:_name)?": ?"([\w.:/@-]{1,256})"')
+_CACHE_WRITE: Final = re.compile(r'"input_token_details": ?\{[^{}]{0,256}?"cache_creation": ?([0-9]{1,15})[,}]')
+_ANSWER_CHARS: Final = 65_536
 
 # Frameworks whose outermost CHAIN is a whole run. A chain of LangChain alone is not one.
 _RUNS: Final = (
@@ -122,10 +126,23 @@ def _read_call(facts: Facts) -> None:
         facts.offer(RESPONSE_MODEL, "llm.model_name", named)
     if named != facts.text(RESPONSE_MODEL):
         facts.offer(REQUEST_MODEL, "llm.model_name", named)
-    if RESPONSE_ID not in facts.values:
-        answer = attributes.get("output.value")
-        found = _RESPONSE_ID.search(answer, 0, _RESPONSE_ID_WITHIN) if isinstance(answer, str) else None
-        facts.offer(RESPONSE_ID, "output.value", found[1] or found[2] if found else None)
+    answer = attributes.get("output.value")
+    if isinstance(answer, str):
+        _read_answer(facts, answer)
+
+
+def _read_answer(facts: Facts, answer: str) -> None:
+    """Find what no attribute says in the provider's own answer."""
+    if RESPONSE_ID not in facts.values and (found := _RESPONSE_ID.search(answer, 0, _ANSWER_CHARS)):
+        facts.offer(RESPONSE_ID, "output.value", found[1] or found[2])
+    asked = facts.text(REQUEST_MODEL)
+    if asked is not None and RESPONSE_MODEL not in facts.values:
+        for found in _ANSWERED_BY.finditer(answer, 0, _ANSWER_CHARS):
+            if found[1].startswith(asked):  # and not an argument of a tool that is called so
+                facts.offer(RESPONSE_MODEL, "output.value", found[1])
+                break
+    if _CACHE_WRITES not in facts.values and (found := _CACHE_WRITE.search(answer, 0, _ANSWER_CHARS)):
+        facts.offer(_CACHE_WRITES, "output.value", int(found[1]))
 
 
 def _read_parameters(facts: Facts, key: str, parameters: Mapping[str, Value]) -> None:
@@ -173,7 +190,7 @@ DIALECT: Final = Dialect(
             "llm.token_count.prompt_details.cache_read",
             "llm.token_count.prompt_details.cache_input",
         ),
-        "gen_ai.usage.cache_write.input_tokens": ("llm.token_count.prompt_details.cache_write",),
+        _CACHE_WRITES: ("llm.token_count.prompt_details.cache_write",),
         "gen_ai.usage.reasoning.output_tokens": ("llm.token_count.completion_details.reasoning",),
         "gen_ai.usage.audio.input_tokens": ("llm.token_count.prompt_details.audio",),
         "gen_ai.usage.audio.output_tokens": ("llm.token_count.completion_details.audio",),
@@ -188,7 +205,8 @@ DIALECT: Final = Dialect(
         "gen_ai.prompt.version": ("llm.prompt_template.version",),
         "gen_ai.prompt.name": ("prompt.id",),
     },
-    sources_by_kind={"agent": {AGENT_NAME: ("graph.node.name", "graph.node.id")}},
+    # An agent's model is that of the calls that it sums up, where they have no spans of their own.
+    sources_by_kind={"agent": {AGENT_NAME: ("graph.node.name", "graph.node.id"), REQUEST_MODEL: ("llm.model_name",)}},
     content={
         "llm.input_messages.": ("gen_ai.input.messages", "gen_ai.system_instructions"),
         "llm.output_messages.": ("gen_ai.output.messages",),

@@ -171,10 +171,12 @@ class Catalogue:
                 return provider.id
         return ""
 
-    def suggest(self, model: str, count: int = 5) -> list[str]:
+    def suggest(self, model: str, seller: str = "", count: int = 5) -> list[str]:
         """Return `seller/model` names that look like `model`, for a person who mistyped it."""
-        known = {found.id.lower(): f"{shelf.id}/{found.id}" for shelf in self._providers.values()
-                 for found in reversed(shelf.models)}  # fmt: skip
+        known: dict[str, str] = {}
+        for shop, found in self.models():
+            if seller in ("", shop):
+                known.setdefault(found.id.lower(), f"{shop}/{found.id}")
         tail = model.strip().lower().rpartition("/")[2]
         return [known[name] for name in difflib.get_close_matches(tail, known, count, 0.6)]
 

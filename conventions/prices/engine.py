@@ -217,7 +217,7 @@ class PriceEngine:
         if found is not None:
             label = self._label(found)
             return Tariff((*choices, *found.choices), found.reason, found.seller, label)
-        if role == "unknown" and not sellers:
+        if role == "unknown":
             return Tariff(tuple(choices), "unknown_provider", name=ask.model)
         return Tariff(tuple(choices), "unknown_model", seller, ask.model)
 
@@ -255,8 +255,9 @@ class PriceEngine:
             yield name.seller
         if role in ("framework", "gateway") and not name.seller:
             candidates: Iterable[str] = self.catalogue.infer(name.forms[-1]) if name.forms else ()
-        elif generic and name.forms:
-            # An OpenAI-compatible client talks to anyone; only models of closed labs tell who it was.
+        elif (generic or role == "unknown") and name.forms:
+            # An OpenAI-compatible client talks to anyone, and some emitters write the name of the application
+            # where the provider belongs; only models of closed labs tell who it was.
             candidates = (lab for lab in self.catalogue.infer(name.forms[-1]) if lab in self.catalogue.closed_labs)
         else:
             candidates = ()

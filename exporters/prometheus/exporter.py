@@ -123,7 +123,7 @@ class PrometheusExporter:
         self._server = WebServer(app, config.endpoint, "endpoint", config.tls)
 
     async def start(self) -> None:
-        """Listen; raises OSError or ValueError that says where and what to do."""
+        """Listen; raises OSError that says where and what to do."""
         await self._server.open()
 
     async def shutdown(self, deadline: float) -> int:

@@ -25,7 +25,7 @@ from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 
 from spanledger.processor.component import Rejected
-from spanledger.receivers.otlp import listen
+from spanledger.processor.listen import address_of, bind
 from spanledger.receivers.otlp.answers import response, trailers
 from spanledger.receivers.otlp.intake import Body
 
@@ -115,8 +115,8 @@ class GrpcServer:
 
 async def _free_addresses(endpoint: str) -> list[str]:
     """Return the addresses to serve on. gRPC says only that it failed, so the sockets are tried here."""
-    probes = await listen.bind(endpoint, KEY)
-    addresses = [listen.address_of(probe) for probe in probes]
+    probes = await bind(endpoint, KEY)
+    addresses = [address_of(probe) for probe in probes]
     for probe in probes:
         probe.close()
     # gRPC serves both families when it is told either wildcard.

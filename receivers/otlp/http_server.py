@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
@@ -12,7 +11,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from spanledger.processor.component import Refused, Rejected
-from spanledger.receivers.otlp import listen
+from spanledger.processor.listen import WebServer
 from spanledger.receivers.otlp.answers import encode, response, retry_after, status
 from spanledger.receivers.otlp.compression import HTTP_ENCODINGS, too_large
 from spanledger.receivers.otlp.cors import answer_headers, preflight_headers
@@ -20,7 +19,6 @@ from spanledger.receivers.otlp.intake import Body
 
 if TYPE_CHECKING:
     from spanledger.processor.batch import Signal
-    from spanledger.processor.settings import TLSServer
     from spanledger.receivers.otlp.admission import Permit
     from spanledger.receivers.otlp.config import HttpConfig
     from spanledger.receivers.otlp.intake import Intake
@@ -42,33 +40,26 @@ class HttpServer:
         self._intake = intake
         self._log = log
         log.addFilter(_is_ours)
-        self._runner: web.AppRunner | None = None
+        self._server = WebServer(
+            self._application(),
+            config.endpoint,
+            KEY,
+            config.tls,
+            logger=log,
+            # Bodies are inflated within a limit by us. The time-out also holds for the first request's head.
+            auto_decompress=False,
+            keepalive_timeout=config.idle_timeout or 3630.0,
+        )
         self.addresses: list[str] = []
 
     async def start(self) -> None:
         """Listen and serve; raises OSError with a plain message when that is impossible."""
-        context = _tls_context(self._config.tls) if self._config.tls else None
-        sockets = await listen.bind(self._config.endpoint, KEY)
-        runner = web.AppRunner(
-            self._application(),
-            access_log=None,
-            logger=self._log,
-            # Bodies are inflated within a limit by us. The time-out also holds for the first request's head.
-            auto_decompress=False,
-            keepalive_timeout=self._config.idle_timeout or 3630.0,
-            shutdown_timeout=1.0,
-        )
-        await runner.setup()
-        self._runner = runner
-        for opened in sockets:
-            await web.SockSite(runner, opened, ssl_context=context, backlog=1024).start()
-        self.addresses = [listen.address_of(opened) for opened in sockets]
+        await self._server.open()
+        self.addresses = self._server.addresses
 
     async def stop(self) -> None:
         """Close the port and every connection."""
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
+        await self._server.close()
 
     def _application(self) -> web.Application:
         app = web.Application()
@@ -149,12 +140,3 @@ class HttpServer:
 def _is_ours(record: logging.LogRecord) -> bool:
     """Keep what strangers send to the port out of the log: a traceback for each request that is not HTTP."""
     return record.exc_info is None or not isinstance(record.exc_info[1], HttpProcessingError)
-
-
-def _tls_context(tls: TLSServer) -> ssl.SSLContext:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(tls.cert_file, tls.key_file)
-    if tls.client_ca_file:
-        context.load_verify_locations(tls.client_ca_file)
-        context.verify_mode = ssl.CERT_REQUIRED
-    return context

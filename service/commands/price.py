@@ -149,7 +149,7 @@ def _say(model: str, explanation: Explanation, at_ns: int) -> None:
 
 def _say_why_not(args: argparse.Namespace, explanation: Explanation, engine: PriceEngine) -> None:
     print(f"unpriced: {explanation.cost.reason or explanation.cost.status}", file=sys.stderr)
-    close = engine.catalogue.suggest(args.model)
+    close = engine.catalogue.suggest(args.model, explanation.tariff.seller)
     if close:
         print(f"  close to it: {', '.join(close)}", file=sys.stderr)
     print(

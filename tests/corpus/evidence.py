@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
     from spanledger.conventions.values import Value
     from tests.corpus.captures import Capture
+
+
+_USAGE: Final = re.compile("token|usage", re.IGNORECASE)
 
 
 def spans(capture: Capture) -> Iterator[Span]:
@@ -34,13 +38,14 @@ def ids(capture: Capture) -> list[tuple[bytes, bytes, bytes, str]]:
 
 @functools.lru_cache(1)
 def numbers(capture: Capture) -> Mapping[int, set[str]]:
-    """Return every whole number on the spans and where: `attribute`, `attribute#path.in.json`."""
+    """Return the whole numbers on spans that may be token counts, and where: `attribute`, `attribute#path.in.json`."""
     found: defaultdict[int, set[str]] = defaultdict(set)
     for span in spans(capture):
         for attributes in (span.attributes, *(event.attributes for event in span.events)):
             for key, value in attributes_of(attributes).items():
                 for path, number in _numbers(value, key):
-                    found[number].add(path)
+                    if _USAGE.search(path):
+                        found[number].add(path)
     return found
 
 

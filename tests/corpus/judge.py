@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from dataclasses import dataclass, field
 from itertools import product
 from typing import TYPE_CHECKING
@@ -37,8 +37,7 @@ class Judged:
         true = [call for call in self.captures[scenario].calls if call.ok]
         seen = self.seen[scenario]
         if name in TOKENS:
-            left = Counter(getattr(call, name) for call in true) - Counter(one.tokens[name] for one in seen)
-            return [count for count in left if count]
+            return list({getattr(call, name) for call in true} - {0} - {one.tokens[name] for one in seen})
         if name == "model":
             return list({call.response_model for call in true} - {one.model for one in seen})
         if name == "calls":

@@ -30,8 +30,8 @@ class Played:
     """What came out for one capture."""
 
     spans: tuple[Received, ...]
-    requests: Mapping[Signal, tuple[Any, ...]]
-    """The messages that the backend received, by signal."""
+    requests: Mapping[Signal, tuple[bytes, ...]]
+    """What the backend received, by signal."""
     numbers: Mapping[str, float]
     """By how much `/metrics` grew: `calls`, `failed_calls`, each `token_type`, `cost_usd`, `spans`."""
 

@@ -52,7 +52,7 @@ def test_logs_and_metrics_pass_unchanged(judged: Judged) -> None:
     """What is not a span leaves byte for byte."""
     for scenario, capture in judged.captures.items():
         for signal in ("logs", "metrics"):
-            arrived = [message.SerializeToString() for message in judged.played[scenario].requests[signal]]
+            arrived = judged.played[scenario].requests[signal]
             assert sorted(arrived) == sorted(capture.requests(signal)), f"{capture} {signal}"
 
 
