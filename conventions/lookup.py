@@ -184,7 +184,8 @@ class Lookup:
                 sources = (*extra.get(target, ()), *dialect.sources.get(target, ()))
                 for rank, source in enumerate(sources, first):
                     key, read = source if isinstance(source, tuple) else (source, self._coercion(target))
-                    known.append((rank, key, read, order))
+                    if all(key != other for _, other, _, _ in known):
+                        known.append((rank, key, read, order))
         return ranked
 
     def _coercion(self, target: str) -> Coerce:
@@ -206,12 +207,12 @@ class Lookup:
             target
             for dialect in self.dialects
             for pattern, targets in dialect.content.items()
-            if _matches(key, pattern)
+            if _holds(key, pattern)
             for target in targets
         )
 
     def _content_owners(self, key: str) -> int:
-        return _bits(any(_matches(key, pattern) for pattern in dialect.content) for dialect in self.dialects)
+        return _bits(any(_holds(key, pattern) for pattern in dialect.content) for dialect in self.dialects)
 
 
 def _provider(value: Value) -> str | None:
@@ -239,6 +240,11 @@ def _bits(flags: Iterable[bool]) -> int:
 
 def _matches(key: str, pattern: str) -> bool:
     return key.startswith(pattern) if pattern.endswith(".") else key == pattern
+
+
+def _holds(key: str, pattern: str) -> bool:
+    """Like `_matches`, where a prefix stands before an index: `gen_ai.prompt.0.role`, but not `gen_ai.prompt.name`."""
+    return _matches(key, pattern) and (key == pattern or key[len(pattern) :][:1].isdigit())
 
 
 def _exact_keys(dialect: Dialect) -> list[str]:

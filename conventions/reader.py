@@ -63,6 +63,7 @@ MAX_ATTEMPTS: Final = 10_000
 
 _KINDS: Final = frozenset(get_args(StepKind))
 _STATUS_ERROR: Final = 2
+_AZURE: Final = "azure.ai.inference"
 _FIRST_CHUNK: Final = frozenset({
     "gen_ai.content.completion.chunk", "llm.content.completion.chunk", "First Token Stream Event",
     "ai.stream.firstChunk",
@@ -174,6 +175,8 @@ class Reader:
         if facts.kind in MODEL_CALLS:
             if PROVIDER not in known:
                 facts.offer(PROVIDER, "", _derived_provider(facts))
+            elif known[PROVIDER] == _AZURE and _serves_openai(facts):
+                known[PROVIDER] = "azure.ai.openai"
             if facts.span.events and TIME_TO_FIRST_CHUNK not in known:
                 facts.offer(TIME_TO_FIRST_CHUNK, "", _first_chunk_s(facts.span))
             if said is not None and said.finish_reasons and FINISH_REASONS not in known:
@@ -274,6 +277,13 @@ def _derived_provider(facts: Facts) -> str | None:
         return known
     model = facts.text(RESPONSE_MODEL) or facts.text(REQUEST_MODEL)
     return None if model is None else provider_of_model(model)
+
+
+def _serves_openai(facts: Facts) -> bool:
+    """Tell whether a provider that was only called `azure` serves a model of OpenAI's."""
+    called = facts.attributes.get(facts.moved.get(PROVIDER, ""))
+    model = facts.text(REQUEST_MODEL) or facts.text(RESPONSE_MODEL)
+    return called == "azure" and model is not None and provider_of_model(model) == "openai"
 
 
 def _content_events(span: Span) -> list[Event]:

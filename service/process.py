@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -54,6 +55,9 @@ async def serve(
         print(f"spanledger: {error}", file=sys.stderr)
         return 1
     loop.add_signal_handler(signal.SIGHUP, wake.set)
+    # What lives for good need not be walked by every full collection, which stops the loop.
+    gc.collect()
+    gc.freeze()
     acting = asyncio.create_task(act(sidecar), name="act") if act is not None else None
     if acting is not None:
         acting.add_done_callback(lambda _: on_stop("done"))

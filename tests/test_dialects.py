@@ -248,6 +248,16 @@ def test_a_framework_gives_way_to_who_really_served() -> None:
     assert (agent.provider, "gen_ai.provider.name" in agent.edits) == (None, False)
 
 
+def test_azure_is_told_apart_by_its_model() -> None:
+    """`azure` alone does not say which of its two services; a model of OpenAI's does."""
+    assert must({OP: "chat", "gen_ai.system": "azure", "gen_ai.request.model": "gpt-4o"}).provider == "azure.ai.openai"
+    assert (
+        must({OP: "chat", "gen_ai.system": "azure", "gen_ai.request.model": "phi-4"}).provider == "azure.ai.inference"
+    )
+    stated = must({OP: "chat", "gen_ai.provider.name": "azure.ai.inference", "gen_ai.request.model": "gpt-4o"})
+    assert stated.provider == "azure.ai.inference"
+
+
 def test_hosts_and_models_give_providers_away() -> None:
     """Public hosts have one owner; private ones have none."""
     assert provider_at("my.openai.azure.com") == "azure.ai.openai"

@@ -84,6 +84,19 @@ def test_originals_go_when_asked_and_their_wording_stays() -> None:
     assert written["llm.token_count.total"] == 9, "it has no other name, so it must stay"
 
 
+def test_only_indexed_keys_are_flattened_content() -> None:
+    """`gen_ai.prompt.0.content` became a message; `gen_ai.prompt.variable.city` is another thing."""
+    prompt = {
+        "gen_ai__prompt__0__role": "user",
+        "gen_ai__prompt__0__content": "hi",
+        "gen_ai__prompt__variable__city": "Oslo",
+    }
+    written = attributes(normalize(span(1, **CHAT, **prompt), config={"remove_originals": True}))
+    assert "gen_ai.input.messages" in written
+    assert "gen_ai.prompt.0.content" not in written
+    assert written["gen_ai.prompt.variable.city"] == "Oslo"
+
+
 def test_originals_of_other_dialects_stay() -> None:
     """`remove_originals` of one dialect is not that of another."""
     config = {"sources": [{"name": "openllmetry", "remove_originals": True}]}

@@ -19,6 +19,7 @@ from spanledger.processor.component import REGISTRY, ComponentId, PipelineView
 from spanledger.processor.genai_pricing import GenaiPricing, GenaiPricingConfig
 from tests.fakes import Clock, Numbers, host, request, span
 
+USAGE = Usage(input=1000, output=1000)
 START = int(datetime(2026, 11, 18, 12, tzinfo=UTC).timestamp()) * 10**9
 
 
@@ -29,7 +30,7 @@ async def pricing(clock: Clock | None = None, numbers: Numbers | None = None, **
     return processor
 
 
-def reading(kind: Any = "llm", usage: Usage | None = Usage(input=1000, output=1000), **facts: Any) -> Reading:
+def reading(kind: Any = "llm", usage: Usage | None = USAGE, **facts: Any) -> Reading:
     """Return what the normaliser would have read: a call of gpt-4o, $0.0125."""
     known = {"operation": "chat", "provider": "openai", "response_model": "gpt-4o"} | facts
     return Reading("otel", kind, usage=usage, **known)
@@ -92,7 +93,8 @@ async def test_what_has_no_price_gets_no_amount_and_one_log_line_an_hour(caplog:
             (attributes,) = run(processor, batch_of([(span(1), reading(response_model="gpt-\n99"))]))
         assert attributes == {"spanledger.cost.status": "unpriced", "spanledger.cost.reason": "unknown_model"}
         assert [record.getMessage() for record in caplog.records] == [
-            r"no price for model 'gpt-\n99' of provider 'openai' (unknown_model); `spanledger price` shows how to add one"
+            r"no price for model 'gpt-\n99' of provider 'openai' (unknown_model); "
+            "`spanledger price` shows how to add one"
         ]
         clock.now_s += 3601
         run(processor, batch_of([(span(2), reading(response_model="gpt-\n99"))]))
@@ -244,7 +246,7 @@ async def test_override_files_are_read_at_start(tmp_path: Path) -> None:
     assert attributes["gen_ai.usage.cost"] == 0.002
     with pytest.raises(ValueError, match=r"bad\.yaml:2: prices::0::modell: unknown key; did you mean model\?"):
         await pricing(overrides=[str(bad)])
-    with pytest.raises(ValueError, match="nothere.yaml: cannot be read"):
+    with pytest.raises(ValueError, match=r"nothere\.yaml: cannot be read"):
         await pricing(overrides=[str(tmp_path / "nothere.yaml")])
 
 

@@ -81,7 +81,7 @@ def test_refuses_above_the_soft_limit_until_memory_is_back() -> None:
 
 
 def test_container_limit_counts_before_the_machine(tmp_path: Path) -> None:
-    """cgroup v2 says `max` or a number; without the file it is the machine."""
+    """Version 2 of cgroups says `max` or a number; without the file it is the machine."""
     meminfo, cgroup = tmp_path / "meminfo", tmp_path / "memory.max"
     meminfo.write_text("MemFree: 1 kB\nMemTotal:       2048 kB\n")
     assert usable_bytes(cgroup, meminfo) == 2048 * 1024

@@ -49,8 +49,8 @@ def test_it_shows_the_arithmetic_of_every_bucket(capsys: pytest.CaptureFixture[s
 
 def test_it_shows_tiers_regions_and_context_rules(capsys: pytest.CaptureFixture[str]) -> None:
     """A long context, a tier and a region at once."""
-    assert run("gpt-5.4", "--provider", "openai", "--input", "300000", "--output", "0", "--tier", "flex", "--region", "eu",
-               "--at", "2026-11-18") == 0  # fmt: skip
+    asked = ("--provider", "openai", "--input", "300000", "--output", "0", "--tier", "flex", "--region", "eu")
+    assert run("gpt-5.4", *asked, "--at", "2026-11-18") == 0
     shown = capsys.readouterr().out
     assert "x 1.1" in shown
     assert "more than 272,000 input tokens" in shown

@@ -35,7 +35,7 @@ def call(
 
 def ns(text: str) -> int:
     """Return a time as nanoseconds."""
-    return int(datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()) * 10**9
+    return int(datetime.fromisoformat(text).timestamp()) * 10**9
 
 
 def rows() -> list[dict[str, str]]:
@@ -78,18 +78,20 @@ def test_a_hand_checked_case_costs_what_it_should(engine: PriceEngine, row: dict
 SAME = [
     # (provider, spelling) that must cost what (provider, plain name) costs
     ("anthropic", "claude-sonnet-4-5", [
-        ("anthropic", "  claude-sonnet-4-5 "), ("Anthropic", "CLAUDE-SONNET-4-5"), ("anthropic", "claude-sonnet-4-5-20250929"),
+        ("anthropic", "  claude-sonnet-4-5 "), ("Anthropic", "CLAUDE-SONNET-4-5"),
+        ("anthropic", "claude-sonnet-4-5-20250929"),
         ("anthropic", "claude-sonnet-4-5@20250929"), ("anthropic", "claude-sonnet-4-5-latest"),
         ("anthropic", "claude-sonnet-4-5[1m]"), ("anthropic", "anthropic/claude-sonnet-4-5"),
         ("anthropic", "anthropic:claude-sonnet-4-5"), ("litellm", "anthropic/claude-sonnet-4-5"),
         ("langchain", "claude-sonnet-4-5"), (None, "claude-sonnet-4-5"), ("ChatAnthropic", "claude-sonnet-4-5"),
-        ("anthropic.messages", "claude-sonnet-4-5"), ("portkey", "@anthropic/claude-sonnet-4-5"), ("my-application", "claude-sonnet-4-5"),
+        ("anthropic.messages", "claude-sonnet-4-5"),
+        ("portkey", "@anthropic/claude-sonnet-4-5"), ("my-application", "claude-sonnet-4-5"),
     ]),
     ("aws.bedrock", "us.anthropic.claude-haiku-4-5-20251001-v1:0", [
         ("bedrock", "bedrock/us.anthropic.claude-haiku-4-5-20251001-v1:0"),
         ("AWS", "bedrock/converse/us.anthropic.claude-haiku-4-5-20251001-v1:0"),
         ("bedrock_converse", "eu.anthropic.claude-haiku-4-5-20251001-v1:0"),
-        ("aws.bedrock", "arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.anthropic.claude-haiku-4-5-20251001-v1:0"),
+        ("aws.bedrock", "arn:aws:bedrock:us-east-1:12:inference-profile/us.anthropic.claude-haiku-4-5-20251001-v1:0"),
         (None, "us.anthropic.claude-haiku-4-5-20251001-v1:0"),
         ("litellm", "bedrock/us.anthropic.claude-haiku-4-5-20251001-v1:0"),
     ]),
@@ -98,12 +100,14 @@ SAME = [
         ("aws", "arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-lite-v1:0"),
     ]),
     ("azure.ai.openai", "gpt-4.1", [
-        ("azure", "azure/gpt-4.1"), ("az.ai.openai", "gpt-4.1-2025-04-14"), ("AzureOpenAI", "azure/global-standard/gpt-4.1"),
+        ("azure", "azure/gpt-4.1"), ("az.ai.openai", "gpt-4.1-2025-04-14"),
+        ("AzureOpenAI", "azure/global-standard/gpt-4.1"),
         ("litellm", "azure/gpt-4.1"), ("azure_openai", "openai/gpt-4.1"),
     ]),
     ("gcp.vertex_ai", "gemini-2.5-pro", [
-        ("vertex_ai", "vertex_ai/gemini-2.5-pro"), ("gcp.gen_ai", "models/gemini-2.5-pro"), ("gemini", "gemini/gemini-2.5-pro"),
-        ("google", "projects/p/locations/global/publishers/google/models/gemini-2.5-pro"), ("google_genai", "google/gemini-2.5-pro"),
+        ("vertex_ai", "vertex_ai/gemini-2.5-pro"), ("gcp.gen_ai", "models/gemini-2.5-pro"),
+        ("gemini", "gemini/gemini-2.5-pro"), ("google_genai", "google/gemini-2.5-pro"),
+        ("google", "projects/p/locations/global/publishers/google/models/gemini-2.5-pro"),
         (None, "gemini-2.5-pro-preview-05-06"), ("GCP.VERTEX_AI", "publishers/google/models/gemini-2.5-pro"),
     ]),
     ("openrouter", "anthropic/claude-sonnet-4", [
@@ -111,7 +115,9 @@ SAME = [
         ("openrouter", "anthropic/claude-sonnet-4:nitro"), ("openrouter", "anthropic/claude-sonnet-4:thinking"),
         ("litellm", "openrouter/anthropic/claude-sonnet-4"),
     ]),
-    ("x_ai", "grok-4.5", [("xai", "xai/grok-4.5"), ("x-ai", "grok-4.5-latest"), ("xAI", "grok-4.5-20260901"), (None, "grok-4.5")]),
+    ("x_ai", "grok-4.5", [
+        ("xai", "xai/grok-4.5"), ("x-ai", "grok-4.5-latest"), ("xAI", "grok-4.5-20260901"), (None, "grok-4.5"),
+    ]),
     ("openai", "gpt-4o-mini", [
         ("openai", "gpt-4o-mini-2024-07-18"), ("openai.responses", "gpt-4o-mini"), ("ChatOpenAI", "gpt-4o-mini"),
         ("openai", "openai/gpt-4o-mini"), ("crewai", "openai/gpt-4o-mini"), ("openai", '"gpt-4o-mini"'),
@@ -279,7 +285,7 @@ def test_unknown_usage_is_not_zero(engine: PriceEngine) -> None:
     """Without counts there is no cost; with one side known that side is priced."""
     for usage in (None, Usage(), Usage(input=0, output=0), Usage(cache_read=5)):
         cost = engine.price(PricedCall(usage, "openai", "gpt-4o"), NOON)
-        assert ("no_usage", None) == (cost.status, cost.total)
+        assert (cost.status, cost.total) == ("no_usage", None)
     assert engine.price(PricedCall(Usage(input=1000), "openai", "text-embedding-3-small"), NOON).total == 20_000_000
     assert engine.price(PricedCall(Usage(output=1000), "openai", "gpt-4o"), NOON).total == 10_000_000_000
 
@@ -342,7 +348,7 @@ def test_hostile_names_neither_raise_nor_fill_the_memo(engine: PriceEngine) -> N
 
 
 def test_every_model_of_the_catalogue_resolves_to_itself(engine: PriceEngine) -> None:
-    """Label-free: each id and each full name in the data, asked of its seller, finds what the data's own matcher finds."""
+    """Label-free: each id in the data, asked of its seller, finds itself."""
     catalogue = engine.catalogue
     names = {"aws": "aws.bedrock", "azure": "azure.ai.openai", "google": "gcp.gemini", "mistral": "mistral_ai",
              "moonshotai": "moonshot_ai", "x-ai": "x_ai"}  # fmt: skip
@@ -385,8 +391,8 @@ def test_providers_are_known_by_their_names_not_by_what_they_contain(
     [
         ("localhost:8000", True), ("127.0.0.1", True), ("http://10.0.0.7:80/v1", True), ("[::1]:8000", True),
         ("gpu-box", True), ("vllm.ml.svc.cluster.local", True), ("x.internal", True), ("192.168.1.1", True),
-        ("169.254.169.254", True), ("api.openai.com", False), ("https://user:pw@api.x.ai/v1", False), ("8.8.8.8", False),
-        ("", False), (None, False),
+        ("169.254.169.254", True), ("api.openai.com", False), ("https://user:pw@api.x.ai/v1", False),
+        ("8.8.8.8", False), ("", False), (None, False),
     ],
 )  # fmt: skip
 def test_own_hosts_are_told_from_public_ones(address: str | None, own: bool) -> None:

@@ -34,7 +34,11 @@ def usd(
 
 def test_own_prices_come_before_every_list() -> None:
     """The first file wins, the first row in it wins, and the rest is as listed."""
-    first = "prices: [{provider: openai, model: gpt-4o, input: 1, output: 2}, {provider: openai, model: 'gpt-4o*', input: 7, output: 7}]"
+    first = """
+        prices:
+          - {provider: openai, model: gpt-4o, input: 1, output: 2}
+          - {provider: openai, model: "gpt-4o*", input: 7, output: 7}
+        """
     second = "prices: [{provider: openai, model: gpt-4o, input: 50, output: 50}]"
 
     assert usd(engine(first, second), "gpt-4o", "openai") == 3
@@ -161,9 +165,9 @@ def test_tiers_have_prices_of_their_own() -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("prices:\n  - {model: a, imput: 1, output: 1}", "f.yaml:2: prices::0::imput: unknown key; did you mean input?"),
+        ("prices:\n  - {model: a, imput: 1, output: 1}", "f.yaml:2: prices::0::imput: unknown key; did you mean input"),
         ("price: []", "f.yaml:1: price: unknown key; did you mean prices?"),
-        ("prices:\n  - model: a\n    input: cheap\n    output: 1", "f.yaml:3: prices::0::input: 'cheap' is not a number of US dollars"),
+        ("prices:\n  - model: a\n    input: cheap", "f.yaml:3: prices::0::input: 'cheap' is not a number of US dollars"),
         ("prices:\n  - {model: a, input: -1, output: 1}", "-1 is not a price"),
         ("prices:\n  - {model: a, input: .nan, output: 1}", "NaN is not a price"),
         ("prices:\n  - {model: a}", "the row has no price"),

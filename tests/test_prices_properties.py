@@ -6,6 +6,7 @@ import random
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import pairwise
 
 import pytest
 from genai_prices.types import Usage as OtherUsage
@@ -81,7 +82,7 @@ def _cheaper_above(model: tuple[str, str]) -> bool:
     """Tell whether the data says that a longer context costs less a token: then the rule is the seller's."""
     rows = [choice.rows for choice in ENGINE.tariff(PricedCall(None, *model)).choices]
     return any(
-        high < low for found in rows for one, other in zip(found, found[1:], strict=False)
+        high < low for found in rows for one, other in pairwise(found)
         for low, high in zip(one.input + one.output, other.input + other.output, strict=True)
     )  # fmt: skip
 

@@ -200,7 +200,6 @@ DIALECT: Final = Dialect(
         "gen_ai.tool.description": ("tool.description",),
         TOOL_CALL_ID: ("tool_call.id", "tool.id"),
         AGENT_NAME: ("agent.name",),
-        CONVERSATION_ID: ("session.id",),
         USER_ID: ("llm.user",),
         "gen_ai.prompt.version": ("llm.prompt_template.version",),
         "gen_ai.prompt.name": ("prompt.id",),
