@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from spanledger.conventions.reading import StepKind
 
 _T = TypeVar("_T")
+_TREES: Final = frozenset({"array_value", "kvlist_value"})
+
+MAX_ITEMS: Final = 256
+"""Items of a list that is read as a fact (finish reasons, stop sequences)."""
 
 OPERATION: Final = "gen_ai.operation.name"
 PROVIDER: Final = "gen_ai.provider.name"
@@ -143,6 +147,15 @@ def decode(message: AnyValue) -> Value:
         return message.string_value or message.int_value or value_of(message)
     except TooLarge:
         return None
+
+
+def is_simple(message: AnyValue) -> bool:
+    """Tell whether a value is a scalar or a short list of scalars: whatever else, it is no fact to read."""
+    kind = message.WhichOneof("value")
+    if kind == "array_value":
+        items = message.array_value.values
+        return len(items) <= MAX_ITEMS and not any(item.WhichOneof("value") in _TREES for item in items)
+    return kind != "kvlist_value"
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from spanledger.conventions import coerce
 from spanledger.conventions.content import Content
 from spanledger.conventions.dialect import FINISH_REASONS, MODEL_CALLS, OPERATION, USAGE, Facts
 from spanledger.conventions.finish_reasons import normalize
-from spanledger.conventions.lookup import BASIS, CONTENT, DIALECT, ORIGINAL, STEP_KIND, Entry, Lookup
+from spanledger.conventions.lookup import BASIS, CONTENT, CONTENT_MARKS, DIALECT, ORIGINAL, STEP_KIND, Entry, Lookup
 from spanledger.conventions.profile import Profile
 from spanledger.conventions.reading import Reading
 from spanledger.conventions.usage import Usage
@@ -25,6 +25,9 @@ _BY_RULE: Final = frozenset({OPERATION, FINISH_REASONS, *USAGE})
 _WRITTEN_COUNTS: Final = tuple((target, name) for target, name in USAGE.items() if not target.startswith("@"))
 _MODAL: Final = frozenset({"audio_input", "audio_output", "audio_cache_read", "image_input", "image_output"})
 _AS_IT_CAME: Final = frozenset({"spec", "emitter_inclusive"})
+
+
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 class Editor:
@@ -56,7 +59,7 @@ class Editor:
         if said is not None:
             self._write_content(reading, said)
         if self._lookup.removing:
-            self._remove(reading, facts)
+            self._remove(reading, facts, whole=said is None or not said.marks)
 
     def _write_counts(self, reading: Reading, facts: Facts, usage: Usage) -> None:
         if usage.basis in _AS_IT_CAME and USAGE.keys().isdisjoint(facts.moved):
@@ -74,6 +77,8 @@ class Editor:
             if value is None or name is None or coerce.present(reading.attributes.get(name)) is not None:
                 continue
             self._write(reading, name, value if isinstance(value, str) else _json(value))
+        if said.marks:
+            reading.edits[CONTENT_MARKS] = list(said.marks)
 
     def _write(self, reading: Reading, name: str, value: Value) -> None:
         if value is None:
@@ -93,10 +98,15 @@ class Editor:
                 reading.edits[ORIGINAL + name] = present
         reading.edits[name] = value
 
-    def _remove(self, reading: Reading, facts: Facts) -> None:
+    def _remove(self, reading: Reading, facts: Facts, *, whole: bool) -> None:
         for key in reading.attributes:
             entry = self._lookup.entry(key)
-            if entry.owners & self._lookup.removing and self._stands_elsewhere(key, entry, reading, facts):
+            # Content that was not converted whole stands nowhere else.
+            if (
+                entry.owners & self._lookup.removing
+                and (whole or entry.slots)
+                and self._stands_elsewhere(key, entry, reading, facts)
+            ):
                 reading.removals.append(key)
         if reading.operation is not None:
             for dialect in self._lookup.claimed(self._lookup.removing):
@@ -126,5 +136,4 @@ class Editor:
 
 
 def _json(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
-    return text.encode(errors="replace").decode()  # an escape may have stood for half a character
+    return _ENCODER.encode(value)

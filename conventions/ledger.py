@@ -4,9 +4,9 @@ What is known of a span is the spans below it that were settled before: SDKs exp
 within one request deeper spans are settled first. The rules, for a span that reports tokens:
 
 * a span seen before is the same span again;
-* an inference span whose tokens are those of the calls below it is a wrapper of them;
-* an inference span that another instrumentation reported too (same response id, or the same tokens in a
-  span strictly inside the other's time) is a twin; the first one settled counts;
+* an inference span whose tokens are those of the calls below it, or that tells none, is a wrapper of them;
+* an inference span that another instrumentation reported too (same response id, or the same tokens or a
+  failure in a span strictly inside the other's time) is a twin; the first one settled counts;
 * a roll-up (agent, workflow, tool) counts only when nothing below it was seen;
 * a call below a span that was counted with its tokens, having come before it, is counted in that.
 
@@ -39,7 +39,7 @@ _MAX_TWINS: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A span's own report of tokens."""
+    """A span's own report of a model call, or of the tokens of several."""
 
     inference: bool
     """A model call by its operation; False for roll-ups."""
@@ -51,15 +51,21 @@ class Call:
     """The model without dates and prefixes; "" where the span does not say."""
     input: int = 0
     output: int = 0
+    failed: bool = False
     detail: int = 0
     """How many kinds of tokens are told apart: of two equals the richer one is settled first."""
     pico_usd: int | None = None
     """Its price; None when it has none."""
 
+    @property
+    def tells_tokens(self) -> bool:
+        """Tell whether there is anything to count; a failed call and many streams tell nothing."""
+        return self.input > 0 or self.output > 0
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A span in its trace. `call` is None for spans that report no tokens."""
+    """A span in its trace. `call` is None for spans that are no model call and report no tokens."""
 
     trace_id: bytes
     span_id: bytes
@@ -99,7 +105,9 @@ class _Node:
     priced: int = 0
     input: int = 0
     output: int = 0
+    """Calls that tell tokens, those with a price, and the tokens of all."""
     below: list[Call] = field(default_factory=list)
+    """Calls one by one, those that tell no tokens among them."""
     left_input: int = 0
     left_output: int = 0
     """Tokens of a counted roll-up that no late call below it has claimed yet."""
@@ -185,13 +193,13 @@ class Ledger:
             self._pass_up(place, [call], now_s)
             if call.inference:
                 self._remember(place, call)
-        if node.calls:
+        if node.below:
             self._pass_up(place, node, now_s)
         return node.decision
 
     def _judge(self, place: Place, call: Call, node: _Node) -> Verdict:
         if call.inference:
-            if node.calls and _explained(call, node):
+            if node.below and _explained(call, node):
                 # Money before tokens: a wrapper with a price beats calls without one.
                 return "wraps" if node.priced or call.pico_usd is None else "leaf_unpriced"
             if self._is_twin(place, call):
@@ -227,7 +235,7 @@ class Ledger:
             if above is not None and above.inference and verdict not in ("wraps", "none") and _same_call(above, call):
                 self.late_children += 1
                 return True
-            if above is not None and verdict == "only_copy":
+            if above is not None and verdict == "only_copy" and call.tells_tokens:
                 self.late_children += 1
                 if call.input <= node.left_input and call.output <= node.left_output:
                     node.left_input -= call.input
@@ -240,19 +248,19 @@ class Ledger:
 
     def _is_twin(self, place: Place, call: Call) -> bool:
         for counted in self._responses.get(call.response_id, ()) if call.response_id else ():
-            if counted.call.scope != call.scope:
-                return True
-            # One instrumentation that repeats an id speaks of one response only within a trace.
-            if counted.place.trace_id == place.trace_id and (
+            # Own servers repeat ids (Ollama has a thousand). One instrumentation that says an id again speaks
+            # of one response only within a trace.
+            if (counted.call.scope != call.scope or counted.place.trace_id == place.trace_id) and (
                 _overlap(counted.place, place) or (counted.call.input, counted.call.output) == (call.input, call.output)
             ):
                 return True
-        if not call.input or not call.output:
+        if not (call.input and call.output) and not call.failed:
             return False
         for counted in self._shapes.get((call.service, call.input, call.output), ()):
             other = counted.call
             if (
                 other.scope != call.scope
+                and (call.tells_tokens or other.failed == call.failed)
                 and call.scope not in counted.scopes
                 and not (other.response_id and call.response_id)
                 and _same_family(other.family, call.family)
@@ -298,7 +306,7 @@ def _add(parent: _Node, what: _Node | list[Call]) -> None:
     else:
         calls = what
         for call in calls:
-            parent.calls += 1
+            parent.calls += call.tells_tokens
             parent.input += call.input
             parent.output += call.output
             if call.pico_usd is not None:
@@ -309,6 +317,8 @@ def _add(parent: _Node, what: _Node | list[Call]) -> None:
 
 def _explained(call: Call, node: _Node) -> bool:
     """Tell whether the calls below a span are what it reports: their sum, or the last of them."""
+    if not call.tells_tokens:
+        return True
     if call.response_id and any(below.response_id == call.response_id for below in node.below):
         return True
     related = any(_same_family(call.family, below.family) for below in node.below)

@@ -28,6 +28,8 @@ DIALECT: Final = "spanledger.dialect"
 STEP_KIND: Final = "spanledger.step.kind"
 BASIS: Final = "spanledger.usage.basis"
 ORIGINAL: Final = "spanledger.original."
+CONTENT_MARKS: Final = "spanledger.content.marks"
+"""What is not whole about the content that was converted: `cut`, `gap`, `limit`, `redacted`, `unparsable`."""
 
 CONTENT: Final[Mapping[str, str]] = {
     "input_messages": "gen_ai.input.messages",
@@ -105,12 +107,22 @@ class Lookup:
         """Target -> the name that the profile writes, None for none."""
         self.entries = self._compile(profile)
         self._fixed = len(self.entries)
+        self._evidence = tuple(_prefixes(dialect.evidence) for dialect in dialects)
+        self._context = tuple(prefix for dialect in dialects for prefix in _prefixes(dialect.context))
+        self._content = tuple(prefix for dialect in dialects for prefix in _prefixes(dialect.content))
+        self._prefixes = (*(prefix for known in self._evidence for prefix in known), *self._context, *self._content)
+        self._claiming: dict[int, Entry] = {}
         self._scopes: dict[str, int] = {}
 
     def learn(self, key: str) -> Entry:
         """Return the entry of a key that is not in `entries`, and remember it there."""
-        entry = Entry(self._claims(key), (), self._content_of(key), self._content_owners(key))
-        entry = NOTHING if entry == NOTHING else entry
+        entry = NOTHING
+        if key.startswith(self._prefixes):  # every key that counts as a whole is in `entries` already
+            claims = 0 if key.startswith(self._context) else _bits(key.startswith(known) for known in self._evidence)
+            if key.startswith(self._content):
+                entry = Entry(claims, (), self._content_of(key), self._content_owners(key))
+            elif claims:
+                entry = self._claiming.setdefault(claims, Entry(claims, (), (), 0))
         if len(self.entries) - self._fixed < MAX_LEARNED and len(key) <= _MAX_KEY_CHARS:
             self.entries[key] = entry
         return entry
@@ -245,6 +257,10 @@ def _matches(key: str, pattern: str) -> bool:
 def _holds(key: str, pattern: str) -> bool:
     """Like `_matches`, where a prefix stands before an index: `gen_ai.prompt.0.role`, but not `gen_ai.prompt.name`."""
     return _matches(key, pattern) and (key == pattern or key[len(pattern) :][:1].isdigit())
+
+
+def _prefixes(patterns: Iterable[str]) -> tuple[str, ...]:
+    return tuple(pattern for pattern in patterns if pattern.endswith("."))
 
 
 def _exact_keys(dialect: Dialect) -> list[str]:

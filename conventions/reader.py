@@ -41,6 +41,7 @@ from spanledger.conventions.dialect import (
     Kinded,
     SpanAttributes,
     decode,
+    is_simple,
 )
 from spanledger.conventions.edits import Editor
 from spanledger.conventions.emitters import emitter_of
@@ -70,7 +71,7 @@ _FIRST_CHUNK: Final = frozenset({
 })  # fmt: skip
 
 
-_Found: TypeAlias = "tuple[str, KeyValue, tuple[Slot, ...]]"
+_Found: TypeAlias = "tuple[KeyValue, tuple[Slot, ...]]"
 
 
 class Reader:
@@ -104,7 +105,7 @@ class Reader:
         """
         look_up, learn = self._lookup.entries.get, self._lookup.learn
         pairs: dict[str, KeyValue] = {}
-        found: list[_Found] = []
+        found: dict[str, _Found] = {}
         claims = 0
         may_hold_content = False
         for pair in span.attributes:
@@ -114,7 +115,7 @@ class Reader:
             if entry is not NOTHING:
                 claims |= entry[0]
                 if entry[1]:
-                    found.append((key, pair, entry[1]))
+                    found[key] = (pair, entry[1])
                 if entry[2]:
                     may_hold_content = True
         if not claims:
@@ -206,7 +207,7 @@ class Reader:
         reading.aggregate = facts.aggregate or facts.kind not in MODEL_CALLS
 
 
-def _best(found: list[_Found]) -> tuple[dict[str, Value], dict[str, Value], dict[str, str]]:
+def _best(found: Mapping[str, _Found]) -> tuple[dict[str, Value], dict[str, Value], dict[str, str]]:
     """Take for each target the best source.
 
     Returns key -> value, target -> value, and of the latter those that stand elsewhere or otherwise -> key.
@@ -215,8 +216,14 @@ def _best(found: list[_Found]) -> tuple[dict[str, Value], dict[str, Value], dict
     values: dict[str, Value] = {}
     moved: dict[str, str] = {}
     ranks: dict[str, int] = {}
-    for key, pair, slots in found:
-        decoded[key] = value = decode(pair.value)
+    for key, (pair, slots) in found.items():
+        message = pair.value
+        value: Value = message.string_value or message.int_value
+        if not value:
+            if not is_simple(message):
+                continue
+            value = decode(message)
+        decoded[key] = value
         for target, rank, read, own in slots:
             if target in ranks and ranks[target] < rank:
                 continue

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 MAX_ATTRIBUTES: Final = 1024
 """A span with more is passed on unread; the SDKs' own limit is 128."""
 
+BYTES_PER_WORK: Final = 4096
+"""A span that is larger counts as several towards the next pause."""
+
 LOG_INTERVAL_S: Final = 60.0
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_.-]{0,62}")
@@ -112,12 +115,13 @@ class GenaiNormalizer(Passive):
 
     def process(self, batch: Batch) -> Iterator[None]:
         """Read and edit every span; pauses between spans of long batches."""
-        count = 0
+        work = 0
         for group in batch.groups:
             written = False
             for index, span in enumerate(group.items):
-                count += 1
-                if count % PAUSE_EVERY == 0:
+                work += 1 + len(group.raw[index]) // BYTES_PER_WORK
+                if work >= PAUSE_EVERY:
+                    work = 0
                     yield
                 if self._normalize(group, index, span):
                     written = True

@@ -19,10 +19,10 @@ import pydantic
 from spanledger.conventions.ledger import COUNTED, Call, Ledger, Place
 from spanledger.conventions.prices.attributes import Spelling, attributes_of, restored, spelled
 from spanledger.conventions.prices.engine import PricedCall, PriceEngine
+from spanledger.conventions.prices.override_file import BadPrices, read_book
 from spanledger.conventions.prices.overrides import (
     Adjustment,
     Alias,
-    BadPrices,
     CacheTTL,
     PriceBook,
     PriceRow,
@@ -30,11 +30,11 @@ from spanledger.conventions.prices.overrides import (
     ServiceFacts,
     TierRule,
     as_tuple,
-    read_book,
 )
 from spanledger.conventions.prices.reported import Policy, weigh
 from spanledger.conventions.prices.resolve import family
 from spanledger.conventions.reading import Cost
+from spanledger.conventions.usage import Usage
 from spanledger.processor.batch import PAUSE_EVERY
 from spanledger.processor.component import ComponentConfig, Host, Passive, PipelineView, register
 
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
     from spanledger.conventions.ledger import Decision
-    from spanledger.conventions.prices.engine import OwnHosts
+    from spanledger.conventions.prices.lookup import OwnHosts
     from spanledger.conventions.reading import Reading
     from spanledger.processor.batch import Batch, Resource, ScopeGroup
 
@@ -57,6 +57,7 @@ _REASONS: Final = {
     "twin": "twin_of_counted_call",
     "in_parent": "counted_in_parent",
 }
+_STATUS_ERROR: Final = 2
 _LOG_AGAIN_S: Final = 3600.0
 _MAX_NAMES: Final = 1024
 
@@ -194,9 +195,10 @@ class GenaiPricing(Passive):
         else:
             self._price(bill, reading, span, facts)
         assert bill.cost is not None
-        if reading.usage is None or bill.cost.status in {"rollup", "no_usage"}:
+        if bill.cost.status == "rollup" or (bill.cost.status == "no_usage" and reading.kind not in _CALLS):
             return bill, None
-        return bill, report(reading, group.scope.name, group.resource, bill.cost)
+        failed = reading.error_type is not None or span.status.code == _STATUS_ERROR
+        return bill, report(reading, group.scope.name, group.resource, bill.cost, failed=failed)
 
     def _price(self, bill: _Bill, reading: Reading, span: Span, facts: ServiceFacts | None) -> None:
         start_ns = span.start_time_unix_nano or self._host.clock_ns()
@@ -282,10 +284,9 @@ def call_of(reading: Reading, span: Span, facts: ServiceFacts | None, ttl: Cache
     )  # fmt: skip
 
 
-def report(reading: Reading, scope: str, resource: Resource, cost: Cost) -> Call:
-    """Return what a span with tokens says to the ledger."""
-    usage = reading.usage
-    assert usage is not None
+def report(reading: Reading, scope: str, resource: Resource, cost: Cost, *, failed: bool) -> Call:
+    """Return what a model call, or a span with the tokens of several, says to the ledger."""
+    usage = reading.usage or Usage()
     kinds = (usage.cache_read, usage.cache_write, usage.cache_write_1h, usage.reasoning, usage.audio_input)
     return Call(
         inference=reading.kind in _CALLS and not reading.aggregate,
@@ -295,6 +296,7 @@ def report(reading: Reading, scope: str, resource: Resource, cost: Cost) -> Call
         family=family(reading.model),
         input=usage.input or 0,
         output=usage.output or 0,
+        failed=failed,
         detail=sum(count is not None for count in kinds),
         pico_usd=cost.total,
     )

@@ -93,8 +93,10 @@ async def test_what_has_no_price_gets_no_amount_and_one_log_line_an_hour(caplog:
             (attributes,) = run(processor, batch_of([(span(1), reading(response_model="gpt-\n99"))]))
         assert attributes == {"spanledger.cost.status": "unpriced", "spanledger.cost.reason": "unknown_model"}
         assert [record.getMessage() for record in caplog.records] == [
-            r"no price for model 'gpt-\n99' of provider 'openai' (unknown_model); "
-            "`spanledger price` shows how to add one"
+            (
+                r"no price for model 'gpt-\n99' of provider 'openai' (unknown_model); "
+                "`spanledger price` shows how to add one"
+            )
         ]
         clock.now_s += 3601
         run(processor, batch_of([(span(2), reading(response_model="gpt-\n99"))]))

@@ -105,6 +105,36 @@ def test_two_instrumentations_of_one_call_are_twins() -> None:
     assert settle(ledger, two)[0].verdict == "twin"
 
 
+def test_an_id_that_comes_again_later_is_another_call() -> None:
+    """Ollama has a thousand ids: another instrumentation that says one of them later speaks of its own call."""
+    first = replace(LEAF, response_id="chatcmpl-7")
+    later = replace(place(2, 0, replace(first, scope="other", input=900), 2), start_ns=10_000, end_ns=11_000)
+
+    assert verdicts(place(1, 0, first), later) == ["counts", "counts"]
+
+
+def test_a_call_that_tells_no_tokens_counts_once() -> None:
+    """It failed, or was a stream: a wrapper of it is a wrapper, and so is one that alone tells nothing."""
+    failed = replace(LEAF, input=0, output=0, pico_usd=None, failed=True)
+    silent = replace(failed, failed=False)
+    framework = replace(failed, scope="framework")
+    assert verdicts(place(1, 0, framework), place(2, 1, failed)) == ["wraps", "counts"]
+    assert verdicts(place(1, 0, replace(silent, scope="framework")), place(2, 1, LEAF)) == ["wraps", "counts"]
+    assert verdicts(place(1, 0, failed), place(2, 0, failed)) == ["counts", "counts"]
+    assert verdicts(place(1, 0, framework), place(2, 0, failed, trace=2)) == ["counts", "twin"]
+    assert verdicts(place(1, 0, silent), place(2, 0, replace(silent, scope="framework"), trace=2)) == ["counts"] * 2
+
+
+def test_a_failed_call_does_not_hide_the_tokens_of_its_agent() -> None:
+    """Nor is it counted in them: it has none, and is a failure to be seen."""
+    failed = replace(LEAF, input=0, output=0, pico_usd=None, failed=True)
+    assert verdicts(place(1, 0, AGENT), place(2, 1, failed)) == ["only_copy", "counts"]
+    ledger = Ledger()
+    assert [settle(ledger, one)[0].verdict for one in (place(1, 0, AGENT), place(2, 1, failed))] == [
+        "only_copy", "counts",
+    ]  # fmt: skip
+
+
 def test_twins_without_ids_are_known_by_tokens_and_time() -> None:
     """Another instrumentation, the same tokens, one strictly inside the other; one twin for each instrumentation."""
     outer, inner = place(1, 0, LEAF, trace=1), place(2, 0, replace(LEAF, scope="native"), trace=2)

@@ -145,3 +145,16 @@ def test_duplicate_keys_count_last() -> None:
     again = reader.read("app", "", subject)
     assert again is not None
     assert (again.provider, again.edits) == ("openai", {})
+
+
+def test_hostile_spans_take_no_longer_than_their_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trees and repeated keys where a fact belongs are not followed: no value of theirs is decoded."""
+    decoded: list[int] = []
+    monkeypatch.setattr("spanledger.conventions.reader.decode", lambda message: decoded.append(1))
+    subject = span()
+    for number in range(1000):
+        subject.attributes.append(key_value("gen_ai.response.finish_reasons", [["x"]] * 100))
+        subject.attributes.append(key_value(f"gen_ai.usage.{number}", {"a": [number] * 10}))
+    subject.attributes.append(key_value("gen_ai.request.stop_sequences", ["x"] * 10_000))
+    assert Reader(DIALECTS).read("app", "", subject) is not None
+    assert decoded == []

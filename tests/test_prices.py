@@ -281,6 +281,14 @@ def test_hours_days_and_dates_choose_the_price_together(engine: PriceEngine, at:
     assert engine.price(call("deepseek-v4-flash", "deepseek", (10**6, 10**6)), ns(at)).total_usd == pytest.approx(usd)
 
 
+def test_free_variants_are_free_and_known_to_be(engine: PriceEngine) -> None:
+    """`:free` is a price of 0, not an unknown one, and only where it is sold."""
+    for model in ("meta-llama/llama-3.3-70b-instruct:free", "someone/new-model:free"):
+        cost = engine.price(call(model, "openrouter"), NOON)
+        assert (cost.status, cost.total) == ("priced", 0)
+    assert engine.price(call("someone/new-model:free", "openai"), NOON).status == "unpriced"
+
+
 def test_unknown_usage_is_not_zero(engine: PriceEngine) -> None:
     """Without counts there is no cost; with one side known that side is priced."""
     for usage in (None, Usage(), Usage(input=0, output=0), Usage(cache_read=5)):

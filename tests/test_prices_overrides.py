@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 import pytest
 
 from spanledger.conventions.prices.catalogue import Catalogue
-from spanledger.conventions.prices.engine import PricedCall, PriceEngine, shipped_corrections
-from spanledger.conventions.prices.overrides import BadPrices, read_book
+from spanledger.conventions.prices.engine import PricedCall, PriceEngine
+from spanledger.conventions.prices.lookup import shipped_corrections
+from spanledger.conventions.prices.override_file import BadPrices, read_book
 from spanledger.conventions.usage import Usage
 
 CATALOGUE = Catalogue()
@@ -167,7 +168,7 @@ def test_tiers_have_prices_of_their_own() -> None:
     [
         ("prices:\n  - {model: a, imput: 1, output: 1}", "f.yaml:2: prices::0::imput: unknown key; did you mean input"),
         ("price: []", "f.yaml:1: price: unknown key; did you mean prices?"),
-        ("prices:\n  - model: a\n    input: cheap", "f.yaml:3: prices::0::input: 'cheap' is not a number of US dollars"),
+        ("prices:\n  - model: a\n    input: cheap", "f.yaml:3: prices::0::input: 'cheap' is not a number"),
         ("prices:\n  - {model: a, input: -1, output: 1}", "-1 is not a price"),
         ("prices:\n  - {model: a, input: .nan, output: 1}", "NaN is not a price"),
         ("prices:\n  - {model: a}", "the row has no price"),

@@ -13,8 +13,9 @@ from genai_prices.types import Usage as OtherUsage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spanledger.conventions.prices.catalogue import Catalogue, names
+from spanledger.conventions.prices.catalogue import Catalogue
 from spanledger.conventions.prices.engine import PricedCall, PriceEngine
+from spanledger.conventions.prices.matching import names
 from spanledger.conventions.prices.tariff import Window, dot, pico_per_token, split
 from spanledger.conventions.usage import Usage
 

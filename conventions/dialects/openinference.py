@@ -211,6 +211,7 @@ DIALECT: Final = Dialect(
         "llm.output_messages.": ("gen_ai.output.messages",),
         "llm.prompts.": ("gen_ai.input.messages",),
         "llm.choices.": ("gen_ai.output.messages",),
+        "llm.function_call": ("gen_ai.output.messages",),
         "llm.tools.": ("gen_ai.tool.definitions",),
         "retrieval.documents.": ("gen_ai.retrieval.documents",),
         "tool.parameters": ("gen_ai.tool.call.arguments",),

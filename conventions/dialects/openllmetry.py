@@ -115,7 +115,10 @@ DIALECT: Final = Dialect(
     content={
         "gen_ai.prompt.": ("gen_ai.input.messages", "gen_ai.system_instructions"),
         "gen_ai.completion.": ("gen_ai.output.messages",),
+        "llm.completions.": ("gen_ai.output.messages",),
         "llm.request.functions.": ("gen_ai.tool.definitions",),
+        "gen_ai.request.tools.": ("gen_ai.tool.definitions",),
+        "db.query.text": ("gen_ai.retrieval.query.text",),
         "traceloop.entity.input": ("gen_ai.tool.call.arguments", "gen_ai.retrieval.query.text"),
         "traceloop.entity.output": ("gen_ai.tool.call.result",),
         "mcp.request.argument": ("gen_ai.tool.call.arguments",),

@@ -6,7 +6,6 @@ Also the schema of `corrections.yaml`. Prices are US dollars per million tokens;
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time
@@ -15,7 +14,6 @@ from fnmatch import fnmatchcase
 from typing import Annotated, Any, Final, Literal, Self
 
 import pydantic
-import yaml
 
 from spanledger.conventions.prices.tariff import Choice, Window, make_row
 
@@ -294,65 +292,3 @@ class PriceBook(Block):
 
 def _ns(moment: datetime | None) -> int | None:
     return None if moment is None else int(moment.timestamp() * 1000) * 1_000_000
-
-
-class BadPrices(ValueError):  # noqa: N818 - reads as what it is
-    """An override file that cannot be used; the message has a line for each thing that is wrong."""
-
-
-def read_book(text: str, name: str) -> PriceBook:
-    """Read an override file. Raises `BadPrices`, which names file, line, key and remedy of every error."""
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        document = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise BadPrices(f"{name}: not valid YAML: {' '.join(str(error).split())}") from error
-    if document is None:
-        return PriceBook()
-    if not isinstance(document, dict):
-        raise BadPrices(f"{name}: not a list of prices: the top of the file must have keys such as `prices:`")
-    try:
-        return PriceBook.model_validate(document)
-    except pydantic.ValidationError as error:
-        lines = [_explain(found, name, node) for found in error.errors(include_url=False)]
-        raise BadPrices("\n".join(lines)) from None
-
-
-def _explain(error: Any, name: str, node: yaml.Node | None) -> str:
-    path = tuple(error["loc"])
-    message = error["msg"].removeprefix("Value error, ")
-    if error["type"] == "extra_forbidden":
-        known = [field.alias or key for key, field in _fields_at(path[:-1]).items()]
-        close = difflib.get_close_matches(str(path[-1]), known, 1)
-        message = "unknown key" + (f"; did you mean {close[0]}?" if close else f"; known are {', '.join(known)}")
-    line = _line_of(node, path)
-    return f"{name}:{line}: {'::'.join(map(str, path))}: {message}"
-
-
-def _fields_at(path: tuple[str | int, ...]) -> dict[str, Any]:
-    """Return the fields of the block at `path`."""
-    block: type[pydantic.BaseModel] = PriceBook
-    for part in path:
-        if isinstance(part, str) and part in block.model_fields:
-            found = re.search(r"(\w+)(?:, \.\.\.\])?'?>?$", str(block.model_fields[part].annotation))
-            inner = globals().get(found[1]) if found else None
-            if isinstance(inner, type) and issubclass(inner, pydantic.BaseModel):
-                block = inner
-    return dict(block.model_fields)
-
-
-def _line_of(node: yaml.Node | None, path: tuple[str | int, ...]) -> int:
-    """Return the line of the value at `path`, or of the nearest value above it."""
-    line = 1
-    for part in path:
-        if isinstance(node, yaml.MappingNode):
-            found = next(((key, value) for key, value in node.value if key.value == part), None)
-            if found is None:
-                break
-            line, node = found[0].start_mark.line + 1, found[1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            node = node.value[part]
-            line = node.start_mark.line + 1
-        else:
-            break
-    return line

@@ -6,6 +6,7 @@ The rule is to undo what routers, clouds and SDKs put around a model's name, nev
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from typing import Final
@@ -148,11 +149,17 @@ def _spellings(forms: list[str], seller: str) -> tuple[str, ...]:
 
 
 def family(model: str | None) -> str:
-    """Return a name that the spellings of one model share, to tell whether two spans mean the same model."""
-    if not model:
-        return ""
+    """Return a name that the spellings of one model share, to tell whether two spans mean the same model.
+
+    "" where nothing is known of the model.
+    """
+    return _family(model) if model and len(model) <= MAX_NAME else ""
+
+
+@functools.lru_cache(4096)
+def _family(model: str) -> str:
     name = read_model(model)
     if not name.forms:
-        return model.strip().lower()[:MAX_NAME]
+        return model.strip().lower()
     last = _VERSION_DOT.sub(r"\1-\2", name.forms[-1]).rpartition("/")[2]
     return re.sub(r"^(?:[a-z-]{2,8}\.)?[a-z0-9]+\.(?=[a-z])|-v\d+(?::\d+)?$|[@:].*$", "", last)

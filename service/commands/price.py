@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the price. Returns 0 when there is one, 1 when there is none, 2 for a bad override file."""
     # Here, because prices take a third of a second to load and `spanledger --help` should not.
     from spanledger.conventions.prices.engine import PricedCall
-    from spanledger.conventions.prices.overrides import BadPrices
+    from spanledger.conventions.prices.override_file import BadPrices
     from spanledger.conventions.usage import Usage
     from spanledger.processor.genai_pricing import load_engine, read_file
 
