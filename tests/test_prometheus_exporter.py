@@ -257,7 +257,9 @@ async def test_a_taken_port_is_told_plainly() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         config = PrometheusConfig(endpoint=f"127.0.0.1:{taken.getsockname()[1]}")
-        with pytest.raises(OSError, match=r"endpoint 127\.0\.0\.1:\d+: address already in use.*set endpoint to another"):
+        with pytest.raises(
+            OSError, match=r"endpoint 127\.0\.0\.1:\d+: address already in use.*set endpoint to another"
+        ):
             await PrometheusExporter(config, host()).start()
 
 
