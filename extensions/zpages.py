@@ -85,14 +85,19 @@ class ZPages:
         pipelines = table(
             ("pipeline", "receivers", "processors", "exporters"),
             (
-                (name, *(" → ".join(parts[role]) for role in ("receivers", "processors", "exporters")))
+                (
+                    name,
+                    ", ".join(parts["receivers"]),
+                    " → ".join(parts["processors"]),
+                    ", ".join(parts["exporters"]),
+                )
                 for name, parts in self._view.pipelines().items()
             ),
         )
         numbers = table(
             ("component", "", ""),
             (
-                (key if first == 0 else "", name, value)
+                (key if first == 0 else "", name.replace("_", " "), _plain(value))
                 for key, statistics in self._view.statistics().items()
                 for first, (name, value) in enumerate(statistics.items())
             ),
@@ -105,7 +110,8 @@ class ZPages:
         for trace_id, members in _latest_traces(steps):
             parts[f"Trace {trace_id}"] = table(
                 ("start", "kind", "name", "agent", "model", "tokens in", "out", "cost", "took", "status"),
-                (_step_row(step) for step in sorted(members, key=lambda step: step.start_ns)),
+                # Of spans that begin together the longest is above the others.
+                (_step_row(step) for step in sorted(members, key=lambda step: (step.start_ns, -step.end_ns))),
             )
         if not steps:
             parts = {"": Html("<p>No GenAI span has come yet.</p>")}
@@ -118,6 +124,12 @@ class ZPages:
             task.print_stack(limit=12, file=stack)
             parts[f"{number + 1}. {task.get_name()}"] = Html(f"<pre>{_whole(stack.getvalue())}</pre>")
         return page("Tasks", parts, _LINKS)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
 
 
 def _whole(text: str) -> str:

@@ -51,6 +51,8 @@ A cell says in how many recordings the field was right in every run. A letter le
 not in the others: the instrumentation does not tell it. That list is `tests/corpus/withheld.yaml`; the tests
 look for every number of it in the recordings, and fail when it is there after all, when an entry is no longer
 needed, and when anything else differs.
+
+{stacks} stacks, {recordings} recordings, {calls} model calls.
 """
 
 
@@ -83,7 +85,9 @@ def reasons(stack: str, entries: Sequence[Withheld]) -> list[str]:
 
 def document(results: Sequence[Judged], entries: Sequence[Withheld]) -> str:
     """Return the whole page."""
-    lines = [_INTRODUCTION]
+    captures = [capture for judged in results for capture in judged.captures.values()]
+    calls = sum(len(capture.calls) for capture in captures)
+    lines = [_INTRODUCTION.format(stacks=len(results), recordings=len(captures), calls=calls)]
     by_stack = {judged.stack: judged for judged in results}
     for family, stacks in FAMILIES.items():
         lines += [f"## {family}", "", "| stack | " + " | ".join(_HEADINGS.values()) + " |"]
