@@ -150,7 +150,7 @@ async def test_pages_show_pipelines_and_their_numbers(pages: str) -> None:
     status, body = await get(pages + "/debug/pipelinez")
 
     assert status == 200
-    for expected in ("memory_limiter", "otlp/backend", "queue_size", "1000", "/debug/tracez"):
+    for expected in ("memory_limiter", "otlp/backend", "queue size", "1000", "/debug/tracez"):
         assert expected in body
 
 
