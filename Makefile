@@ -23,7 +23,7 @@ run: .venv/installed ## run the sidecar on otel-config.yaml
 	$(BIN)/spanledger run $(ARGS)
 
 test: .venv/installed ## run the tests that need Python only
-	$(BIN)/python -m pytest -m "not peers" -n 2 --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 test-peers: .venv/installed ## install real peers (Prometheus, Phoenix, Node.js SDK) and run the tests against them
 	bash tests/peers/install.sh
@@ -37,6 +37,7 @@ lint: .venv/installed ## ruff and mypy --strict
 docs: .venv/installed ## write the generated pages of docs/ anew
 	$(BIN)/python -m spanledger.service.documentation > docs/configuration.md
 	$(BIN)/python -m spanledger.conventions.metrics > docs/metrics.md
+	$(BIN)/python -m tests.corpus.report
 
 wheel: .venv/installed ## build the wheel into dist/ and try it in an environment of its own
 	bash .ci/wheel

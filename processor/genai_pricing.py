@@ -53,7 +53,7 @@ _RUNS: Final = frozenset({"agent", "workflow"})
 _REASONS: Final = {
     "only_copy": "rollup_only_copy",
     "leaf_unpriced": "leaf_unpriced",
-    "wraps": "wraps_priced_calls",
+    "wraps": "wraps_calls",
     "twin": "twin_of_counted_call",
     "in_parent": "counted_in_parent",
 }
@@ -238,7 +238,9 @@ class GenaiPricing(Passive):
 
     def _report_unpriced(self, reading: Reading, reason: str) -> None:
         """Log a model without a price, once an hour."""
-        name = (reading.provider or "", reading.model or "")
+        if not reading.model:
+            return  # nobody can give a price to a call that names no model
+        name = (reading.provider or "", reading.model)
         now = self._host.monotonic()
         if now < self._unpriced.get(name, float("-inf")):
             return
@@ -248,7 +250,7 @@ class GenaiPricing(Passive):
             self._unpriced.popitem(last=False)
         self._host.log.warning(
             "no price for model %.100r of provider %.60r (%s); `spanledger price` shows how to add one",
-            reading.model or "", reading.provider or "", reason,
+            *reversed(name), reason,
         )  # fmt: skip
 
 

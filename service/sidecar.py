@@ -105,39 +105,59 @@ class Sidecar:
     async def reload(self, config: Config) -> None:
         """Change to `config`, keeping every component whose own configuration is the same.
 
-        A component that changed is stopped and started anew, because it may need the same port or file.
-        If one does not start, the old graph is put back and `CannotStart` is raised.
+        What comes is started beside what it replaces where that is possible, so that no request is refused
+        meanwhile; what needs the same port or file starts after its predecessor. If something does not
+        start, the old graph is put back and `CannotStart` is raised.
         """
         async with self._changing:
             old = self._graph
             new = build(config, self._surroundings, old)
             leaving = [node for key, node in old.nodes.items() if new.nodes.get(key) is not node]
             coming = [node for key, node in new.nodes.items() if old.nodes.get(key) is not node]
-            # Most stop at once. An exporter with a slow backend goes on sending what it had accepted,
-            # beside its successor, so that a reload never holds up new data.
-            deadline = self._surroundings.monotonic() + config.service.shutdown_timeout
-            stopping = asyncio.create_task(self._shutdown_together(leaving, deadline))
-            self._drains.add(stopping)
-            stopping.add_done_callback(self._drains.discard)
-            await asyncio.wait({stopping}, timeout=SWITCH_S)
-            new.connect(self._surroundings)
             started: list[Node] = []
             try:
-                for node in coming:
+                waiting = await self._start_beside(coming, leaving, started)
+                new.connect(self._surroundings)
+                # An exporter with a slow backend goes on sending what it had accepted, beside its successor.
+                deadline = self._surroundings.monotonic() + config.service.shutdown_timeout
+                stopping = asyncio.create_task(self._shutdown_together(leaving, deadline))
+                self._drains.add(stopping)
+                stopping.add_done_callback(self._drains.discard)
+                await asyncio.wait({stopping}, timeout=SWITCH_S)
+                for node in waiting:
                     await _start(node)
                     started.append(node)
             except CannotStart as error:
                 await self._shutdown(started, time_left_s=SWITCH_S)
-                await self._put_back(old, leaving)
+                await self._put_back(old)
                 raise CannotStart(f"{error}; the old configuration runs on") from error
             self._graph = new
             kept = len(new.nodes) - len(coming)
             log.info("reloaded: %d components kept, %d started, %d stopped", kept, len(coming), len(leaving))
 
-    async def _put_back(self, old: Graph, stopped: Sequence[Node]) -> None:
+    async def _start_beside(
+        self, coming: Sequence[Node], leaving: Sequence[Node], started: list[Node]
+    ) -> Sequence[Node]:
+        """Start what can run beside what it replaces, noting it in `started`; return what has to wait."""
+        waiting = [node for node in coming if node.kind in {"receiver", "extension"}]
+        for node in coming:
+            if node in waiting:
+                continue
+            try:
+                await _start(node)
+                started.append(node)
+            except CannotStart:
+                # It may want what a predecessor of its type still holds.
+                if not any((gone.kind, gone.id.type) == (node.kind, node.id.type) for gone in leaving):
+                    raise
+                waiting.append(node)
+        return sorted(waiting, key=lambda node: START_ORDER.index(node.kind))
+
+    async def _put_back(self, old: Graph) -> None:
         """Build and start again what a failed reload had stopped."""
-        for node in stopped:
-            del old.nodes[node.key]
+        for node in tuple(old.nodes.values()):
+            if not node.started:
+                del old.nodes[node.key]
         self._graph = build(old.config, self._surroundings, old)
         self._graph.connect(self._surroundings)
         for node in self._graph.nodes.values():
@@ -176,7 +196,7 @@ async def _shutdown_one(node: Node, deadline: float, surroundings: Surroundings)
     task = asyncio.ensure_future(node.component.shutdown(deadline))
     while not (await asyncio.wait({task}, timeout=SAY_EVERY_S))[0]:
         left = deadline - surroundings.monotonic()
-        log.info("waiting for %s, %.0f s left: %s", node, max(0.0, left), dict(node.component.statistics()))
+        log.info("waiting for %s, %.0f s left%s", node, max(0.0, left), _unfinished(node))
         if left < -SAY_EVERY_S:
             log.error("%s did not end by itself and is cut off", node)
             task.cancel()
@@ -193,6 +213,17 @@ async def _shutdown_one(node: Node, deadline: float, surroundings: Surroundings)
     if lost:
         log.error("%s: %d items were not delivered before the deadline and are lost", node, lost)
     return lost
+
+
+def _unfinished(node: Node) -> str:
+    """Return what a component says it still has to do, and its trouble if it has any."""
+    statistics = node.component.statistics()
+    doing = [
+        f"{name.replace('_', ' ')} {statistics[name]}"
+        for name in ("waiting_requests", "in_flight_requests", "waiting_deliveries")
+        if statistics.get(name)
+    ]
+    return ": " + ", ".join([*doing, *filter(None, [node.health.why])]) if doing or node.health.why else ""
 
 
 async def _start(node: Node) -> None:

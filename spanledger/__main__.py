@@ -67,6 +67,10 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+# gRPC's core writes lines of its own to standard error, for strangers' requests too; what matters is in our log.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     top = parser()

@@ -134,7 +134,7 @@ async def test_wrappers_and_agents_are_rollups() -> None:
     assert plain == {}
     assert wrapper == {
         "spanledger.cost.status": "rollup",
-        "spanledger.cost.reason": "wraps_priced_calls",
+        "spanledger.cost.reason": "wraps_calls",
         "spanledger.cost.rollup_usd": 0.0125,
     }
     assert agent["spanledger.cost.rollup_usd"] == 0.0125

@@ -34,6 +34,8 @@ class FakeConfig(ComponentConfig):
 
     colour: str = "blue"
     broken: bool = False
+    port: int = 0
+    """Only one running fake can have it."""
 
 
 @dataclass
@@ -43,6 +45,7 @@ class Stage:
     events: list[str] = field(default_factory=list)
     built: list[Any] = field(default_factory=list)
     lost: dict[str, int] = field(default_factory=dict)
+    ports: set[int] = field(default_factory=set)
 
     def named(self, name: str) -> Any:
         """Return the last fake that was built under this id."""
@@ -60,12 +63,14 @@ def fakes(stage: Stage) -> Registry:
             stage.built.append(self)
 
         async def start(self) -> None:
-            if self.config.broken:
+            if self.config.broken or self.config.port in stage.ports:
                 raise OSError("port is taken")
+            stage.ports |= {self.config.port} - {0}
             stage.events.append(f"start {self.host.id}")
 
         async def shutdown(self, deadline: float) -> int:
             stage.events.append(f"stop {self.host.id}")
+            stage.ports.discard(self.config.port)
             return stage.lost.get(str(self.host.id), 0)
 
         def process(self, batch: object) -> None:
@@ -170,12 +175,35 @@ async def test_reload_keeps_every_component_whose_configuration_is_the_same(side
     await sidecar.reload(configured(stage, "exporters: {sink/b: {colour: red}}"))
     await send(stage)
 
-    assert stage.events == ["stop sink/b", "start sink/b"]
+    assert stage.events == ["start sink/b", "stop sink/b"]
     assert len(kept.taken) == 1
     assert replaced.taken == []
     assert stage.named("sink/b").config.colour == "red"
     # Both pipelines end in sink/b.
     assert len(stage.named("sink/b").taken) == 2
+
+
+async def test_reload_stops_first_what_holds_the_port_of_its_successor(sidecar: Sidecar, stage: Stage) -> None:
+    """Everything else starts beside what it replaces."""
+    await sidecar.reload(configured(stage, "exporters: {sink/b: {port: 9464}}"))
+    stage.events.clear()
+
+    await sidecar.reload(configured(stage, "exporters: {sink/b: {port: 9464, colour: red}}"))
+
+    assert stage.events == ["stop sink/b", "start sink/b"]
+    assert sidecar.ready()
+
+
+async def test_new_component_that_cannot_start_stops_nothing(sidecar: Sidecar, stage: Stage) -> None:
+    """Nothing that leaves could be in its way."""
+    stage.events.clear()
+    more = "{exporters: {sink/c: {broken: true}}, service: {pipelines: {traces: {exporters: [sink/c]}}}}"
+    one = "service: {pipelines: {traces/more: {exporters: [sink/a, sink/b]}}}"
+
+    with pytest.raises(CannotStart, match="exporter sink/c"):
+        await sidecar.reload(configured(stage, more, one))
+
+    assert stage.events == []
 
 
 async def test_reload_that_cannot_start_leaves_the_old_configuration_running(sidecar: Sidecar, stage: Stage) -> None:
