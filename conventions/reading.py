@@ -83,3 +83,7 @@ class Reading:
     def model(self) -> str | None:
         """The model that answered, or else the one that was asked."""
         return self.response_model or self.request_model
+
+    def says(self, name: str) -> Value:
+        """Return what the span says under `name` once its edits are written; None where it says nothing."""
+        return self.edits[name] if name in self.edits else self.attributes.get(name)

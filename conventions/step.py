@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+    from spanledger.conventions.detail import Detail
     from spanledger.conventions.reading import Cost, Reading, StepKind
     from spanledger.conventions.usage import Usage
+    from spanledger.conventions.values import Attributes
 
 _STATUS_ERROR = 2
 
@@ -47,6 +49,10 @@ class Step:
     """The model that was asked; `model` is what it comes down to."""
     response_model: str = ""
     """The model that answered."""
+    resource: Attributes = field(default_factory=dict)
+    """Of the service; shared between steps: never change it."""
+    detail: Detail | None = None
+    """What trajectories join by; None when no sink of the pipeline asks for it."""
 
     @property
     def duration_s(self) -> float | None:
@@ -64,6 +70,11 @@ class Bridge:
     kind: int
     start_ns: int
     end_ns: int
+    name: str = ""
+    service_name: str = ""
+    failed: bool = False
+    links: tuple[tuple[bytes, bytes], ...] = ()
+    """(trace id, span id) of span links."""
 
 
 def duration_s(start_ns: int, end_ns: int) -> float | None:
@@ -73,7 +84,9 @@ def duration_s(start_ns: int, end_ns: int) -> float | None:
     return (end_ns - start_ns) / 1e9
 
 
-def make_step(span: Span, service_name: str, reading: Reading) -> Step:
+def make_step(
+    span: Span, service_name: str, reading: Reading, resource: Attributes | None = None, detail: Detail | None = None
+) -> Step:
     """Freeze what is known of a GenAI span."""
     failed = span.status.code == _STATUS_ERROR or reading.error_type is not None
     return Step(
@@ -104,10 +117,12 @@ def make_step(span: Span, service_name: str, reading: Reading) -> Step:
         time_to_first_chunk_s=reading.time_to_first_chunk_s,
         request_model=reading.request_model or "",
         response_model=reading.response_model or "",
+        resource=resource if resource is not None else {},
+        detail=detail,
     )
 
 
-def make_bridge(span: Span) -> Bridge:
+def make_bridge(span: Span, service_name: str = "") -> Bridge:
     """Keep the place of any other span in its tree."""
     return Bridge(
         span.trace_id,
@@ -116,4 +131,8 @@ def make_bridge(span: Span) -> Bridge:
         span.kind,
         span.start_time_unix_nano,
         span.end_time_unix_nano,
+        span.name,
+        service_name,
+        span.status.code == _STATUS_ERROR,
+        tuple((link.trace_id, link.span_id) for link in span.links) if span.links else (),
     )

@@ -20,15 +20,19 @@ import pkgutil
 import re
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 
 import pydantic
 
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from spanledger.conventions.step import Step
-    from spanledger.processor.batch import Batch, Delivery, Signal
+    from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+    from spanledger.conventions.detail import Detail
+    from spanledger.conventions.reading import Reading
+    from spanledger.conventions.step import Bridge, Step
+    from spanledger.processor.batch import Batch, Delivery, Resource, Signal
     from spanledger.processor.metric_store import MetricStore
 
 Kind = Literal["receiver", "processor", "exporter", "connector", "extension"]
@@ -213,6 +217,22 @@ class Sink(Component, Protocol):
 
     def release(self, delivery: Delivery) -> None:
         """Give the room of `reserve` back."""
+        ...
+
+
+@runtime_checkable
+class Trajectories(Protocol):
+    """What a sink may offer besides: it asks for more on each step, and says on spans what it knows by then."""
+
+    def detail(self, span: Span, reading: Reading, resource: Resource) -> Detail:
+        """Return what joins this step to others. Never raises because of data."""
+        ...
+
+    def annotate(self, batch: Batch, steps: Sequence[Step], bridges: Sequence[Bridge]) -> None:
+        """Write on the batch's spans what is known of their runs, before the batch is serialised.
+
+        The request may still be refused and come again, so nothing may be remembered here.
+        """
         ...
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from spanledger.conventions.step import Bridge, Step
     from spanledger.processor.batch import Batch, Signal
-    from spanledger.processor.component import Processor, Sink
+    from spanledger.processor.component import Processor, Sink, Trajectories
 
 SLICE_S = 0.005
 """Seconds of work on one request before other requests get their turn."""
@@ -45,6 +45,8 @@ class Pipeline:
     signal: Signal
     stages: tuple[Stage, ...]
     sinks: tuple[Sink, ...]
+    trajectories: Trajectories | None = None
+    """The sink that wants more on each step, if there is one."""
 
 
 @dataclass(slots=True)
@@ -82,22 +84,26 @@ async def prepare(pipeline: Pipeline, batch: Batch, monotonic: Callable[[], floa
         if work is not None:
             await paced(work, SLICE_S, monotonic)
         stage.outgoing(batch.items())
-    return await paced(deliver(batch), SLICE_S, monotonic)
+    return await paced(deliver(batch, pipeline.trajectories), SLICE_S, monotonic)
 
 
-def deliver(batch: Batch) -> Generator[None, None, Delivery]:
+def deliver(batch: Batch, trajectories: Trajectories | None = None) -> Generator[None, None, Delivery]:
     """Freeze a processed batch: its steps and bridges, and its bytes."""
     steps: list[Step] = []
     bridges: list[Bridge] = []
     if batch.signal == "traces":
         for group in batch.groups:
+            resource = group.resource
             for count, (span, reading) in enumerate(zip(group.items, group.readings, strict=True), 1):
                 if reading is not None:
-                    steps.append(make_step(span, group.resource.service_name, reading))
+                    detail = trajectories.detail(span, reading, resource) if trajectories is not None else None
+                    steps.append(make_step(span, resource.service_name, reading, resource.attributes, detail))
                 elif span is not None:
-                    bridges.append(make_bridge(span))
+                    bridges.append(make_bridge(span, resource.service_name))
                 if count % PAUSE_EVERY == 0:
                     yield
+        if trajectories is not None:
+            trajectories.annotate(batch, steps, bridges)
     data = yield from batch.serialize()
     return Delivery(batch.signal, data, batch.items(), batch.received_ns, tuple(steps), tuple(bridges))
 

@@ -24,6 +24,7 @@ from spanledger.processor.component import (
     Kind,
     ServiceView,
     Status,
+    Trajectories,
 )
 from spanledger.service.flow import Intake, Pipeline, Stage
 
@@ -178,8 +179,8 @@ def _pipelines(config: Config, nodes: Mapping[Key, Node], metrics: MetricStore) 
             labels = (str(id_), pipeline_id.signal)
             processor = nodes["processor", id_, str(pipeline_id)].component
             stages.append(Stage(processor, partial(incoming.add, labels), partial(outgoing.add, labels)))
-        sinks = [nodes.get(("exporter", id_, "")) or nodes["connector", id_, ""] for id_ in configured.exporters]
-        pipelines[str(pipeline_id)] = Pipeline(
-            str(pipeline_id), pipeline_id.signal, tuple(stages), tuple(node.component for node in sinks)
-        )
+        ends = [nodes.get(("exporter", id_, "")) or nodes["connector", id_, ""] for id_ in configured.exporters]
+        sinks = tuple(node.component for node in ends)
+        asking = next((sink for sink in sinks if isinstance(sink, Trajectories)), None)
+        pipelines[str(pipeline_id)] = Pipeline(str(pipeline_id), pipeline_id.signal, tuple(stages), sinks, asking)
     return pipelines

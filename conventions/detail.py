@@ -1,0 +1,86 @@
+"""What a trajectory needs of a span beyond its `Step`: who asked for which tool, what was said before, links.
+
+Content itself is kept only in mode `full`; joins work on ids and digests. Digests are keyed with a secret of
+the process, so that equal secrets in two places cannot be recognised from outside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+ContentMode = Literal["none", "metadata", "full"]
+
+Digest = int
+"""64 bits of a keyed hash of canonical content."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolRequest:
+    """A tool call that a model asked for."""
+
+    id: str
+    name: str
+    arguments: Digest | None
+
+
+@dataclass(frozen=True, slots=True)
+class Print:
+    """A fingerprint of content: equal content has an equal digest, like content shares shingles."""
+
+    digest: Digest
+    shingles: frozenset[int] = frozenset()
+    """Hashes of the content's word shingles, a bounded sample (at most 64 of 32 bits)."""
+    size: int = 0
+    """Characters of the canonical form."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A score or a label that somebody gave."""
+
+    name: str
+    score: float | None = None
+    label: str | None = None
+    explanation: str | None = None
+    response_id: str = ""
+    """Of what is judged, where the judge says so."""
+    at_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """What a span says that joins it to others. Everything is absent where the span does not say it."""
+
+    links: tuple[tuple[bytes, bytes], ...] = ()
+    """(trace id, span id) of span links."""
+    requests: tuple[ToolRequest, ...] = ()
+    """Model calls: the tool calls in the answer, in order."""
+    answered: tuple[str, ...] = ()
+    """Model calls: ids of the tool results among the input messages."""
+    history: tuple[Digest, ...] = ()
+    """Model calls: `history[i]` is the chained digest of input messages 0..i."""
+    after: Digest | None = None
+    """Model calls: the chained digest of all input messages and the answer; what the next call's history extends."""
+    asks_user: bool = False
+    """Model calls: the last input message is the user's, so a new turn begins here."""
+    arguments: Print | None = None
+    """Tools: what it was called with."""
+    result: Print | None = None
+    """Tools: what came back."""
+    output: Print | None = None
+    """Model calls: the text of the answer."""
+    prompt: Digest | None = None
+    """The agent's instructions, without what changes from call to call."""
+    tools: Digest | None = None
+    """The names and schemas of the tools on offer."""
+    evaluations: tuple[Evaluation, ...] = ()
+    outcome: str = ""
+    """An explicit outcome that the application wrote."""
+    input: str | None = None
+    """Content in mode `full`, bounded; a cut is marked."""
+    said: str | None = None
+    """Content of the answer or result in mode `full`, bounded."""
+    dimensions: Mapping[str, str] = field(default_factory=dict)
+    """Attributes asked for by the configuration (`dimensions`), of the span or its resource."""
