@@ -60,11 +60,12 @@ class Detail:
     answered: tuple[str, ...] = ()
     """Model calls: ids of the tool results among the input messages."""
     history: tuple[Digest, ...] = ()
-    """Model calls: `history[i]` is the chained digest of input messages 0..i."""
+    """Model calls: chained digests of the input, one after each part of a message, instructions left out; the
+    last 64, `history[-1]` being the whole. A call that is repeated has the same."""
     after: Digest | None = None
-    """Model calls: the chained digest of all input messages and the answer; what the next call's history extends."""
+    """Model calls: the chained digest of the whole input and the answer; the next call has it in its history."""
     asks_user: bool = False
-    """Model calls: the last input message is the user's, so a new turn begins here."""
+    """Model calls: since the model's last answer the user spoke and no tool, so a new turn begins here."""
     arguments: Print | None = None
     """Tools: what it was called with."""
     result: Print | None = None
@@ -84,3 +85,7 @@ class Detail:
     """Content of the answer or result in mode `full`, bounded."""
     dimensions: Mapping[str, str] = field(default_factory=dict)
     """Attributes asked for by the configuration (`dimensions`), of the span or its resource."""
+    answer: tuple[Digest, ...] = ()
+    """Model calls: the digests of the answer's parts, which `after` chains to `history`."""
+    single: bool = False
+    """It was put together from log records of one message each; `details.merged` goes on with the next."""

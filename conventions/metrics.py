@@ -159,6 +159,10 @@ GENAI: Final = (
         Label("dialect", "`none` for spans that no dialect claims"), KIND,
     ),
     _counter("spanledger_duplicate_spans_total", "Model calls that came again and were counted once.", SERVICE),
+    _counter(
+        "spanledger_usage_conflicts_total", "Token counts that cannot be or do not add up; the spans keep them.",
+        SERVICE, Label("conflict", "What is wrong, as in docs/attributes.md"),
+    ),
 )  # fmt: skip
 
 SEMCONV: Final = (
@@ -311,6 +315,13 @@ SELF: Final = (
         Label("metric", "The metric"),
     ),
     _counter("spanledger_uncounted_steps_total", "Steps that genai_metrics failed on, by a fault of its own."),
+    _counter(
+        "spanledger_run_store_records_total", "Log records that the run store was given.", EXPORTER,
+        Label("result", "What became of it", ("run", "finding", "duplicate", "ignored", "invalid")),
+    ),
+    _counter("spanledger_run_store_pruned_total", "Entries of the run store that were too old or too much.", EXPORTER),
+    _counter("spanledger_run_store_aside_total", "Run stores that could not be used and were put aside.", EXPORTER),
+    _gauge("spanledger_run_store_bytes", "Size of what is in the run store.", EXPORTER, unit="bytes"),
     _gauge("spanledger_loop_lag_seconds", "How late the event loop last was.", unit="seconds"),
     _histogram(
         "spanledger_request_duration_seconds", "Time from a request's last byte to its answer.",

@@ -137,6 +137,7 @@ class Reader:
             said = messages_of(dialect.name, attributes, _content_events(span), facts.kind)
         self._complete(facts, said)
         reading = _reading(facts, dialect)
+        reading.content = said
         self._read_usage(reading, facts, version)
         self._editor.edit(reading, facts, said)
         return reading

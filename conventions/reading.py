@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from spanledger.conventions.content import Content
     from spanledger.conventions.usage import Usage
     from spanledger.conventions.values import Attributes, Value
 
@@ -78,6 +79,8 @@ class Reading:
     """Attributes to delete (only where `remove_originals` says so, or the target profile demands it)."""
     cost: Cost | None = None
     """Set by genai_pricing; None when that did not run or the span is not priced at all (no model call)."""
+    content: Content | None = None
+    """What was parsed for the edits; None when the span's content was in its current form, or not read."""
 
     @property
     def model(self) -> str | None:

@@ -19,7 +19,8 @@ Outcome = Literal["success", "failure", "partial", "unknown"]
 OutcomeBasis = Literal["explicit", "evaluation", "terminal_tool", "status", "none"]
 Completeness = Literal["complete", "idle", "evicted", "rootless", "truncated", "shutdown", "open"]
 EdgeBasis = Literal[
-    "root", "parent", "inferred_parent", "link", "tool_call_id", "mcp", "conversation", "history", "time",
+    "root", "parent", "inferred_parent", "link", "tool_call_id", "mcp", "conversation", "history", "response_id",
+    "time",
 ]  # fmt: skip
 Severity = Literal["info", "warning", "critical"]
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from spanledger.conventions.values import Attributes
 
 _STATUS_ERROR = 2
+_SERVER, _CONSUMER = 2, 5
+_HAS_IS_REMOTE, _IS_REMOTE = 0x100, 0x200
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,8 @@ class Step:
     """Of the service; shared between steps: never change it."""
     detail: Detail | None = None
     """What trajectories join by; None when no sink of the pipeline asks for it."""
+    remote_parent: bool = False
+    """The parent is a span of another process: it may never be seen here."""
 
     @property
     def duration_s(self) -> float | None:
@@ -75,6 +79,8 @@ class Bridge:
     failed: bool = False
     links: tuple[tuple[bytes, bytes], ...] = ()
     """(trace id, span id) of span links."""
+    remote_parent: bool = False
+    """The parent is a span of another process: it may never be seen here."""
 
 
 def duration_s(start_ns: int, end_ns: int) -> float | None:
@@ -82,6 +88,15 @@ def duration_s(start_ns: int, end_ns: int) -> float | None:
     if start_ns <= 0 or end_ns < start_ns:
         return None
     return (end_ns - start_ns) / 1e9
+
+
+def has_remote_parent(span: Span) -> bool:
+    """Tell whether the parent is in another process: the span's flags say it, or else its kind suggests it."""
+    if not span.parent_span_id:
+        return False
+    if span.flags & _HAS_IS_REMOTE:
+        return bool(span.flags & _IS_REMOTE)
+    return span.kind in (_SERVER, _CONSUMER)
 
 
 def make_step(
@@ -119,6 +134,7 @@ def make_step(
         response_model=reading.response_model or "",
         resource=resource if resource is not None else {},
         detail=detail,
+        remote_parent=has_remote_parent(span),
     )
 
 
@@ -135,4 +151,5 @@ def make_bridge(span: Span, service_name: str = "") -> Bridge:
         service_name,
         span.status.code == _STATUS_ERROR,
         tuple((link.trace_id, link.span_id) for link in span.links) if span.links else (),
+        has_remote_parent(span),
     )

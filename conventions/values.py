@@ -23,7 +23,7 @@ class TooLarge(ValueError):  # noqa: N818 - reads as the condition it is
     """A value has more nodes than `MAX_NODES`; it stays on the span, unread."""
 
 
-def value_of(value: AnyValue) -> Value:
+def value_of(value: AnyValue, max_nodes: int = MAX_NODES) -> Value:
     """Return `value` as plain Python; None when it is not set. Raises `TooLarge`."""
     # Scalars first: nine attributes of ten.
     kind = value.WhichOneof("value")
@@ -37,13 +37,13 @@ def value_of(value: AnyValue) -> Value:
         return value.bool_value
     if kind is None:
         return None
-    return _tree(value, [MAX_NODES])
+    return _tree(value, [max_nodes])
 
 
 def _tree(value: AnyValue, budget: list[int]) -> Value:
     budget[0] -= 1
     if budget[0] < 0:
-        raise TooLarge(f"more than {MAX_NODES} nested values")
+        raise TooLarge("too many nested values")
     kind = value.WhichOneof("value")
     if kind == "array_value":
         return [_tree(item, budget) for item in value.array_value.values]

@@ -51,7 +51,7 @@ class HealthCheck:
         app.router.add_get(config.path, self._plain)
         if config.status_path != config.path:
             app.router.add_get(config.status_path, self._detailed)
-        self._server = WebServer(app, config.endpoint, "endpoint", config.tls)
+        self._server = WebServer(app, config.endpoint, f"extensions::{host.id}::endpoint", config.tls)
 
     async def start(self) -> None:
         """Begin to answer."""

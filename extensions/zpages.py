@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -50,7 +49,7 @@ class ZPages:
         app.router.add_get("/debug/pipelinez", self._pipelines)
         app.router.add_get("/debug/tracez", self._traces)
         app.router.add_get("/debug/tasks", self._tasks)
-        self._server = WebServer(app, config.endpoint, "endpoint", config.tls)
+        self._server = WebServer(app, config.endpoint, f"extensions::{host.id}::endpoint", config.tls)
 
     async def start(self) -> None:
         """Begin to serve."""
@@ -108,22 +107,34 @@ class ZPages:
         steps = self._view.recent()
         parts = {"By operation": _latencies(steps)}
         for trace_id, members in _latest_traces(steps):
-            parts[f"Trace {trace_id}"] = table(
+            depths = _depths(members)
+            parts[f"Trace {trace_id} of {members[0].service_name or 'an unnamed service'}"] = table(
                 ("start", "kind", "name", "agent", "model", "tokens in", "out", "cost", "took", "status"),
                 # Of spans that begin together the longest is above the others.
-                (_step_row(step) for step in sorted(members, key=lambda step: (step.start_ns, -step.end_ns))),
+                (
+                    _step_row(step, depths[step.span_id])
+                    for step in sorted(members, key=lambda step: (step.start_ns, -step.end_ns))
+                ),
             )
         if not steps:
             parts = {"": Html("<p>No GenAI span has come yet.</p>")}
         return page("Recent traces", parts, _LINKS)
 
     async def _tasks(self, _request: web.Request) -> web.Response:
-        parts: dict[str, Html] = {}
-        for number, task in enumerate(sorted(asyncio.all_tasks(), key=lambda task: task.get_name())[:200]):
-            stack = io.StringIO()
-            task.print_stack(limit=12, file=stack)
-            parts[f"{number + 1}. {task.get_name()}"] = Html(f"<pre>{_whole(stack.getvalue())}</pre>")
+        tasks = sorted(asyncio.all_tasks(), key=lambda task: task.get_name())[:200]
+        parts = {
+            f"{number}. {task.get_name()}": Html(f"<pre>{_whole(_stack(task))}</pre>")
+            for number, task in enumerate(tasks, 1)
+        }
         return page("Tasks", parts, _LINKS)
+
+
+def _stack(task: asyncio.Task[object]) -> str:
+    """Return where a task stands, innermost last. Frames of compiled code may have no line."""
+    return "\n".join(
+        f"{frame.f_code.co_filename}:{frame.f_lineno or '?'} {frame.f_code.co_name}"
+        for frame in task.get_stack(limit=12)
+    )
 
 
 def _plain(value: object) -> object:
@@ -153,11 +164,29 @@ def _latest_traces(steps: Iterable[Step], limit: int = 20) -> list[tuple[str, li
     return [(trace_id.hex(), members) for trace_id, members in latest]
 
 
+def _subject(step: Step) -> str:
+    """Return what a step is about: an agent by its name, a call by its model."""
+    named = {"agent": step.agent_name, "tool": step.tool_name, "workflow": step.workflow_name}
+    return named.get(step.kind, step.model) or step.name
+
+
+def _depths(steps: Iterable[Step]) -> Mapping[bytes, int]:
+    """Return how many of the shown steps stand above each of them."""
+    parents = {step.span_id: step.parent_span_id for step in steps}
+    depths: dict[bytes, int] = {}
+    for span_id, parent_id in parents.items():
+        above, current = 0, parent_id
+        while current in parents and above < 20:
+            above, current = above + 1, parents[current]
+        depths[span_id] = above
+    return depths
+
+
 def _latencies(steps: Sequence[Step]) -> Html:
     """Return a table of counts, errors and quantiles by kind and name."""
     groups: dict[tuple[str, str], list[Step]] = {}
     for step in steps:
-        groups.setdefault((step.kind, step.tool_name or step.model or step.agent_name or step.name), []).append(step)
+        groups.setdefault((step.kind, _subject(step)), []).append(step)
 
     def row(key: tuple[str, str], members: list[Step]) -> tuple[object, ...]:
         took = sorted(step.duration_s for step in members if step.duration_s is not None)
@@ -171,7 +200,7 @@ def _latencies(steps: Sequence[Step]) -> Html:
     )
 
 
-def _step_row(step: Step) -> tuple[object, ...]:
+def _step_row(step: Step, depth: int) -> tuple[object, ...]:
     usage, cost = step.usage, step.cost
     if cost is None:
         money = ""
@@ -181,7 +210,7 @@ def _step_row(step: Step) -> tuple[object, ...]:
     return (
         _time(step.start_ns),
         step.kind,
-        step.name,
+        "\u2003" * depth + step.name,
         step.agent_name,
         step.model,
         "" if usage is None or usage.input is None else usage.input,

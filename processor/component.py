@@ -18,7 +18,7 @@ import importlib
 import logging
 import pkgutil
 import re
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 
@@ -104,6 +104,15 @@ class Settings(pydantic.BaseModel):
     """Base of every block of configuration: unknown keys are errors, values are frozen."""
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+
+    def files(self) -> Iterator[str]:
+        """Yield the files that this configuration names; when one of them changes, a reload takes it anew."""
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if isinstance(value, Settings):
+                yield from value.files()
+            elif name.endswith("_file") and isinstance(value, str) and value:
+                yield value
 
 
 class ComponentConfig(Settings):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import pydantic
@@ -15,7 +16,7 @@ from spanledger.processor.metric_store import MAX_SERIES
 from spanledger.processor.step_metrics import SemconvMetrics, StepMetrics
 
 if TYPE_CHECKING:
-    from spanledger.conventions.step import Step
+    from spanledger.conventions.step import Bridge, Step
     from spanledger.processor.batch import Delivery
 
 SLICE_S: Final = 0.01
@@ -23,6 +24,9 @@ SLICE_S: Final = 0.01
 
 CHECK_EVERY: Final = 16
 """Steps between two looks at the clock."""
+
+_MAX_ABOVE: Final = 64
+"""Spans between a step and the agent above it that are looked at."""
 
 _HISTOGRAMS: Final = frozenset(row.name for row in METRICS if row.type == "histogram")
 
@@ -91,7 +95,7 @@ class GenAIMetrics:
         self._host.metrics.tick(delivery.received_ns)
         if delivery.bridges:
             self._step_metrics.count_bridges(len(delivery.bridges))
-        steps = iter(delivery.steps)
+        steps = iter(with_agents(delivery.steps, delivery.bridges))
         if not self._waiting and self._count(steps):
             return
         self._waiting.append(steps)
@@ -112,11 +116,43 @@ class GenAIMetrics:
             try:
                 self._step_metrics.count(step)
                 self._semconv_metrics.count(step)
-            except (TypeError, ValueError):
-                # A fault of ours: a step holds what its type does not allow. Its neighbours still count.
+            except Exception:
+                # A fault of ours. Its neighbours still count, and the request was acknowledged already.
+                if not self._failed:
+                    self._host.log.exception("a step could not be counted; spanledger_uncounted_steps_total goes on")
                 self._failed += 1
                 self._uncounted.add(())
             self._counted += 1
             if self._counted % CHECK_EVERY == 0 and self._host.monotonic() >= until:
                 return False
         return True
+
+
+def with_agents(steps: Sequence[Step], bridges: Sequence[Bridge]) -> Iterator[Step]:
+    """Yield the steps, those without an agent's name with that of the nearest agent above them.
+
+    Only agents of the same request are known: one whose span comes later is not waited for.
+    """
+    above: dict[tuple[bytes, bytes], tuple[bytes, str]] = {
+        (bridge.trace_id, bridge.span_id): (bridge.parent_span_id, "") for bridge in bridges
+    }
+    for step in steps:
+        name = step.agent_name if step.kind == "agent" else ""
+        above[step.trace_id, step.span_id] = (step.parent_span_id, name)
+    for step in steps:
+        if not step.agent_name and step.kind != "workflow" and (name := _agent_above(step, above)):
+            yield replace(step, agent_name=name)
+        else:
+            yield step
+
+
+def _agent_above(step: Step, above: Mapping[tuple[bytes, bytes], tuple[bytes, str]]) -> str:
+    parent_id = step.parent_span_id
+    for _ in range(_MAX_ABOVE):
+        found = above.get((step.trace_id, parent_id))
+        if found is None:
+            return ""
+        parent_id, name = found
+        if name:
+            return name
+    return ""

@@ -9,7 +9,7 @@ this stage applies both. A price is that of the day a span started. A call witho
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 import pydantic
 
 from spanledger.conventions.ledger import COUNTED, Call, Ledger, Place
-from spanledger.conventions.prices.attributes import Spelling, attributes_of, restored, spelled
+from spanledger.conventions.lookup import ORIGINAL
+from spanledger.conventions.prices.attributes import COST, PREFIX, Spelling, attributes_of, restored, spelled
 from spanledger.conventions.prices.engine import PricedCall, PriceEngine
 from spanledger.conventions.prices.override_file import BadPrices, read_book
 from spanledger.conventions.prices.overrides import (
@@ -31,7 +32,7 @@ from spanledger.conventions.prices.overrides import (
     TierRule,
     as_tuple,
 )
-from spanledger.conventions.prices.reported import Policy, weigh
+from spanledger.conventions.prices.reported import Policy, impossible, weigh
 from spanledger.conventions.prices.resolve import family
 from spanledger.conventions.reading import Cost
 from spanledger.conventions.usage import Usage
@@ -58,6 +59,7 @@ _REASONS: Final = {
     "in_parent": "counted_in_parent",
 }
 _STATUS_ERROR: Final = 2
+_LOGS_A_MINUTE: Final = 10
 _LOG_AGAIN_S: Final = 3600.0
 _MAX_NAMES: Final = 1024
 
@@ -99,6 +101,10 @@ class GenaiPricingConfig(ComponentConfig):
             self_hosted=self.self_hosted,
         )  # fmt: skip
 
+    def files(self) -> Iterator[str]:
+        """Yield the override files."""
+        yield from self.overrides
+
 
 @dataclass(slots=True)
 class _Bill:
@@ -132,6 +138,7 @@ class GenaiPricing(Passive):
         self._host = host
         self._ledger = Ledger()
         self._unpriced: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self._minute, self._said = float("-inf"), 0
         self._conflicts = host.metrics.counter("spanledger_cost_conflicts_total")
         self._late = host.metrics.counter("spanledger_late_children_total")
         self._memo = host.metrics.gauge("spanledger_price_memo_entries")
@@ -233,7 +240,10 @@ class GenaiPricing(Passive):
         attributes = attributes_of(cost, bill.computed, decision.below_pico_usd)
         for spelling in self._config.attributes:
             attributes |= spelled(spelling, cost)
-        if inscribe(group.items[index], reading, attributes):
+        span = group.items[index]
+        if COST in attributes and COST in reading.attributes and impossible(reading.attributes[COST]):
+            replaced(span, reading, attributes)
+        if inscribe(span, reading, attributes):
             group.changed.add(index)
 
     def _report_unpriced(self, reading: Reading, reason: str) -> None:
@@ -244,6 +254,11 @@ class GenaiPricing(Passive):
         now = self._host.monotonic()
         if now < self._unpriced.get(name, float("-inf")):
             return
+        if now >= self._minute + 60:
+            self._minute, self._said = now, 0
+        self._said += 1
+        if self._said > _LOGS_A_MINUTE:
+            return  # somebody makes names up; spanledger_llm_unpriced_tokens_total counts them all
         self._unpriced[name] = now + _LOG_AGAIN_S
         self._unpriced.move_to_end(name)
         if len(self._unpriced) > _MAX_NAMES:
@@ -302,6 +317,15 @@ def report(reading: Reading, scope: str, resource: Resource, cost: Cost, *, fail
         detail=sum(count is not None for count in kinds),
         pico_usd=cost.total,
     )
+
+
+def replaced(span: Span, reading: Reading, attributes: dict[str, str | float]) -> None:
+    """Take an amount that no call can have cost off the span, and keep it as `spanledger.original.*`."""
+    attributes[PREFIX + "reason"] = "reported_impossible"
+    for pair in span.attributes:
+        if pair.key == COST:
+            pair.key = ORIGINAL + COST
+    span.attributes.add(key=COST).value.double_value = float(attributes.pop(COST))
 
 
 def inscribe(span: Span, reading: Reading, attributes: Mapping[str, str | float]) -> bool:

@@ -10,7 +10,7 @@ import ctypes
 import gc
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,11 @@ class MemoryLimiterConfig(ComponentConfig):
     """Hard limit in percent of the container's or the machine's memory."""
     spike_limit_percentage: int = pydantic.Field(0, ge=0, le=100)
     """Room kept free for a burst, in percent of the same memory; 0 for 20 % of the limit."""
+
+    min_gc_interval_when_soft_limited: Duration = 10.0
+    """Least time between two collections of garbage while above the soft limit: each stops everything."""
+    min_gc_interval_when_hard_limited: Duration = 0.0
+    """The same while above the hard limit."""
 
     @pydantic.model_validator(mode="after")
     def _limits(self) -> MemoryLimiterConfig:
@@ -68,15 +73,22 @@ def resident_bytes() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def usable_bytes(cgroup: Path = Path("/sys/fs/cgroup/memory.max"), meminfo: Path = Path("/proc/meminfo")) -> int:
+CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+"""Where version 2 and version 1 of control groups say what a container may use."""
+
+
+def usable_bytes(cgroups: Sequence[Path] = CGROUP_LIMITS, meminfo: Path = Path("/proc/meminfo")) -> int:
     """Return the memory this process may use: the container's limit, or else the machine's memory."""
     found = re.search(r"MemTotal:\s+(\d+) kB", meminfo.read_text(encoding="ascii"))
     machine = int(found[1]) * 1024 if found else 0
-    try:
-        limit = cgroup.read_text(encoding="ascii").strip()
-    except OSError:
-        return machine
-    return min(int(limit), machine) if limit.isdigit() else machine
+    for cgroup in cgroups:
+        try:
+            limit = cgroup.read_text(encoding="ascii").strip()
+        except OSError:
+            continue
+        if limit.isdigit():
+            return min(int(limit), machine)
+    return machine
 
 
 def give_back() -> None:
@@ -107,7 +119,9 @@ class MemoryLimiter(Passive):
         self._measure = measure
         self._relieve = relieve
         self._soft, self._hard = limits(config, usable_bytes() if total_bytes is None else total_bytes)
+        self._relief_s = (config.min_gc_interval_when_soft_limited, config.min_gc_interval_when_hard_limited)
         self._next_check = float("-inf")
+        self._relieved = float("-inf")
         self._used = 0
         self._over = False
         self._refused = {
@@ -131,7 +145,9 @@ class MemoryLimiter(Passive):
 
     def _check(self) -> None:
         self._used = self._measure()
-        if self._used > self._soft:
+        now = self._host.monotonic()
+        if self._used > self._soft and now - self._relieved >= self._relief_s[self._used > self._hard]:
+            self._relieved = now
             self._relieve()
             self._used = self._measure()
         over = self._used > self._soft

@@ -29,6 +29,9 @@ UNKNOWN_MODEL: Final = "unknown_model"
 REPEATED: Final = "repeated"
 """What genai_pricing says of a span that it has seen before."""
 
+IN_PARENT: Final = "counted_in_parent"
+"""What it says of a call whose tokens a span above it was counted with."""
+
 MAX_FAILED: Final = 1024
 """Failed calls that a retry is expected of."""
 
@@ -97,6 +100,7 @@ class StepMetrics:
         self._retried = Retries()
         self._spans = table.counter("spanledger_spans_total")
         self._duplicates = table.counter("spanledger_duplicate_spans_total")
+        self._conflicts = table.counter("spanledger_usage_conflicts_total")
         self._agents = table.gauge("spanledger_agent_info")
         self._calls = table.counter("spanledger_llm_calls_total")
         self._tokens = table.counter("spanledger_llm_tokens_total")
@@ -115,6 +119,9 @@ class StepMetrics:
     def count(self, step: Step) -> None:
         """Count one step."""
         self._spans.add((step.dialect, step.kind))
+        if step.usage is not None:
+            for conflict in step.usage.conflicts:
+                self._conflicts.add((step.service_name, conflict))
         if step.agent_name:
             self._agents.set((step.service_name, step.agent_name, "", "", ""), 1)
         if step.kind == "tool":
@@ -126,6 +133,9 @@ class StepMetrics:
             self._count_usage(step)
             if step.kind in _CALLS:
                 self._count_call(step)
+        elif step.kind in _CALLS and step.cost is not None and step.cost.reason == IN_PARENT:
+            # Its tokens were counted before it came, with the agent's sum; the call itself was not.
+            self._count_call(step)
 
     def _count_tool(self, step: Step) -> None:
         trace_id = step.trace_id if self._exemplars else None

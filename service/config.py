@@ -11,7 +11,7 @@ import importlib.resources
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import pydantic
 
@@ -187,6 +187,10 @@ class _Root(Settings):
     service: ServiceConfig = ServiceConfig()
 
 
+DEFAULT: Final = "default:"
+"""The source that is the packaged default."""
+
+
 def packaged_config() -> str:
     """Return the path of the default configuration, which comes with the package."""
     return str(importlib.resources.files("spanledger").joinpath("otel-config.yaml"))
@@ -201,11 +205,12 @@ def load(
 ) -> Config:
     """Read, merge, type and check a configuration (`confmap.resolve` says what sources and sets are).
 
-    Without sources it is the packaged default that `sets` change. Raises `InvalidConfig` with everything
-    that is wrong.
+    `default:` is the packaged default; without sources it is that one that `sets` change. Raises
+    `InvalidConfig` with everything that is wrong.
     """
     registry = REGISTRY.discover() if registry is None else registry
-    resolution = resolve(sources or [packaged_config()], sets, environ, read)
+    named = [packaged_config() if source == DEFAULT else source for source in sources or [DEFAULT]]
+    resolution = resolve(named, sets, environ, read)
     root = resolution.root
     if not root.value:
         raise InvalidConfig([ConfigError((), root.place, "empty configuration file")], resolution.warnings)

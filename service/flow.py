@@ -7,6 +7,7 @@ between and nobody sees half a delivery.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from spanledger.conventions.step import Bridge, Step
     from spanledger.processor.batch import Batch, Signal
     from spanledger.processor.component import Processor, Sink, Trajectories
+
+log = logging.getLogger("spanledger.service")
 
 SLICE_S = 0.005
 """Seconds of work on one request before other requests get their turn."""
@@ -69,7 +72,10 @@ class Intake:
             accepted += own.accepted
         transfer([(delivery, sinks) for delivery, sinks in prepared if delivery.items])
         for settle in accepted:
-            settle()
+            try:
+                settle()
+            except Exception:
+                log.exception("a processor failed to note that a request was taken")
         self.recent.extend(prepared[0][0].steps)
 
     async def _fork(self, batch: Batch) -> Batch:
@@ -121,4 +127,8 @@ def transfer(prepared: Sequence[tuple[Delivery, tuple[Sink, ...]]]) -> None:
             sink.release(delivery)
         raise
     for delivery, sink in reserved:
-        sink.commit(delivery)
+        try:
+            sink.commit(delivery)
+        except Exception:
+            # A fault of ours. The others have taken the request, so it is acknowledged all the same.
+            log.exception("%s failed to take a request of %d items", type(sink).__name__, delivery.items)

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spanledger.processor.component import (
@@ -53,6 +54,10 @@ class Health:
     since_ns: int
 
 
+FileState = tuple[int, int, int] | None
+"""Inode, size and time of change; None for a file that is not there."""
+
+
 @dataclass(slots=True)
 class Node:
     """A component in the graph."""
@@ -64,6 +69,8 @@ class Node:
     config: ComponentConfig
     component: Any
     health: Health
+    files: Mapping[str, FileState]
+    """The files that the configuration names, as they were."""
     started: bool = False
 
     @property
@@ -119,7 +126,7 @@ def build(config: Config, surroundings: Surroundings, previous: Graph | None = N
     for kind, resolved, pipeline in _components(config):
         key = (kind, resolved.id, pipeline)
         known = previous.nodes.get(key) if previous else None
-        if known is not None and known.config == resolved.config:
+        if known is not None and known.config == resolved.config and known.files == file_states(resolved.config):
             nodes[key] = known
         else:
             nodes[key] = _construct(kind, resolved, pipeline, surroundings)
@@ -166,7 +173,20 @@ def _construct(kind: Kind, resolved: ResolvedComponent, pipeline: str, surroundi
         component: Component = resolved.registration.factory(resolved.config, host)
     except Exception as error:
         raise CannotStart(f"cannot build {kind} {resolved.id}: {error}") from error
-    return Node(kind, resolved.id, pipeline, resolved.config, component, health)
+    return Node(kind, resolved.id, pipeline, resolved.config, component, health, file_states(resolved.config))
+
+
+def file_states(config: ComponentConfig) -> Mapping[str, FileState]:
+    """Return what would be different if one of the files that `config` names had changed."""
+    states: dict[str, FileState] = {}
+    for name in config.files():
+        try:
+            status = Path(name).stat()
+        except OSError:
+            states[name] = None
+        else:
+            states[name] = (status.st_ino, status.st_size, status.st_mtime_ns)
+    return states
 
 
 def _pipelines(config: Config, nodes: Mapping[Key, Node], metrics: MetricStore) -> dict[str, Pipeline]:

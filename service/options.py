@@ -12,8 +12,8 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="FILE",
-        help="a configuration: path, file:path, env:NAME or yaml:text; later ones are merged over earlier ones "
-        "(default: the packaged otel-config.yaml)",
+        help="a configuration: path, file:path, env:NAME, yaml:text, or default: for the packaged otel-config.yaml; "
+        "later ones are merged over earlier ones (without any: default:)",
     )
     parser.add_argument(
         "--set",

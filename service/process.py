@@ -48,19 +48,20 @@ async def serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_stop, number.name)
+    # Whoever changes the file while we start is heard when we have started.
+    loop.add_signal_handler(signal.SIGHUP, wake.set)
     try:
         sidecar = Sidecar(config, metrics)
         await sidecar.start()
     except CannotStart as error:
         print(f"spanledger: {error}", file=sys.stderr)
         return 1
-    loop.add_signal_handler(signal.SIGHUP, wake.set)
     # What lives for good need not be walked by every full collection, which stops the loop.
     gc.collect()
     gc.freeze()
     acting = asyncio.create_task(act(sidecar), name="act") if act is not None else None
     if acting is not None:
-        acting.add_done_callback(lambda _: on_stop("done"))
+        acting.add_done_callback(lambda _: None if stop.is_set() else on_stop("done"))
     while not stop.is_set():
         await wake.wait()
         wake.clear()

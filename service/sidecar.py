@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("spanledger.service")
 
+SWITCH_TRIES = 10
+
 SAY_EVERY_S = 5.0
 """Seconds between two lines on what a shutdown still waits for."""
 
@@ -52,12 +54,14 @@ class Sidecar:
         self._vitals = Vitals(metrics, monotonic)
         self._changing = asyncio.Lock()
         self._drains: set[asyncio.Task[int]] = set()
+        self._lost = 0
 
     # -- what extensions see (ServiceView) --
 
     def ready(self) -> bool:
         """Tell whether requests are taken; false from the first moment of a shutdown."""
-        return self._ready and self._vitals.lag_s < 5.0
+        receiving = any(node.started for node in self._graph.nodes.values() if node.kind == "receiver")
+        return self._ready and receiving and self._vitals.lag_s < 5.0
 
     def statuses(self) -> Mapping[str, tuple[Status, str, int]]:
         """Return `kind:id` -> (status, why, since), in starting order."""
@@ -88,19 +92,26 @@ class Sidecar:
     # -- life --
 
     async def start(self) -> None:
-        """Start every component, downstream first. Raises `CannotStart` with nothing left running."""
+        """Start every component, downstream first. Raises `CannotStart` with nothing left running.
+
+        It names everything that did not start. Receivers are only tried when all else runs, for what they
+        take is acknowledged.
+        """
         self._graph.connect(self._surroundings)
-        started: list[Node] = []
-        try:
-            for node in self._graph.nodes.values():
+        failures: list[str] = []
+        for node in self._graph.nodes.values():
+            if node.kind == "receiver" and failures:
+                break
+            try:
                 await _start(node)
-                started.append(node)
-        except CannotStart:
-            await self._shutdown(started, time_left_s=SWITCH_S)
-            raise
+            except CannotStart as error:
+                failures.append(str(error))
+        if failures:
+            await self._shutdown(self._graph.nodes.values(), time_left_s=SWITCH_S)
+            raise CannotStart("; ".join(failures))
         self._vitals.start()
         self._ready = True
-        log.info("ready: %s", ", ".join(self._graph.pipelines))
+        log.info("ready: %s", ", ".join(_listening(self.statistics())))
 
     async def reload(self, config: Config) -> None:
         """Change to `config`, keeping every component whose own configuration is the same.
@@ -122,10 +133,10 @@ class Sidecar:
                 deadline = self._surroundings.monotonic() + config.service.shutdown_timeout
                 stopping = asyncio.create_task(self._shutdown_together(leaving, deadline))
                 self._drains.add(stopping)
-                stopping.add_done_callback(self._drains.discard)
+                stopping.add_done_callback(self._drained)
                 await asyncio.wait({stopping}, timeout=SWITCH_S)
                 for node in waiting:
-                    await _start(node)
+                    await _start_again(node)
                     started.append(node)
             except CannotStart as error:
                 await self._shutdown(started, time_left_s=SWITCH_S)
@@ -133,7 +144,11 @@ class Sidecar:
                 raise CannotStart(f"{error}; the old configuration runs on") from error
             self._graph = new
             kept = len(new.nodes) - len(coming)
-            log.info("reloaded: %d components kept, %d started, %d stopped", kept, len(coming), len(leaving))
+            log.info("reloaded: %d kept; started %s; stopped %s", kept, _named(coming), _named(leaving))
+
+    def _drained(self, drain: asyncio.Task[int]) -> None:
+        self._drains.discard(drain)
+        self._lost += drain.result()
 
     async def _start_beside(
         self, coming: Sequence[Node], leaving: Sequence[Node], started: list[Node]
@@ -162,7 +177,7 @@ class Sidecar:
         self._graph.connect(self._surroundings)
         for node in self._graph.nodes.values():
             if not node.started:
-                await _start(node)
+                await _start_again(node)
 
     async def stop(self, timeout_s: float | None = None) -> int:
         """Stop taking, send what is accepted within the timeout; return the number of items lost."""
@@ -170,13 +185,14 @@ class Sidecar:
             self._ready = False
             if timeout_s is None:
                 timeout_s = self._graph.config.service.shutdown_timeout
-            deadline = self._surroundings.monotonic() + timeout_s
-            lost = await self._shutdown(self._graph.nodes.values(), timeout_s)
-            for drain in tuple(self._drains):
-                lost += await drain
+            begun = self._surroundings.monotonic()
+            self._lost += await self._shutdown(self._graph.nodes.values(), timeout_s)
+            if self._drains:
+                await asyncio.wait(self._drains)
             await self._vitals.stop()
-            log.info("stopped, %.1f s before the deadline", deadline - self._surroundings.monotonic())
-            return lost
+            took_s = self._surroundings.monotonic() - begun
+            log.info("stopped after %.1f s, %d items lost", took_s, self._lost)
+            return self._lost
 
     async def _shutdown(self, nodes: Collection[Node], time_left_s: float) -> int:
         """Stop sources first and exporters after them; return the items lost."""
@@ -211,8 +227,33 @@ async def _shutdown_one(node: Node, deadline: float, surroundings: Surroundings)
     node.started = False
     node.health.status = "stopped"
     if lost:
-        log.error("%s: %d items were not delivered before the deadline and are lost", node, lost)
+        log.error("%s: %d items that were accepted could not be delivered and are lost", node, lost)
     return lost
+
+
+async def _start_again(node: Node) -> None:
+    """Start a component whose predecessor may need a moment more to let go of a port or a file."""
+    for attempt in range(SWITCH_TRIES):
+        try:
+            await _start(node)
+        except CannotStart:
+            if attempt == SWITCH_TRIES - 1:
+                raise
+            await asyncio.sleep(SWITCH_S / 2)
+        else:
+            return
+
+
+def _named(nodes: Iterable[Node]) -> str:
+    return ", ".join(map(str, nodes)) or "none"
+
+
+def _listening(statistics: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:
+    """Yield what listens where."""
+    for component, numbers in statistics.items():
+        for key, value in numbers.items():
+            if key.endswith("addresses") and value:
+                yield f"{component} {key.removesuffix('addresses').replace('_', ' ')}on {', '.join(value)}"
 
 
 def _unfinished(node: Node) -> str:

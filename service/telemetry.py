@@ -28,6 +28,11 @@ class ConsoleFormatter(logging.Formatter):
         """Return the record as text."""
         return super().format(record).translate(_CONTROL)
 
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name that logging calls
+        """Return the line. Further lines of a message are indented, so that none looks like a line of its own."""
+        record.message = record.message.replace("\n", "\n\t")
+        return super().formatMessage(record)
+
 
 class JSONFormatter(logging.Formatter):
     """One JSON object a line, with the Collector's keys."""

@@ -13,7 +13,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from spanledger.conventions.reading import Cost, Reading
 from spanledger.conventions.usage import Usage
-from spanledger.conventions.values import attributes_of
+from spanledger.conventions.values import Value, attributes_of
 from spanledger.processor.batch import Batch, decode, finish
 from spanledger.processor.component import REGISTRY, ComponentId, PipelineView
 from spanledger.processor.genai_pricing import GenaiPricing, GenaiPricingConfig
@@ -170,6 +170,7 @@ async def test_an_amount_on_the_span_is_never_overwritten() -> None:
         ("prefer", "openai", "litellm.cost.total", 0.0124, "priced", 0.0124),
         ("prefer", "openai", "operation.cost", 0.0124, "priced", 0.0125),  # an estimate that agrees
         ("prefer", "openai", "operation.cost", 0.0, "priced", 0.0125),  # zero is no evidence
+        ("prefer", "openai", "gen_ai.usage.cost", 0.0, "conflict", 0.0125),  # but backends would show it
         ("prefer", "openai", "operation.cost", float("nan"), "priced", 0.0125),
         ("prefer", "openai", "operation.cost", -1.0, "priced", 0.0125),
         ("verify", "openai", "litellm.cost.total", 0.010, "conflict", 0.0125),
@@ -262,6 +263,16 @@ async def test_many_spans_leave_room_for_others() -> None:
     ]
     assert sum(1 for _ in processor.process(batch_of(fresh))) >= 49
     assert set(processor.statistics()) >= {"memo", "spans", "late_children"}
+
+
+@pytest.mark.parametrize("claim", [-1.0, 1e9, float("inf"), "free", True])
+async def test_an_impossible_amount_makes_way_and_is_kept(claim: Value) -> None:
+    """A backend that sums `gen_ai.usage.cost` must not show it."""
+    (attributes,) = run(await pricing(), batch_of([(span(1, gen_ai__usage__cost=claim), reading())]))
+
+    assert attributes["gen_ai.usage.cost"] == 0.0125
+    assert attributes["spanledger.original.gen_ai.usage.cost"] == claim
+    assert attributes["spanledger.cost.reason"] == "reported_impossible"
 
 
 async def test_hostile_attributes_change_nothing() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,6 +37,7 @@ class FakeConfig(ComponentConfig):
     broken: bool = False
     port: int = 0
     """Only one running fake can have it."""
+    key_file: str = ""
 
 
 @dataclass
@@ -181,6 +183,53 @@ async def test_reload_keeps_every_component_whose_configuration_is_the_same(side
     assert stage.named("sink/b").config.colour == "red"
     # Both pipelines end in sink/b.
     assert len(stage.named("sink/b").taken) == 2
+
+
+async def test_reload_takes_a_changed_file_although_its_name_is_the_same(
+    sidecar: Sidecar, stage: Stage, tmp_path: Path
+) -> None:
+    """Certificates and price lists are renewed in place."""
+    key = tmp_path / "key.pem"
+    key.write_text("old")
+    more = f"exporters: {{sink/b: {{key_file: {key}}}}}"
+    await sidecar.reload(configured(stage, more))
+    stage.events.clear()
+    await sidecar.reload(configured(stage, more))
+    assert stage.events == []
+    key.write_text("renewed")
+
+    await sidecar.reload(configured(stage, more))
+
+    assert stage.events == ["start sink/b", "stop sink/b"]
+
+
+async def test_what_a_replaced_exporter_loses_counts_at_the_end(sidecar: Sidecar, stage: Stage) -> None:
+    """The exit code must not be 0."""
+    stage.lost["sink/b"] = 3
+    await sidecar.reload(configured(stage, "exporters: {sink/b: {colour: red}}"))
+    stage.lost.clear()
+
+    assert await sidecar.stop(1) == 3
+
+
+async def test_not_ready_without_a_running_receiver(sidecar: Sidecar) -> None:
+    """Whatever the reason."""
+    for node in sidecar._graph.nodes.values():
+        if node.kind == "receiver":
+            node.started = False
+
+    assert not sidecar.ready()
+
+
+async def test_start_names_everything_that_did_not_start_and_takes_nothing(stage: Stage) -> None:
+    """One run per busy port would be a nuisance."""
+    config = configured(stage, "{exporters: {sink/a: {broken: true}}, extensions: {watch: {broken: true}}}")
+    broken = Sidecar(config, Numbers())  # type: ignore[arg-type]
+
+    with pytest.raises(CannotStart, match=r"extension watch: .*; cannot start exporter sink/a: "):
+        await broken.start()
+
+    assert "start source" not in stage.events
 
 
 async def test_reload_stops_first_what_holds_the_port_of_its_successor(sidecar: Sidecar, stage: Stage) -> None:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 MEMO_SIZE: Final = 4096
 
 NO_USAGE: Final = Cost("no_usage")
+BAD_USAGE: Final = Cost("no_usage", "bad_usage")
+"""There were counts, and none of them can be one."""
 
 _Names = tuple[str | None, str | None, str | None, str | None, str, str]
 _UNKNOWN: Final = Tariff()
@@ -101,7 +103,7 @@ class PriceEngine:
         if usage is None or not (usage.input or usage.output):
             if choice is not None and choice.per_second:
                 return _by_time(choice, call.duration_ns)
-            return NO_USAGE
+            return BAD_USAGE if usage is not None and usage.conflicts else NO_USAGE
         if choice is None:
             return Cost("unpriced", tariff.reason if not tariff.choices else "no_price_at_that_time")
         if choice.per_second:
@@ -115,8 +117,11 @@ class PriceEngine:
         fee = choice.per_request
         if choice.factors:
             spent_in, spent_out, fee = (choice.scale(amount, at_ns) for amount in (spent_in, spent_out, fee))
-        reason = choice.reason or ("" if not usage.conflicts else "usage_conflict")
-        return Cost("priced", reason, spent_in + spent_out + fee, spent_in, spent_out, choice.ref)
+        reason = choice.reason or ("usage_conflict" if usage.conflicts else "")
+        total = spent_in + spent_out + fee
+        if usage.input is None:  # every call has an input: this is the part that is known
+            return Cost("priced", "input_unknown", total, None, spent_out, choice.ref)
+        return Cost("priced", reason, total, spent_in, None if usage.output is None else spent_out, choice.ref)
 
     def explain(self, call: PricedCall, at_ns: int) -> Explanation:
         """Price a call and show the arithmetic."""

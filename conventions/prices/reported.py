@@ -10,6 +10,7 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Literal
 
+from spanledger.conventions.prices.attributes import COST
 from spanledger.conventions.prices.sellers import role_of
 from spanledger.conventions.reading import Cost
 
@@ -31,10 +32,12 @@ _BILLS: Final = ("litellm.", "gen_ai.cost.", "openrouter.", "gateway.", "ai.resp
 def weigh(cost: Cost, reading: Reading, policy: Policy) -> tuple[Cost, int | None]:
     """Return the cost that counts, and our own amount where it is not that one.
 
-    Zero is no evidence: tools write it for models they do not know.
+    Zero is no price: tools write it for models they do not know. Where backends read it, it is a conflict.
     """
     usd = reading.reported_cost_usd
-    if policy == "ignore" or usd is None or not math.isfinite(usd) or not 0 < usd <= MAX_USD:
+    if policy == "ignore" or usd is None or impossible(usd):
+        return cost, None
+    if usd == 0 and (cost.total is None or reading.reported_cost_key != COST):
         return cost, None
     if reading.attributes.get("gen_ai.usage.cost.currency", "USD") not in {"USD", ""}:
         return cost, None
@@ -45,12 +48,19 @@ def weigh(cost: Cost, reading: Reading, policy: Policy) -> tuple[Cost, int | Non
         reason = "reported" if is_bill(reading) else "reported_estimate"
         return Cost("priced", reason, reported, price_ref=f"reported#{reading.reported_cost_key}"), None
     differs = differ(cost.total, reported)
-    if policy == "prefer" and is_bill(reading):
+    if policy == "prefer" and reported and is_bill(reading):
         ref = f"reported#{reading.reported_cost_key}"
         return Cost("conflict" if differs else "priced", "reported", reported, price_ref=ref), cost.total
     if differs:
         return replace(cost, status="conflict", reason="reported_differs"), cost.total
     return cost, None
+
+
+def impossible(value: object) -> bool:
+    """Tell whether a value that a span has for its cost cannot be one."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return True
+    return not math.isfinite(value) or not 0 <= value <= MAX_USD
 
 
 def differ(ours: int, reported: int) -> bool:

@@ -120,7 +120,7 @@ class PrometheusExporter:
         app.router.add_get("/metrics", self._scrape)
         app.router.add_get("/", _front)
         app.router.add_get("/{elsewhere:.*}", _elsewhere)
-        self._server = WebServer(app, config.endpoint, "endpoint", config.tls)
+        self._server = WebServer(app, config.endpoint, f"exporters::{host.id}::endpoint", config.tls)
 
     async def start(self) -> None:
         """Listen; raises OSError that says where and what to do."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 
 from spanledger.service.options import add_config_arguments
 
@@ -11,7 +12,7 @@ NAME = "run"
 HELP = "run the sidecar until SIGTERM or Ctrl-C; SIGHUP reloads the configuration"
 EXAMPLES = """\
   spanledger run
-  spanledger run --config otel-config.yaml --config production.yaml
+  spanledger run --config default: --config production.yaml
   spanledger run --set exporters.otlp.endpoint=tempo:4317
 """
 
@@ -23,6 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the sidecar. Returns 0 when everything accepted was delivered, 1 when not, 2 on bad configuration."""
+    # Until the reload is there, a SIGHUP must not be what it is by default: the end.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     from spanledger.service.process import serve
 
     return asyncio.run(serve(args.config, args.set))
