@@ -132,6 +132,12 @@ def host(value: Value) -> str | None:
     return _address(value)[0]
 
 
+def address(value: Value) -> str | None:
+    """Read a server's address: a host, or the host of the URL that some write instead."""
+    known = text(value)
+    return host(known) if known is not None and "://" in known else known
+
+
 def port(value: Value) -> int | None:
     """Read the port of a URL; None when it does not name one."""
     return _address(value)[1]
@@ -152,6 +158,13 @@ def milliseconds(value: Value) -> float | None:
     """Read milliseconds as seconds."""
     known = number(value)
     return None if known is None else known / 1000
+
+
+def unquoted(value: Value) -> str | None:
+    """Read text, or the text that a JSON string holds: some encode every value."""
+    if isinstance(value, str) and value[:1] == '"' and len(value) <= MAX_JSON_CHARS:
+        value = parse_json(value)
+    return text(value)
 
 
 def parse_json(value: Value) -> Value:
@@ -178,7 +191,7 @@ _BY_TYPE: Final[dict[str, Coerce]] = {
 _BY_NAME: Final[dict[str, Coerce]] = {
     "gen_ai.output.type": output_type,
     "server.port": integer,
-    "server.address": text,
+    "server.address": address,
     "error.type": text,
     "user.id": text,
     "jsonrpc.request.id": text,

@@ -87,5 +87,7 @@ class Detail:
     """Attributes asked for by the configuration (`dimensions`), of the span or its resource."""
     answer: tuple[Digest, ...] = ()
     """Model calls: the digests of the answer's parts, which `after` chains to `history`."""
+    previous_response_id: str = ""
+    """Model calls: the response that this call says it goes on from, where the provider keeps the history."""
     single: bool = False
     """It was put together from log records of one message each; `details.merged` goes on with the next."""

@@ -173,12 +173,33 @@ class Facts:
     operation: str | None = None
     aggregate: bool = False
     """The usage is a sum over descendants, though the kind is that of a model call."""
+    version: str = ""
+    """Version of the instrumentation, "" if unknown."""
+    emitter: str = ""
+    """Name that `emitters.py` knows the instrumentation by, where its scope says nothing."""
+    failed: bool = False
+    """The span says that it failed, though its status does not."""
+    echo: bool = False
+    """It repeats what a span around it may report more fully: see `Reading.echo`."""
+    unbilled: str = ""
+    """Why a call was answered without asking a model, such as `cache_hit`."""
 
     def offer(self, target: str, key: str, value: Value) -> None:
         """Give a value for `target`, found in attribute `key`, unless there is one or it is None."""
         if value is not None and target not in self.values:
             self.values[target] = value
             self.moved[target] = key
+
+    def correct(self, target: str, key: str, value: Value) -> None:
+        """Replace what is known for `target` by what attribute `key` says better; nothing if they are equal."""
+        if value is not None and self.values.get(target) != value:
+            self.values[target] = value
+            self.moved[target] = key
+
+    def forget(self, target: str) -> None:
+        """Drop what was read for `target`: here the attribute means something else."""
+        self.values.pop(target, None)
+        self.moved.pop(target, None)
 
     def text(self, target: str) -> str | None:
         """Return what is known for a target that is text."""
@@ -208,6 +229,12 @@ class Dialect:
     """Kind attribute -> its value -> what that is. Tried in this order; a value not listed is structural."""
     operations: Mapping[str, Kinded] = field(default_factory=dict)
     """Values of `gen_ai.operation.name` outside the conventions -> what they are."""
+    names: Mapping[str, Kinded | Choose] = field(default_factory=dict)
+    """Span name, or the beginning of one that ends in a space, on spans of these scopes -> what that is, where no
+    attribute says it. Such spans are GenAI work without any other evidence."""
+    placeholders: Mapping[str, str] = field(default_factory=dict)
+    """Attribute -> its value on spans, of any scope, that only announce another span: they are no step themselves,
+    whatever else they say."""
     sources: Mapping[str, tuple[Source, ...]] = field(default_factory=dict)
     """Target -> where else it stands, best first. Read on any span: keys must mean the same everywhere."""
     sources_by_kind: Mapping[StepKind, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)

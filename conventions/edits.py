@@ -12,7 +12,7 @@ from typing import Final
 
 from spanledger.conventions import coerce
 from spanledger.conventions.content import Content
-from spanledger.conventions.dialect import FINISH_REASONS, MODEL_CALLS, OPERATION, USAGE, Facts
+from spanledger.conventions.dialect import FINISH_REASONS, MODEL_CALLS, OPERATION, OPERATIONS, USAGE, Facts
 from spanledger.conventions.finish_reasons import normalize
 from spanledger.conventions.lookup import BASIS, CONTENT, CONTENT_MARKS, DIALECT, ORIGINAL, STEP_KIND, Entry, Lookup
 from spanledger.conventions.profile import Profile
@@ -58,7 +58,14 @@ class Editor:
             self._write_counts(reading, facts, reading.usage)
         if said is not None:
             self._write_content(reading, said)
-        if self._lookup.removing:
+        if reading.kind == "other" and reading.operation is None and facts.values.get(OPERATION) in OPERATIONS:
+            # A backend that goes by the operation would count it.
+            reading.edits[ORIGINAL + OPERATION] = facts.values[OPERATION]
+            reading.removals.append(OPERATION)
+        if reading.echo:
+            own = {key: value for key, value in reading.edits.items() if key in (DIALECT, STEP_KIND)}
+            reading.echo_edits, reading.edits = reading.edits, own
+        elif self._lookup.removing:
             self._remove(reading, facts, whole=said is None or not said.marks)
 
     def _write_counts(self, reading: Reading, facts: Facts, usage: Usage) -> None:

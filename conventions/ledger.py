@@ -52,6 +52,8 @@ class Call:
     input: int = 0
     output: int = 0
     failed: bool = False
+    echo: bool = False
+    """It repeats the call of the span around it, and is settled after that."""
     detail: int = 0
     """How many kinds of tokens are told apart: of two equals the richer one is settled first."""
     pico_usd: int | None = None
@@ -233,7 +235,7 @@ class Ledger:
             above = node.place.call
             verdict = node.decision.verdict
             if above is not None and above.inference and verdict not in ("wraps", "none") and _same_call(above, call):
-                self.late_children += 1
+                self.late_children += not call.echo
                 return True
             if above is not None and verdict == "only_copy" and call.tells_tokens:
                 self.late_children += 1
@@ -376,7 +378,11 @@ def _deepest_first(places: Sequence[Place]) -> Generator[None, None, list[int]]:
         for step in reversed(path):
             depth = max(depth, -1) + 1
             depths[step] = depth
-        shelf = (depths[position], place.call.detail if place.call is not None else 0)
+        call = place.call
+        # An echo comes right after the span around it.
+        shelf = (depths[position], call.detail if call is not None else 0)
+        if call is not None and call.echo:
+            shelf = (depths[position] - 1, -1)
         shelves.setdefault(shelf, []).append(position)
         if position % (_PAUSE_EVERY * 4) == 0:
             yield

@@ -16,6 +16,7 @@ from spanledger.conventions.dialect import (
     SERVICE_TIER,
     TIME_TO_FIRST_CHUNK,
     USAGE,
+    Choose,
     Dialect,
     Kinded,
 )
@@ -111,6 +112,8 @@ class Lookup:
         self._context = tuple(prefix for dialect in dialects for prefix in _prefixes(dialect.context))
         self._content = tuple(prefix for dialect in dialects for prefix in _prefixes(dialect.content))
         self._prefixes = (*(prefix for known in self._evidence for prefix in known), *self._context, *self._content)
+        self.placeholders = tuple(pair for dialect in dialects for pair in dialect.placeholders.items())
+        """Attribute and value of spans that only announce another."""
         self._claiming: dict[int, Entry] = {}
         self._scopes: dict[str, int] = {}
 
@@ -144,6 +147,17 @@ class Lookup:
             others = claims & ~1
             order = (others & -others).bit_length() - 1 if others else 0
         return self.dialects[order]
+
+    def by_name_of(self, scope: str, name: str) -> tuple[Dialect, Kinded | Choose, int] | None:
+        """Return whose span it is by its scope and name, what that makes it, and the dialect's bit."""
+        dialect = self.dialect_of(scope)
+        if dialect is None or not dialect.names:
+            return None
+        found = dialect.names.get(name)
+        if found is None:
+            # "invoke_agent planner" is listed as "invoke_agent ".
+            found = next((dialect.names[start] for start in dialect.names if start[-1] == " " and name.startswith(start)), None)
+        return None if found is None else (dialect, found, 1 << self.dialects.index(dialect))
 
     def claimed(self, claims: int) -> Iterable[Dialect]:
         """Yield the dialects of a bit set."""

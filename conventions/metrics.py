@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
 from spanledger.conventions.reading import StepKind
+from spanledger.conventions.run import Completeness, Outcome
 
 MetricType = Literal["counter", "gauge", "histogram"]
 
@@ -101,6 +102,15 @@ MODALITY: Final = Label(
     ("text", "image", "audio", "unknown"),
 )
 
+OUTCOME: Final = Label("outcome", "How the run ended", get_args(Outcome))
+COMPLETENESS: Final = Label(
+    "completeness",
+    "Whether all of the run was seen, or else why it was closed",
+    tuple(value for value in get_args(Completeness) if value != "open"),
+)
+RUN: Final = (SERVICE, AGENT)
+"""The labels of every metric of runs."""
+
 SECONDS_CALL: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0)
 SECONDS_FIRST_CHUNK: Final = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0)
 SECONDS_TOOL: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
@@ -110,6 +120,12 @@ SECONDS_OPERATION: Final = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56
 SECONDS_AGENT: Final = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 51.2, 102.4, 204.8, 409.6)
 SECONDS_WORKFLOW: Final = (1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0)
 TOKENS: Final = tuple(float(4**power) for power in range(14))
+
+SECONDS_RUN: Final = (0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 14400.0, 86400.0)
+USD_RUN: Final = (0.0001, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 50.0, 100.0)
+COUNTS: Final = (1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 5000.0)
+DEPTHS: Final = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 20.0)
+SCORES: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 2.0, 3.0, 4.0, 5.0, 10.0, 100.0)
 
 ITEMS: Final = {"spans": "Spans", "log_records": "Log records", "metric_points": "Metric data points"}
 
@@ -162,6 +178,77 @@ GENAI: Final = (
     _counter(
         "spanledger_usage_conflicts_total", "Token counts that cannot be or do not add up; the spans keep them.",
         SERVICE, Label("conflict", "What is wrong, as in docs/attributes.md"),
+    ),
+)  # fmt: skip
+
+RUNS: Final = (
+    _counter("spanledger_runs_total", "Runs, each counted once, when it is closed.", *RUN, OUTCOME, COMPLETENESS),
+    _gauge("spanledger_runs_open", "Runs that are under way."),
+    _gauge(
+        "spanledger_open_run_cost_usd_max", "Cost so far of the most expensive run under way in US dollars.", *RUN,
+    ),
+    _gauge("spanledger_open_run_steps_max", "Steps so far of the longest run under way.", *RUN),
+    _histogram("spanledger_run_duration_seconds", "Duration of runs.", SECONDS_RUN, *RUN),
+    _histogram("spanledger_run_cost_usd", "Cost of runs in US dollars.", USD_RUN, *RUN, unit="usd"),
+    _histogram("spanledger_run_steps", "Steps of runs.", COUNTS, *RUN, unit=""),
+    _histogram("spanledger_run_llm_calls", "Model calls of runs.", COUNTS, *RUN, unit=""),
+    _histogram("spanledger_run_tool_calls", "Tool calls of runs.", COUNTS, *RUN, unit=""),
+    _histogram("spanledger_run_depth", "Agents and workflows above one another in runs.", DEPTHS, *RUN, unit=""),
+    _counter(
+        "spanledger_run_cost_usd_total", "Cost of closed runs in US dollars, revisions included.", *RUN, OUTCOME,
+        unit="usd",
+    ),
+    _counter(
+        "spanledger_run_corrections_total", "Revisions that changed what was counted in a way no counter can follow.",
+        Label("what", "What changed", ("outcome", "completeness", "agent", "cost", "runs")),
+    ),
+    _counter(
+        "spanledger_loops_total", "Loops, storms and lack of progress that were found.",
+        *RUN, _data("rule", "The rule"),
+    ),
+    _counter(
+        "spanledger_loop_wasted_cost_usd_total", "Cost of the steps that loops repeated, in US dollars.",
+        *RUN, _data("rule", "The rule"), unit="usd",
+    ),
+    _counter(
+        "spanledger_evaluations_total", "Evaluations that were joined to a run.",
+        *RUN, _data("evaluation_name", "`gen_ai.evaluation.name`"), _data("label", "The verdict in a word"),
+    ),
+    _histogram(
+        "spanledger_evaluation_score", "Scores of evaluations that were joined to a run.", SCORES,
+        *RUN, _data("evaluation_name", "`gen_ai.evaluation.name`"), _data("label", "The verdict in a word"), unit="",
+    ),
+    _counter("spanledger_late_spans_total", "Spans that came after their run was closed.", SERVICE),
+    _counter("spanledger_orphan_spans_total", "Steps of closed runs whose parent never came.", SERVICE),
+)  # fmt: skip
+
+ASSEMBLY: Final = (
+    _counter(
+        "spanledger_trajectory_spans_total", "Spans that came to the trajectories, by what became of them.",
+        Label(
+            "became", "What became of it: part of an open or a closed run, known already, of a run that is no longer "
+            "held or has all the spans it may have", ("new", "late", "duplicate", "too_late", "over_limit"),
+        ),
+    ),
+    _counter("spanledger_trajectory_unrelated_spans_total", "Those of traces that had no GenAI work in them."),
+    _counter(
+        "spanledger_runs_closed_total", "Runs by what closed them.",
+        _reason("root", "idle", "span_limit", "evicted_count", "evicted_bytes", "max_duration", "shutdown"),
+    ),
+    _counter("spanledger_run_revisions_total", "Closed runs that were reported again after late spans."),
+    _gauge("spanledger_trace_store_bytes", "Estimated size of the runs kept in memory.", unit="bytes"),
+    _gauge("spanledger_traces_closed", "Closed groups of traces that can still be revised."),
+    _counter("spanledger_trajectory_events_total", "Runs and findings handed to logs pipelines."),
+    _counter(
+        "spanledger_trajectory_events_dropped_total", "Runs and findings that no logs pipeline took.",
+        _reason("full", "rejected", "internal", "shutdown"),
+    ),
+    _counter(
+        "spanledger_unannotated_roots_total", "Roots that passed without a roll-up because their run is too large.",
+    ),
+    _counter(
+        "spanledger_trajectory_storage_errors_total", "Failures to write or read the file of open runs.",
+        Label("operation", "What failed", ("open", "load", "write")),
     ),
 )  # fmt: skip
 
@@ -333,15 +420,17 @@ SELF: Final = (
     ),
 )  # fmt: skip
 
-METRICS: Final[tuple[Metric, ...]] = (*GENAI, *SEMCONV, *COLLECTOR, *SELF)
+METRICS: Final[tuple[Metric, ...]] = (*GENAI, *RUNS, *SEMCONV, *COLLECTOR, *ASSEMBLY, *SELF)
 
 
 def reference() -> str:
     """Return docs/metrics.md."""
     sections = (
         ("Agents, model calls, tools", GENAI, "Made by the connector `genai_metrics` from spans."),
+        ("Runs", RUNS, "Made by the connector `trajectory` from closed runs."),
         ("The conventions' own names", SEMCONV, _ABOUT_SEMCONV),
         ("The Collector's names", COLLECTOR, "Existing Collector dashboards work with these."),
+        ("How runs are put together", ASSEMBLY, "The connector `trajectory` about itself."),
         ("The sidecar itself", SELF, "What the Collector has no name for."),
     )
     parts = [_PREFACE]
@@ -391,12 +480,14 @@ carry `trace_id`, in OpenMetrics. The numbers of the process and of Python (`pro
   agent is seen, so that its first event is an increase. A series with an open label (a new `error_type`, a new
   tool) is born with its first event: alert on those with `sum by (...)`, which has a 0 to rise from.
 - Labels come from an allow-list; ids are never labels. Values from data are cut at 128 characters and
-  cleaned of control characters. A metric has at most `series_limit` label sets (`genai_metrics`, 2000); further
-  ones are counted with `__other__` in place of what data chose, and in `spanledger_series_overflow_total`.
+  cleaned of control characters and direction marks. A service may have `series_limit` label sets of a metric
+  (`genai_metrics`, 2000), and at most half of what other services leave of twice as many, so that one service
+  cannot take the room of all. Further ones are counted with `__other__` in place of what data chose, and in
+  `spanledger_series_overflow_total`; the log names the metric, the service and the label with the most values.
 - The series of a service and agent disappear together, `metric_expiration` after the last of them changed, and
   come back with their old values. Set it longer than the pause between two runs of an agent: an increase that
   happens while a series is away is not seen by `increase()` over a shorter time. What was silent for an
-  hour is forgotten when its metric is full.
+  hour, and is not shown any more, is forgotten when its metric is full.
 - Unknown is not 0: a call without usage adds no tokens, a model without a price has no cost series.
 - Tokens and cost are counted on model calls, never again on the agents and wrappers above them.
 """

@@ -36,6 +36,7 @@ from spanledger.conventions.dialect import (
     USAGE,
     USER_ID,
     WORKFLOW_NAME,
+    Choose,
     Dialect,
     Facts,
     Kinded,
@@ -64,10 +65,12 @@ MAX_ATTEMPTS: Final = 10_000
 
 _KINDS: Final = frozenset(get_args(StepKind))
 _STATUS_ERROR: Final = 2
+_UNKNOWN_ERROR: Final = "_OTHER"
+"""The conventions' word for an error without a known type."""
 _AZURE: Final = "azure.ai.inference"
 _FIRST_CHUNK: Final = frozenset({
     "gen_ai.content.completion.chunk", "llm.content.completion.chunk", "First Token Stream Event",
-    "ai.stream.firstChunk",
+    "ai.stream.firstChunk", "mlflow.chunk.item.0",
 })  # fmt: skip
 
 
@@ -118,18 +121,25 @@ class Reader:
                     found[key] = (pair, entry[1])
                 if entry[2]:
                     may_hold_content = True
+        named = self._lookup.by_name_of(scope, span.name)
+        if named is not None:
+            claims |= named[2]
         if not claims:
             return None
         decoded, values, moved = _best(found)
         attributes = SpanAttributes(pairs, decoded)
-        facts = Facts(scope, span, attributes, values, moved)
+        facts = Facts(scope, span, attributes, values, moved, version=version)
         dialect = self._dialect(scope, claims, attributes)
-        self._decide_kind(facts, dialect, claims)
+        self._decide_kind(facts, dialect, claims, named[1] if named is not None else None)
         if facts.kind in dialect.sources_by_kind:
             _read_by_kind(facts, dialect)
         for bit, complete in self._hooks:
             if claims & bit:
                 complete(facts)
+        if self._announces(attributes):
+            facts.kind, facts.operation = STRUCTURAL
+            for target in USAGE:
+                facts.forget(target)
         said = None
         # What was normalised before has its content; sources that are left over would only repeat part of it.
         wanted = content and self._content and facts.kind != "other" and DIALECT not in pairs
@@ -149,7 +159,11 @@ class Reader:
                 return self._lookup.by_name[marked]
         return self._lookup.dialect_of(scope, claims) or self._lookup.dialects[0]
 
-    def _decide_kind(self, facts: Facts, dialect: Dialect, claims: int) -> None:
+    def _announces(self, attributes: SpanAttributes) -> bool:
+        """Tell whether a span only says that another one has begun."""
+        return any(key in attributes.pairs and attributes[key] == value for key, value in self._lookup.placeholders)
+
+    def _decide_kind(self, facts: Facts, dialect: Dialect, claims: int, by_name: Kinded | Choose | None) -> None:
         """Set kind and operation: a well-known operation wins, then what was decided before, then dialects."""
         said = facts.text(OPERATION)
         if said is not None and said in OPERATIONS:
@@ -170,6 +184,8 @@ class Reader:
                     kinded = table.get(value, STRUCTURAL) if isinstance(value, str) else STRUCTURAL
                     facts.kind, facts.operation = kinded if isinstance(kinded, Kinded) else kinded(facts)
                     return
+        if by_name is not None:
+            facts.kind, facts.operation = by_name if isinstance(by_name, Kinded) else by_name(facts)
 
     def _complete(self, facts: Facts, said: Content | None) -> None:
         """Add what no attribute says: by events, by the server, by the content."""
@@ -183,8 +199,8 @@ class Reader:
                 facts.offer(TIME_TO_FIRST_CHUNK, "", _first_chunk_s(facts.span))
             if said is not None and said.finish_reasons and FINISH_REASONS not in known:
                 facts.offer(FINISH_REASONS, "", list(said.finish_reasons))
-        if ERROR_TYPE not in known and facts.span.status.code == _STATUS_ERROR:
-            facts.offer(ERROR_TYPE, "", _error_type(facts))
+        if ERROR_TYPE not in known and (facts.failed or facts.span.status.code == _STATUS_ERROR):
+            facts.offer(ERROR_TYPE, "", _error_type(facts) or (_UNKNOWN_ERROR if facts.failed else None))
 
     def _read_usage(self, reading: Reading, facts: Facts, version: str) -> None:
         known = facts.values
@@ -201,7 +217,7 @@ class Reader:
                     value = coerce.count(facts.attributes.get(key)) if key is not None else None
                     if value is not None:
                         raw[name] = value
-        emitter = emitter_of(facts.scope, version, reading.provider or "")
+        emitter = emitter_of(facts.emitter or facts.scope, version, reading.provider or "")
         server = reading.server_address
         xai = reading.provider == "x_ai" or (server is not None and provider_at(server) == "x_ai")
         reading.usage = usage_of(raw, emitter, reasoning_beside=xai, settled=settled)
@@ -274,6 +290,8 @@ def _reading(facts: Facts, dialect: Dialect) -> Reading:
         server_address=text(SERVER_ADDRESS),
         reported_cost_usd=cost if isinstance(cost, float) and cost >= 0 else None,
         reported_cost_key=facts.moved.get(COST, ""),
+        echo=facts.echo,
+        unbilled=facts.unbilled,
         attributes=facts.attributes,
     )
 

@@ -63,6 +63,11 @@ class Reading:
     """None when the span says nothing about tokens."""
     aggregate: bool = False
     """The usage is a sum over descendants (agent totals, outer wrappers), by the dialect's own rules."""
+    echo: bool = False
+    """The same call is on the span around it, with more facts, unless that span was overwritten or is another's.
+    So this one counts only if that one does not, and is written to only then."""
+    unbilled: str = ""
+    """Why a call that was answered cost nothing: `cache_hit`, `callback`; "" for all that a model answered."""
     error_type: str | None = None
     time_to_first_chunk_s: float | None = None
     attempt: int = 1
@@ -77,6 +82,8 @@ class Reading:
     """Attributes to write; a value equal to the present one is not listed."""
     removals: list[str] = field(default_factory=list)
     """Attributes to delete (only where `remove_originals` says so, or the target profile demands it)."""
+    echo_edits: dict[str, Value] = field(default_factory=dict)
+    """What an echo that counts has to say, beyond `edits`."""
     cost: Cost | None = None
     """Set by genai_pricing; None when that did not run or the span is not priced at all (no model call)."""
     content: Content | None = None

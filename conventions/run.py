@@ -73,6 +73,8 @@ class RunStep:
     """Steps of one parent that overlap in time have different branches."""
     critical: bool = False
     """It lies on the critical path: the run would have been shorter without it."""
+    twins: tuple[str, ...] = ()
+    """Other spans that report the same work."""
     input: str | None = None
     output: str | None = None
 
@@ -97,6 +99,11 @@ class RunTotals:
     """None when no call has a price."""
     unpriced_calls: int = 0
     unattributed_cost_pico_usd: int = 0
+    """What agents report beyond the calls below them, at the price of those calls; not in `cost_pico_usd`."""
+    unattributed_tokens: int = 0
+    rollups_less: int = 0
+    """Agents that report fewer tokens than the calls below them."""
+    rollups_more: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +140,18 @@ class RunEvaluation:
 
 
 @dataclass(frozen=True, slots=True)
+class Handoff:
+    """One agent giving work to another."""
+
+    giver: str
+    taker: str
+    step: int
+    """The agent that takes over."""
+    kind: Literal["delegation", "handoff"]
+    """The giver waits for the result, or is done."""
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """One agent run."""
 
@@ -164,3 +183,6 @@ class Run:
     critical_path: tuple[int, ...] = ()
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     """Agent name -> fingerprint of its prompt, tools and model."""
+    by_dimension: Mapping[str, tuple[Share, ...]] = field(default_factory=dict)
+    """Dimension -> what each of its values had."""
+    handoffs: tuple[Handoff, ...] = ()

@@ -18,6 +18,7 @@ def ssl_context(tls: TLSClient) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=tls.ca_file or None)
     except (OSError, ssl.SSLError) as error:
         raise ValueError(f"tls::ca_file: cannot use {tls.ca_file}: {error}") from error
+    tls.limit(context)
     if tls.cert_file:
         try:
             context.load_cert_chain(tls.cert_file, tls.key_file, password=_no_passphrase)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import pydantic
 
 from spanledger.conventions.metrics import METRICS
+from spanledger.processor.ancestry import Ancestry
 from spanledger.processor.component import ComponentConfig, Host, register
 from spanledger.processor.metric_store import MAX_SERIES
-from spanledger.processor.step_metrics import SemconvMetrics, StepMetrics
+from spanledger.processor.step_metrics import SemconvMetrics, StepMetrics, ToolCalls
 
 if TYPE_CHECKING:
-    from spanledger.conventions.step import Bridge, Step
+    from spanledger.conventions.step import Step
     from spanledger.processor.batch import Delivery
 
 SLICE_S: Final = 0.01
@@ -24,9 +24,6 @@ SLICE_S: Final = 0.01
 
 CHECK_EVERY: Final = 16
 """Steps between two looks at the clock."""
-
-_MAX_ABOVE: Final = 64
-"""Spans between a step and the agent above it that are looked at."""
 
 _HISTOGRAMS: Final = frozenset(row.name for row in METRICS if row.type == "histogram")
 
@@ -61,10 +58,11 @@ class GenAIMetrics:
         self._host = host
         self._step_metrics = StepMetrics(host.metrics, config.exemplars)
         self._semconv_metrics = SemconvMetrics(host.metrics, config.exemplars)
+        self._tool_calls = ToolCalls()
         self._uncounted = host.metrics.counter("spanledger_uncounted_steps_total")
         self._counted = 0
         self._failed = 0
-        self._waiting: deque[Iterator[Step]] = deque()
+        self._waiting: deque[Iterator[tuple[Step, Step | None]]] = deque()
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -95,7 +93,7 @@ class GenAIMetrics:
         self._host.metrics.tick(delivery.received_ns)
         if delivery.bridges:
             self._step_metrics.count_bridges(len(delivery.bridges))
-        steps = iter(with_agents(delivery.steps, delivery.bridges))
+        steps = _related(delivery)
         if not self._waiting and self._count(steps):
             return
         self._waiting.append(steps)
@@ -109,11 +107,13 @@ class GenAIMetrics:
             if self._count(self._waiting[0]):
                 self._waiting.popleft()
 
-    def _count(self, steps: Iterator[Step]) -> bool:
+    def _count(self, steps: Iterator[tuple[Step, Step | None]]) -> bool:
         """Count until the steps or the slice are used up; tell whether all is counted."""
         until = self._host.monotonic() + SLICE_S
-        for step in steps:
+        for step, tool_around in steps:
             try:
+                if step.kind == "tool" and not self._tool_calls.is_new(step, tool_around):
+                    continue
                 self._step_metrics.count(step)
                 self._semconv_metrics.count(step)
             except Exception:
@@ -128,31 +128,8 @@ class GenAIMetrics:
         return True
 
 
-def with_agents(steps: Sequence[Step], bridges: Sequence[Bridge]) -> Iterator[Step]:
-    """Yield the steps, those without an agent's name with that of the nearest agent above them.
-
-    Only agents of the same request are known: one whose span comes later is not waited for.
-    """
-    above: dict[tuple[bytes, bytes], tuple[bytes, str]] = {
-        (bridge.trace_id, bridge.span_id): (bridge.parent_span_id, "") for bridge in bridges
-    }
-    for step in steps:
-        name = step.agent_name if step.kind == "agent" else ""
-        above[step.trace_id, step.span_id] = (step.parent_span_id, name)
-    for step in steps:
-        if not step.agent_name and step.kind != "workflow" and (name := _agent_above(step, above)):
-            yield replace(step, agent_name=name)
-        else:
-            yield step
-
-
-def _agent_above(step: Step, above: Mapping[tuple[bytes, bytes], tuple[bytes, str]]) -> str:
-    parent_id = step.parent_span_id
-    for _ in range(_MAX_ABOVE):
-        found = above.get((step.trace_id, parent_id))
-        if found is None:
-            return ""
-        parent_id, name = found
-        if name:
-            return name
-    return ""
+def _related(delivery: Delivery) -> Iterator[tuple[Step, Step | None]]:
+    """Yield each step with its agent's name, and for tools the call that it is part of."""
+    ancestry = Ancestry(delivery.steps, delivery.bridges)
+    for step in delivery.steps:
+        yield ancestry.with_agent(step), ancestry.tool_around(step) if step.kind == "tool" else None

@@ -36,6 +36,7 @@ from spanledger.conventions.prices.reported import Policy, impossible, weigh
 from spanledger.conventions.prices.resolve import family
 from spanledger.conventions.reading import Cost
 from spanledger.conventions.usage import Usage
+from spanledger.conventions.values import any_value
 from spanledger.processor.batch import PAUSE_EVERY
 from spanledger.processor.component import ComponentConfig, Host, Passive, PipelineView, register
 
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from spanledger.conventions.ledger import Decision
     from spanledger.conventions.prices.lookup import OwnHosts
     from spanledger.conventions.reading import Reading
+    from spanledger.conventions.values import Value
     from spanledger.processor.batch import Batch, Resource, ScopeGroup
 
 MAX_FILE_BYTES: Final = 4 * 1024 * 1024
@@ -199,6 +201,8 @@ class GenaiPricing(Passive):
             bill.cost, bill.settled = before, True
         elif reading.operation == "fetch_response":
             bill.cost = Cost("rollup", "fetched_again")
+        elif reading.unbilled:
+            bill.cost = Cost("rollup", reading.unbilled)
         else:
             self._price(bill, reading, span, facts)
         assert bill.cost is not None
@@ -243,6 +247,8 @@ class GenaiPricing(Passive):
         span = group.items[index]
         if COST in attributes and COST in reading.attributes and impossible(reading.attributes[COST]):
             replaced(span, reading, attributes)
+        if reading.echo_edits and decision.verdict in COUNTED and inscribe(span, reading, reading.echo_edits):
+            group.changed.add(index)
         if inscribe(span, reading, attributes):
             group.changed.add(index)
 
@@ -314,6 +320,7 @@ def report(reading: Reading, scope: str, resource: Resource, cost: Cost, *, fail
         input=usage.input or 0,
         output=usage.output or 0,
         failed=failed,
+        echo=reading.echo,
         detail=sum(count is not None for count in kinds),
         pico_usd=cost.total,
     )
@@ -328,7 +335,7 @@ def replaced(span: Span, reading: Reading, attributes: dict[str, str | float]) -
     span.attributes.add(key=COST).value.double_value = float(attributes.pop(COST))
 
 
-def inscribe(span: Span, reading: Reading, attributes: Mapping[str, str | float]) -> bool:
+def inscribe(span: Span, reading: Reading, attributes: Mapping[str, Value]) -> bool:
     """Append attributes to a span; keys that are there already stay. Tell whether anything was written."""
     changed = False
     for key, value in attributes.items():
@@ -337,7 +344,9 @@ def inscribe(span: Span, reading: Reading, attributes: Mapping[str, str | float]
         added = span.attributes.add(key=key).value
         if isinstance(value, str):
             added.string_value = value
-        else:
+        elif isinstance(value, float):
             added.double_value = value
+        else:
+            added.CopyFrom(any_value(value))
         changed = True
     return changed

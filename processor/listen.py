@@ -52,6 +52,7 @@ def server_context(tls: TLSServer) -> ssl.SSLContext:
     Raises OSError that names the key and the file at fault.
     """
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.limit(context)
     try:
         context.load_cert_chain(tls.cert_file, tls.key_file, password=_no_passphrase)
     except (OSError, ValueError) as error:

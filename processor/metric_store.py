@@ -4,24 +4,31 @@ Writers ask for a family once (`store.counter("otelcol_receiver_accepted_spans_t
 adding to a series is then a dict look-up and an addition. The families are the rows of
 `spanledger.conventions.metrics`: a name that is not there is a KeyError at start, not a lost number.
 
-Labels from data are hostile. A new label set is cleaned once, when its series is made. When a metric
-has all the series it may have, further ones are counted under `__other__`, so that sums stay right.
+Labels from data are hostile. A new label set is cleaned once, when its series is made. A service may
+have `max_series` series of a metric, and never more than half of what the other services leave of twice
+as many: the first with too many ids in its labels takes no room from the second. Further ones are
+counted under `__other__`, so that sums stay right, and the log says which metric, label and service.
 
 Series go stale together. What belongs to one service and agent has one *owner*, and as long as any of
 it changes all of it is shown: an error counter must not vanish while there are no errors, for a
 counter that is born with its first increment is invisible to `increase()`. What has gone stale keeps
-its value for its return; it is forgotten only to make room, after an hour.
+its value for its return; it is forgotten only to make room, when it was silent for an hour and for
+as long as any exporter shows it.
 """
 
 from __future__ import annotations
 
 import itertools
+import logging
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from spanledger.conventions.metrics import METRICS, OTHER, Metric
+
+log = logging.getLogger("spanledger.metrics")
 
 Labels: TypeAlias = tuple[str, ...]
 """Label values in the order of the metric's row."""
@@ -30,7 +37,7 @@ Exemplar: TypeAlias = tuple[bytes, float, int]
 """(trace id, value, time in ns since the epoch)."""
 
 MAX_SERIES: Final = 2000
-"""Label sets of one metric before `__other__`: the cardinality limit of the OpenTelemetry SDKs."""
+"""Label sets of one metric and service before `__other__`: the cardinality limit of the OpenTelemetry SDKs."""
 
 MAX_LABEL_CHARS: Final = 128
 
@@ -39,14 +46,17 @@ MAX_VALUE: Final = 2**53
 
 FORGET_AFTER_NS: Final = 3600 * 10**9
 SWEEP_EVERY_NS: Final = 10 * 10**9
+SAY_AGAIN_NS: Final = 3600 * 10**9
+"""Between two lines in the log on one metric that overflows."""
 
 _CUT: Final = "…"
-_CONTROL: Final = dict.fromkeys((*range(32), *range(127, 160)))
+# Control characters, and marks that turn the direction of text: a name must not read as another one.
+_CONTROL: Final = dict.fromkeys((*range(32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A)))
 _OWNING: Final = ("service_name", "agent_name")
 
 
 def clean(value: str) -> str:
-    """Return a label value that is valid UTF-8, has no control characters and at most 128 characters."""
+    """Return a label value of valid UTF-8 and at most 128 characters, without control and direction marks."""
     if len(value) <= MAX_LABEL_CHARS and value.isascii() and value.isprintable():
         return value
     # Far more than can remain is never looked at: a client may send megabytes.
@@ -65,7 +75,8 @@ class Owner:
     """Who series are about, and when any of them last changed."""
 
     seen_ns: int
-    series: list[tuple[Family[Any], Labels]] = field(default_factory=list)
+    series: dict[tuple[Family[Any], Labels], None] = field(default_factory=dict)
+    """A set that keeps its order."""
 
 
 @dataclass(slots=True, eq=False)
@@ -95,19 +106,21 @@ class _Shared:
 
     max_series: int
     now_ns: int = 0
+    forget_after_ns: int | None = FORGET_AFTER_NS
+    """None for never."""
     owners: dict[tuple[str | None, ...], Owner] = field(default_factory=dict)
     next_sweep_ns: int = 0
     overflow: CounterFamily | None = None
     refused: CounterFamily | None = None
 
     def sweep(self) -> None:
-        """Forget what nobody has added to for an hour; at most once in ten seconds, for it looks at all."""
-        if self.now_ns < self.next_sweep_ns:
+        """Forget what nobody has added to for long; at most once in ten seconds, for it looks at all."""
+        if self.now_ns < self.next_sweep_ns or self.forget_after_ns is None:
             return
         self.next_sweep_ns = self.now_ns + SWEEP_EVERY_NS
-        oldest = self.now_ns - FORGET_AFTER_NS
+        oldest = self.now_ns - self.forget_after_ns
         for key in [key for key, owner in self.owners.items() if owner.seen_ns < oldest]:
-            for family, labels in self.owners.pop(key).series:
+            for family, labels in tuple(self.owners.pop(key).series):
                 family.remove(labels)
 
 
@@ -117,12 +130,17 @@ _C = TypeVar("_C", bound=Cell)
 class Family(Generic[_C]):
     """The series of one row."""
 
-    __slots__ = ("_cells", "_from_data", "_limited", "_owner_at", "_permanent", "_shared", "metric")
+    __slots__ = (
+        "_cells", "_counts", "_from_data", "_limited", "_owner_at", "_permanent", "_say_at_ns", "_shared", "metric",
+    )  # fmt: skip
 
     def __init__(self, metric: Metric, shared: _Shared) -> None:
         self.metric = metric
         self._shared = shared
         self._cells: dict[Labels, _C] = {}
+        self._counts: Counter[str] = Counter()
+        """Series by service."""
+        self._say_at_ns = 0
         names = metric.label_names
         self._from_data = [label.from_data for label in metric.labels]
         self._limited = any(self._from_data)
@@ -145,7 +163,13 @@ class Family(Generic[_C]):
 
     def remove(self, labels: Labels) -> None:
         """Drop one series, such as the gauge of an exporter that is no more."""
-        self._cells.pop(labels, None)
+        cell = self._cells.pop(labels, None)
+        if cell is not None:
+            cell.owner.series.pop((self, labels), None)
+            service = self._service(labels)
+            self._counts[service] -= 1
+            if not self._counts[service]:
+                del self._counts[service]
 
     def _make(self, text: str, owner: Owner) -> _C:
         raise NotImplementedError
@@ -162,11 +186,11 @@ class Family(Generic[_C]):
             labels = tuple(map(clean, labels))
             if labels in self._cells:
                 return self._cells[labels]
-        if self._limited and len(self._cells) >= self._shared.max_series:
+        if self._limited and not self._has_room(labels):
             self._shared.sweep()
-            if len(self._cells) >= self._shared.max_series:
-                if weight and self._shared.overflow is not None:
-                    self._shared.overflow.add((self.metric.name,))
+            if not self._has_room(labels):
+                if weight:
+                    self._overflow(labels)
                 # "" stays: it says that nothing is known, and is only one value.
                 folds = zip(labels, self._from_data, strict=True)
                 labels = tuple([OTHER if value and from_data else value for value, from_data in folds])
@@ -181,9 +205,41 @@ class Family(Generic[_C]):
             owner = self._shared.owners.get(key)
             if owner is None:
                 owner = self._shared.owners[key] = Owner(self._shared.now_ns)
-            owner.series.append((self, labels))
+            owner.series[self, labels] = None
+        self._counts[self._service(labels)] += 1
         cell = self._cells[labels] = self._make(text, owner)
         return cell
+
+    def _service(self, labels: Labels) -> str:
+        at = self._owner_at[0]
+        return "" if at is None else labels[at]
+
+    def _has_room(self, labels: Labels) -> bool:
+        """Tell whether the service may have one more: at most half of what the others leave of `2 * max_series`."""
+        own = self._counts[self._service(labels)]
+        others = len(self._cells) - own
+        return 2 * (own + 1) <= 2 * self._shared.max_series - others
+
+    def _overflow(self, labels: Labels) -> None:
+        """Count a value that finds no series of its own; say once in a while where they all come from."""
+        if self._shared.overflow is not None:
+            self._shared.overflow.add((self.metric.name,))
+        if self._shared.now_ns < self._say_at_ns:
+            return
+        self._say_at_ns = self._shared.now_ns + SAY_AGAIN_NS
+        service = self._service(labels)
+        known = [cell_labels for cell_labels in self._cells if self._service(cell_labels) == service] or [*self._cells]
+        values = {
+            name: len({cell_labels[at] for cell_labels in known})
+            for at, name in enumerate(self.metric.label_names)
+            if self._from_data[at]
+        }
+        worst = max(values, key=values.__getitem__)
+        log.warning(
+            "metric %s: service %r has %d series, its whole share; further ones are counted as %s. The label with the "
+            "most values is %s (%d): name kinds of things there, not single ones, or raise series_limit",
+            self.metric.name, service, self._counts[service], OTHER, worst, values[worst],
+        )  # fmt: skip
 
     def _refuse(self) -> None:
         if self._shared.refused is not None:
@@ -262,7 +318,8 @@ class HistogramFamily(Family[Distribution]):
         """Change the buckets. What was counted into other buckets is dropped: to readers, a restart."""
         if tuple(bounds) != tuple(self.bounds):
             self.bounds = tuple(bounds)
-            self._cells.clear()
+            for labels in tuple(self._cells):
+                self.remove(labels)
 
     def _make(self, text: str, owner: Owner) -> Distribution:
         return Distribution(text, owner, counts=[0] * (len(self.bounds) + 1))
@@ -318,8 +375,15 @@ class MetricTable:
         self._shared.now_ns = now_ns
 
     def set_max_series(self, max_series: int) -> None:
-        """Change how many label sets a metric may have; those it has already stay."""
+        """Change how many label sets a service may have of a metric; those it has already stay."""
         self._shared.max_series = max_series
+
+    def keep(self, shown_ns: int) -> None:
+        """Forget nothing that was silent for less than `shown_ns`; 0 for never. The longest ever asked for holds."""
+        if not shown_ns:
+            self._shared.forget_after_ns = None
+        elif self._shared.forget_after_ns is not None:
+            self._shared.forget_after_ns = max(self._shared.forget_after_ns, shown_ns)
 
 
 MetricStore: TypeAlias = MetricTable

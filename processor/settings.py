@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import ssl
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
 import pydantic
 
@@ -49,8 +50,10 @@ Duration = Annotated[
 
 def _host_port(value: str) -> str:
     host, colon, port = value.rpartition(":")
-    if not colon or not port.isdigit() or not 0 <= int(port) <= 65535:
+    if not colon or not (port.isascii() and port.isdigit()):
         raise ValueError(f"{value!r} is not host:port, such as localhost:4317 or [::1]:4317")
+    if len(port) > 5 or int(port) > 65535:
+        raise ValueError(f"{value!r}: port above 65535")
     if ":" in host and not (host.startswith("[") and host.endswith("]")):
         raise ValueError(f"{value!r}: write an IPv6 address in brackets, [::1]:4317")
     return value
@@ -72,7 +75,60 @@ Secret = pydantic.SecretStr
 Compression = Literal["gzip", "deflate", "zlib", "zstd", "snappy", "none", ""]
 
 
-class TLSClient(Settings):
+def _named(value: Any) -> Any:
+    """Read the Collector's newer form of a map, a list of `name` and `value`."""
+    if not isinstance(value, list):
+        return value
+    named: dict[Any, Any] = {}
+    for item in value:
+        if not isinstance(item, dict) or item.keys() != {"name", "value"}:
+            raise ValueError("each item of the list is {name: ..., value: ...}")
+        if item["name"] in named:
+            raise ValueError("a name is there twice")
+        named[item["name"]] = item["value"]
+    return named
+
+
+Headers = Annotated[dict[str, Secret], pydantic.BeforeValidator(_named)]
+"""A map of names to values, or a list of `{name, value}`; values are never shown."""
+
+
+class TLSVersions(Settings):
+    """Which versions of TLS are spoken."""
+
+    min_version: Literal["1.2", "1.3"] = "1.2"
+    """Oldest version of TLS to speak. Not with gRPC, which speaks 1.2 and 1.3."""
+    max_version: Literal["1.2", "1.3", ""] = ""
+    """Newest version of TLS to speak; empty for the newest there is. Not with gRPC."""
+
+    @pydantic.model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.max_version and self.max_version < self.min_version:
+            raise ValueError(f"max_version {self.max_version} is below min_version {self.min_version}")
+        return self
+
+    def limit(self, context: ssl.SSLContext) -> None:
+        """Let `context` speak these versions only."""
+        context.minimum_version = _VERSIONS[self.min_version]
+        context.maximum_version = _VERSIONS[self.max_version]
+
+
+_VERSIONS: Final = {
+    "1.2": ssl.TLSVersion.TLSv1_2,
+    "1.3": ssl.TLSVersion.TLSv1_3,
+    "": ssl.TLSVersion.MAXIMUM_SUPPORTED,
+}
+_V = TypeVar("_V", bound=TLSVersions)
+
+
+def any_version(tls: _V) -> _V:
+    """Refuse what gRPC cannot do: its Python library has no setting for the versions of TLS."""
+    if (tls.min_version, tls.max_version) not in {("1.2", ""), ("1.2", "1.3")}:
+        raise ValueError("gRPC in Python speaks TLS 1.2 and 1.3 and cannot be limited: use HTTP for that")
+    return tls
+
+
+class TLSClient(TLSVersions):
     """How an exporter speaks TLS; keys of the Collector's configtls."""
 
     insecure: bool = False
@@ -95,7 +151,7 @@ class TLSClient(Settings):
         return self
 
 
-class TLSServer(Settings):
+class TLSServer(TLSVersions):
     """How a receiver or page speaks TLS; keys of the Collector's configtls."""
 
     cert_file: str
@@ -104,3 +160,7 @@ class TLSServer(Settings):
     """PEM file with its key."""
     client_ca_file: str = ""
     """PEM file with the authorities whose client certificates are demanded (mutual TLS)."""
+
+
+GrpcTLSServer = Annotated[TLSServer, pydantic.AfterValidator(any_version)]
+"""`TLSServer` of a gRPC server."""

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
 from spanledger.conventions.metrics import TOKEN_TYPE
+from spanledger.processor.ancestry import same_tool
 from spanledger.processor.metric_store import MAX_LABEL_CHARS
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ REPEATED: Final = "repeated"
 
 IN_PARENT: Final = "counted_in_parent"
 """What it says of a call whose tokens a span above it was counted with."""
+
+MAX_TOOLS: Final = 8192
+"""Tool spans that are remembered, for those that are told again."""
 
 MAX_FAILED: Final = 1024
 """Failed calls that a retry is expected of."""
@@ -90,6 +94,40 @@ class Retries:
                 self._failed.popitem(last=False)
         again = failed_ns is not None and step.start_ns >= failed_ns
         return max(step.attempt - 1, int(again))
+
+
+class ToolCalls:
+    """Tells which tool spans are calls of their own.
+
+    One call is often told twice: by the agent's framework, by the client and by the server of MCP. The first
+    that comes counts. And a span that comes again is the same call again.
+    """
+
+    def __init__(self) -> None:
+        self._seen: OrderedDict[bytes, Step] = OrderedDict()
+        self._below: OrderedDict[bytes, Step] = OrderedDict()
+        """Span id of a parent -> the counted tool span below it."""
+
+    def is_new(self, step: Step, around: Step | None) -> bool:
+        """Tell whether to count `step`; `around` is the call that it is part of, in the same request."""
+        key, parent = step.trace_id + step.span_id, step.trace_id + step.parent_span_id
+        if key in self._seen:
+            return False
+        _remember(self._seen, key, step)
+        if around is not None:
+            return False
+        above, below = self._seen.get(parent), self._below.pop(key, None)
+        if any(other is not None and same_tool(other, step) for other in (above, below)):
+            _remember(self._below, parent, step)
+            return False
+        _remember(self._below, parent, step)
+        return True
+
+
+def _remember(memory: OrderedDict[bytes, Step], key: bytes, step: Step) -> None:
+    memory[key] = step
+    if len(memory) > MAX_TOOLS:
+        memory.popitem(last=False)
 
 
 class StepMetrics:

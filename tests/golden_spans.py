@@ -20,7 +20,7 @@ from spanledger.receivers.otlp.json_codec import to_protobuf
 
 FOLDER = Path(__file__).parent / "golden"
 CASES = sorted(str(path.parent.relative_to(FOLDER)) for path in FOLDER.glob("*/*/input.json"))
-INTERNAL = {"attributes", "edits", "removals", "cost"}
+INTERNAL = {"attributes", "edits", "echo_edits", "removals", "cost", "content"}
 
 
 def spans_of(case: str) -> Iterator[tuple[str, str, Span]]:

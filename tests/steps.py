@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 from spanledger.conventions.reading import Cost
@@ -45,11 +46,14 @@ TOOL = replace(
 )
 
 
+_IDS = count(2**32)
+
+
 def call(**changes: Any) -> Step:
     """Return `CALL` with other facts."""
     return replace(CALL, **changes)
 
 
 def tool(**changes: Any) -> Step:
-    """Return `TOOL` with other facts."""
-    return replace(TOOL, **changes)
+    """Return `TOOL` with other facts, and a span id that no other has."""
+    return replace(TOOL, **{"span_id": next(_IDS).to_bytes(8, "big"), **changes})

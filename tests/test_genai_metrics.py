@@ -16,6 +16,7 @@ from spanledger.conventions.metrics import STATUS, TOKEN_TYPE
 from spanledger.conventions.reading import Cost
 from spanledger.conventions.step import Bridge, Step
 from spanledger.conventions.usage import Usage
+from spanledger.processor.ancestry import Ancestry
 from spanledger.processor.batch import Delivery
 from spanledger.processor.genai_metrics import CHECK_EVERY, GenAIMetrics, GenAIMetricsConfig
 from spanledger.processor.metric_store import MetricTable
@@ -404,3 +405,50 @@ def test_modalities(total: int, audio: int | None, image: int | None, parts: Map
 def test_statuses_of_steps_are_those_of_the_table() -> None:
     """What is created at 0 is the whole closed set."""
     assert {status for *_, status, _ in series(counted(tool()), "spanledger_tool_calls_total")} == set(STATUS.values)
+
+
+def ids(number: int, parent: int = 0) -> dict[str, bytes]:
+    """Return the ids of a span."""
+    return {"span_id": number.to_bytes(8, "big"), "parent_span_id": parent.to_bytes(8, "big") if parent else b""}
+
+
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize("order", [(1, 2, 3), (3, 2, 1), (2, 3, 1)])
+def test_tool_call_told_by_framework_client_and_server_counts_once(order: tuple[int, ...], together: bool) -> None:
+    """In one request or in three, in any order."""
+    told = {1: tool(**ids(1)), 2: tool(**ids(2, parent=1)), 3: tool(**ids(3, parent=2))}
+    steps = [told[number] for number in order]
+    metrics, table = connector()
+    for part in [steps] if together else [[step] for step in steps]:
+        metrics.commit(delivery(*part))
+
+    assert sum(series(table, "spanledger_tool_calls_total").values()) == 1
+
+
+def test_tool_inside_another_tool_is_a_call_of_its_own() -> None:
+    """An agent as a tool calls tools; two calls of one tool are two."""
+    steps = [
+        tool(**ids(1)),
+        tool(**ids(2, parent=1), tool_name="inner"),
+        tool(**ids(3, parent=9)),
+        tool(**ids(4, parent=9)),
+    ]
+    assert sum(series(counted(*steps), "spanledger_tool_calls_total").values()) == 4
+
+
+def test_calls_and_tools_get_the_name_of_the_agent_above_them() -> None:
+    """Of the nearest one, through spans that are no work of agents."""
+    agent = call(kind="agent", agent_name="planner", usage=None, cost=None, **ids(1))
+    bridge = Bridge(agent.trace_id, (2).to_bytes(8, "big"), agent.span_id, 1, 0, 0)
+    below = call(agent_name="", **ids(3, parent=2))
+    orphan = call(agent_name="", **ids(4, parent=77))
+
+    ancestry = Ancestry([below, orphan, agent], [bridge])
+
+    assert [ancestry.with_agent(step).agent_name for step in (below, orphan)] == ["planner", ""]
+
+
+def test_spans_in_a_circle_end_the_search() -> None:
+    """Hostile, or broken."""
+    one, other = call(agent_name="", **ids(1, parent=2)), call(agent_name="", **ids(2, parent=1))
+    assert Ancestry([one, other], []).with_agent(one) == one

@@ -14,6 +14,7 @@ from spanledger.processor.metric_store import (
     FORGET_AFTER_NS,
     MAX_LABEL_CHARS,
     MAX_VALUE,
+    SAY_AGAIN_NS,
     SWEEP_EVERY_NS,
     MetricTable,
     clean,
@@ -318,6 +319,7 @@ def test_a_full_metric_looks_for_room_only_now_and_then() -> None:
         ("x" * 128, "x" * 128),
         ("x" * 10_000_000, "x" * 127 + "…"),
         ("\n" * 1000 + "x", ""),
+        ("a\u202eb\u202ac\u2066d\u2069e", "abcde"),
     ],
 )
 def test_label_values_are_cleaned(hostile: str, harmless: str) -> None:
@@ -334,6 +336,65 @@ def test_any_text_becomes_a_valid_label_value(text: str) -> None:
     assert cleaned.encode().decode() == cleaned
     assert not set(cleaned) & {chr(code) for code in (*range(32), *range(127, 160))}
     assert clean(cleaned) == cleaned
+
+
+def test_one_service_cannot_take_the_room_of_another() -> None:
+    """Of twice the limit a service has at most half of what the others leave."""
+    metrics = table(max_series=4)
+    calls = metrics.counter("calls_total")
+    for service in ("hostile", "shop", "bank"):
+        for number in range(50):
+            calls.add((service, "a", f"m{number}", "ok"))
+
+    owned = [cell.text.split('"')[1] for cell in calls.cells()]
+    # 8 / 2; one for what overflowed; (8 - 5) / 2; (8 - 6) / 2.
+    assert {name: owned.count(name) for name in owned} == {"hostile": 4, OTHER: 1, "shop": 1, "bank": 1}
+    assert sum(cell.value for cell in calls.cells()) == 150
+
+
+def test_overflow_is_said_once_with_metric_label_and_service(caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever reads the log knows where to look; again only after an hour."""
+    metrics = table(max_series=3)
+    calls = metrics.counter("calls_total")
+    for number in range(50):
+        calls.add(("shop", "a", f"m{number}", "ok"))
+    (line,) = caplog.messages
+    assert "calls_total" in line
+    assert "'shop' has 3 series" in line
+    assert "model (3)" in line
+
+    metrics.tick(10**18 + SAY_AGAIN_NS)
+    calls.add(("shop", "a", "m77", "ok"))
+    assert len(caplog.messages) == 2
+
+
+def test_what_an_exporter_still_shows_is_not_forgotten() -> None:
+    """`metric_expiration` beyond an hour holds; 0 is for ever."""
+    for shown_ns, after_ns, forgotten in (
+        (2 * FORGET_AFTER_NS, FORGET_AFTER_NS + 1, False),
+        (2 * FORGET_AFTER_NS, 2 * FORGET_AFTER_NS + 1, True),
+        (1, FORGET_AFTER_NS - 1, False),
+        (0, 1000 * FORGET_AFTER_NS, False),
+    ):
+        metrics = table(max_series=1)
+        metrics.keep(shown_ns)
+        calls = metrics.counter("calls_total")
+        calls.add(("s", "old", "m", "ok"))
+        metrics.tick(10**18 + after_ns)
+        calls.add(("s", "new", "m", "ok"))
+        assert (calls.get(("s", "old", "m", "ok")) is None) is forgotten
+
+
+def test_new_buckets_leave_nothing_of_the_old_series_behind() -> None:
+    """An owner that lists series which are no more would grow with every reload."""
+    metrics = table()
+    seconds = metrics.histogram("call_seconds")
+    for bound in range(1, 20):
+        seconds.set_bounds([float(bound)])
+        seconds.observe(("s", "a"), 3)
+
+    (owner,) = metrics._shared.owners.values()
+    assert len(owner.series) == 1
 
 
 texts = st.sampled_from(["", "a", "b", "c\n", "d" * 300, OTHER, '"', "\ud801"])

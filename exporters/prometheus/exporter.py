@@ -125,6 +125,7 @@ class PrometheusExporter:
     async def start(self) -> None:
         """Listen; raises OSError that says where and what to do."""
         await self._server.open()
+        self._host.metrics.keep(int(self._config.metric_expiration * 1e9))
 
     async def shutdown(self, deadline: float) -> int:
         """Stop listening. Numbers are not data: nothing is lost."""

@@ -1,0 +1,53 @@
+"""What stands above a step in the same request: the agent it works for, the tool call it is part of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Final
+
+from spanledger.conventions.step import Bridge, Step
+
+MAX_ABOVE: Final = 64
+"""Spans above a step that are looked at."""
+
+
+class Ancestry:
+    """The parents of the spans of one request. Spans that come in other requests are not waited for."""
+
+    def __init__(self, steps: Sequence[Step], bridges: Sequence[Bridge]) -> None:
+        self._spans: dict[tuple[bytes, bytes], Step | Bridge] = {}
+        for bridge in bridges:
+            self._spans[bridge.trace_id, bridge.span_id] = bridge
+        for step in steps:
+            self._spans[step.trace_id, step.span_id] = step
+
+    def with_agent(self, step: Step) -> Step:
+        """Return the step, with the name of the nearest agent above it where it names none itself."""
+        if step.agent_name or step.kind == "workflow":
+            return step
+        agent = self._nearest(step, lambda above: above.kind == "agent" and bool(above.agent_name))
+        return step if agent is None else replace(step, agent_name=agent.agent_name)
+
+    def tool_around(self, step: Step) -> Step | None:
+        """Return the tool call that a tool's span is part of (an MCP client's or server's side of it)."""
+        return self._nearest(step, lambda above: above.kind == "tool" and same_tool(above, step))
+
+    def _nearest(self, step: Step, wanted: Callable[[Step], bool]) -> Step | None:
+        return next((above for above in self._above(step) if isinstance(above, Step) and wanted(above)), None)
+
+    def _above(self, step: Step) -> Iterator[Step | Bridge]:
+        current: Step | Bridge = step
+        for _ in range(MAX_ABOVE):
+            found = self._spans.get((current.trace_id, current.parent_span_id))
+            if found is None or found is step:
+                return
+            yield found
+            current = found
+
+
+def same_tool(one: Step, other: Step) -> bool:
+    """Tell whether two tool spans, one above the other, are about one call."""
+    if one.tool_call_id and other.tool_call_id:
+        return one.tool_call_id == other.tool_call_id
+    return one.tool_name == other.tool_name
