@@ -49,6 +49,8 @@ class Call:
     response_id: str = ""
     family: str = ""
     """The model without dates and prefixes; "" where the span does not say."""
+    asked: str = ""
+    """The same of the model that was asked for, where another one answered: a deployment's name, an alias."""
     input: int = 0
     output: int = 0
     failed: bool = False
@@ -265,7 +267,7 @@ class Ledger:
                 and (call.tells_tokens or other.failed == call.failed)
                 and call.scope not in counted.scopes
                 and not (other.response_id and call.response_id)
-                and _same_family(other.family, call.family)
+                and _same_model(other, call)
                 and (_inside(counted.place, place) or _inside(place, counted.place))
             ):
                 counted.scopes += (call.scope,)
@@ -323,28 +325,30 @@ def _explained(call: Call, node: _Node) -> bool:
         return True
     if call.response_id and any(below.response_id == call.response_id for below in node.below):
         return True
-    related = any(_same_family(call.family, below.family) for below in node.below)
+    related = any(_same_model(call, below) for below in node.below)
     if related and _near(call.input, node.input) and _near(call.output, node.output):
         return True
     return any(
-        (below.input, below.output) == (call.input, call.output) and _same_family(call.family, below.family)
-        for below in node.below
+        (below.input, below.output) == (call.input, call.output) and _same_model(call, below) for below in node.below
     )
 
 
 def _same_call(above: Call, below: Call) -> bool:
     if above.response_id and above.response_id == below.response_id:
         return True
-    return (
-        _same_family(above.family, below.family)
-        and _near(above.input, below.input)
-        and _near(above.output, below.output)
+    return _same_model(above, below) and _near(above.input, below.input) and _near(above.output, below.output)
+
+
+def _same_model(one: Call, other: Call) -> bool:
+    """Tell whether two calls may be of one model; a span that does not say its model contradicts nobody."""
+    if not one.family or not other.family:
+        return True
+    return any(
+        mine.startswith(theirs) or theirs.startswith(mine)
+        for mine in (one.family, one.asked)
+        for theirs in (other.family, other.asked)
+        if mine and theirs
     )
-
-
-def _same_family(one: str, other: str) -> bool:
-    """Tell whether two names may be one model; a span that does not say its model contradicts nobody."""
-    return not one or not other or one.startswith(other) or other.startswith(one)
 
 
 def _near(one: int, other: int) -> bool:

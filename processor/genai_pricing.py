@@ -317,6 +317,7 @@ def report(reading: Reading, scope: str, resource: Resource, cost: Cost, *, fail
         service=resource.service_name,
         response_id=(reading.response_id or "")[:256],
         family=family(reading.model),
+        asked=family(reading.request_model) if reading.response_model else "",
         input=usage.input or 0,
         output=usage.output or 0,
         failed=failed,

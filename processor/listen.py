@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import ipaddress
 import socket
 import ssl
 from typing import Any
+from urllib.parse import urlsplit
 
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
 from spanledger.processor.settings import TLSServer, host_and_port
 
@@ -22,9 +25,23 @@ class WebServer:
     """An aiohttp application on one endpoint."""
 
     def __init__(
-        self, app: web.Application, endpoint: str, key: str, tls: TLSServer | None = None, **options: Any
+        self,
+        app: web.Application,
+        endpoint: str,
+        key: str,
+        tls: TLSServer | None = None,
+        *,
+        any_host: bool = False,
+        **options: Any,
     ) -> None:
-        """Prepare to serve `app` on `endpoint`; `options` are those of `web.AppRunner`."""
+        """Prepare to serve `app` on `endpoint`; `options` are those of `web.AppRunner`.
+
+        On a loopback address nothing is shown to those who reach it by another name, unless `any_host`: a
+        web page whose name is made to point here (DNS rebinding) must not read what is meant for this machine.
+        """
+        app.on_response_prepare.append(_say_no_version)
+        if not any_host and is_loopback(host_and_port(endpoint)[0]):
+            app.middlewares.append(_own_name(host_and_port(endpoint)[0]))
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, **options)
         self._endpoint = endpoint
         self._key = key
@@ -44,6 +61,35 @@ class WebServer:
     async def close(self) -> None:
         """Stop listening and end every connection."""
         await self._runner.cleanup()
+
+
+async def _say_no_version(_request: web.Request, response: web.StreamResponse) -> None:
+    response.headers.popall("Server", None)
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host, as it is configured or asked for, is this machine alone."""
+    name = host.lower().rstrip(".")
+    try:
+        return name == "localhost" or name.endswith(".localhost") or ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def _own_name(bound: str) -> Middleware:
+    @web.middleware
+    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+        # What is sent here is judged by who takes it; only reading gives something away.
+        if request.method in {"GET", "HEAD"} and (asked := request.headers.get("Host")):
+            try:
+                host = urlsplit(f"//{asked}").hostname or ""
+            except ValueError:
+                host = ""
+            if not is_loopback(host) and host != bound.lower():
+                raise web.HTTPMisdirectedRequest(text="this is only shown under the name localhost\n")
+        return await handler(request)
+
+    return check
 
 
 def server_context(tls: TLSServer) -> ssl.SSLContext:

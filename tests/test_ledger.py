@@ -246,3 +246,17 @@ def test_tokens_count_once_however_the_spans_arrive(spans: list[Place], random: 
             counted += span.call.input
     assert spans[0].call is not None
     assert counted == spans[0].call.input
+
+
+def test_a_deployment_name_and_the_model_behind_it_are_one_call() -> None:
+    """The framework knows the deployment, the SDK's span the model that answered too."""
+    inner = Call(True, "sdk", family="gpt-4o", asked="my-deployment", input=1000, output=100, pico_usd=5)
+    outer = Call(True, "framework", family="my-deployment", input=1000, output=100)
+    places = [
+        Place(b"t" * 16, b"outer" + bytes(3), b"", 1, 10, outer),
+        Place(b"t" * 16, b"inner" + bytes(3), b"outer" + bytes(3), 2, 9, inner),
+    ]
+
+    decisions = finish(Ledger().settle(places, 0.0))
+
+    assert [decision.verdict for decision in decisions] == ["wraps", "counts"]
