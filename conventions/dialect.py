@@ -26,6 +26,9 @@ _TREES: Final = frozenset({"array_value", "kvlist_value"})
 MAX_ITEMS: Final = 256
 """Items of a list that is read as a fact (finish reasons, stop sequences)."""
 
+MAX_NAME_CHARS: Final = 128
+"""A longer span name names no tool, agent or workflow."""
+
 OPERATION: Final = "gen_ai.operation.name"
 PROVIDER: Final = "gen_ai.provider.name"
 REQUEST_MODEL: Final = "gen_ai.request.model"
@@ -189,6 +192,11 @@ class Facts:
         if value is not None and target not in self.values:
             self.values[target] = value
             self.moved[target] = key
+
+    def offer_span_name(self, target: str) -> None:
+        """Give the span's name for `target`, where that is a name and not a sentence."""
+        name = self.span.name
+        self.offer(target, "", name if 0 < len(name) <= MAX_NAME_CHARS else None)
 
     def correct(self, target: str, key: str, value: Value) -> None:
         """Replace what is known for `target` by what attribute `key` says better; nothing if they are equal."""

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Literal
 
-from spanledger.exporters.text import printable
+from spanledger.exporters.text import counted, printable
 from spanledger.processor.batch import SIGNALS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from spanledger.exporters.answer import PartialSuccess, SendError
     from spanledger.exporters.queue import SendingQueue
     from spanledger.processor.batch import Delivery, Signal
@@ -46,10 +48,15 @@ class Outcomes:
         self._queue_size = store.gauge("otelcol_exporter_queue_size")
         self._queue_capacity = store.gauge("otelcol_exporter_queue_capacity")
         self._in_flight = store.gauge("otelcol_exporter_in_flight_requests")
+        self._shown: dict[Signal, object] = {}
+        """The series of `_queue_capacity` that are ours, by which a successor of the same id is told apart."""
+        self._closed = False
         self.sent_items = 0
         self.dropped_items = 0
         self.failing_since: float | None = None
         """`host.monotonic` of the first failure since the last success."""
+        self.last_error: str | None = None
+        """What the last of those failures was."""
         self._failures = 0
         self._held_back: dict[str, int] = {}
         self._last_line: dict[str, float] = {}
@@ -64,12 +71,32 @@ class Outcomes:
                 self._dropped.add((self._id, signal, reason), 0)
         self._retries.add((self._id,), 0)
 
+    def take_over(self, queues: Mapping[Signal, SendingQueue]) -> None:
+        """Show our queues from now on. A predecessor of the same id may still drain its own, unshown."""
+        for signal, queue in queues.items():
+            self._queue_capacity.remove((self._id, signal))
+            self.show_queue(signal, queue)
+
     def show_queue(self, signal: Signal, queue: SendingQueue) -> None:
-        """Set the gauges of one queue."""
+        """Set the gauges of one queue, unless a successor shows its own."""
         labels = (self._id, signal)
+        capacity = self._queue_capacity.get(labels)
+        if self._closed or (capacity is not None and capacity is not self._shown.get(signal)):
+            return
+        if capacity is None:
+            self._queue_capacity.set(labels, queue.capacity)
+            self._shown[signal] = self._queue_capacity.get(labels)
         self._queue_size.set(labels, queue.size)
-        self._queue_capacity.set(labels, queue.capacity)
         self._in_flight.set(labels, queue.in_flight_requests)
+
+    def close(self) -> None:
+        """Take our gauges away: what is no more has no queue. Counters stay, so that sums do not fall."""
+        self._closed = True
+        for signal, capacity in self._shown.items():
+            labels = (self._id, signal)
+            if self._queue_capacity.get(labels) is capacity:
+                for gauge in (self._queue_capacity, self._queue_size, self._in_flight):
+                    gauge.remove(labels)
 
     def rejected(self, delivery: Delivery, why: Exception) -> None:
         """Count a request that found no room: its sender still has it."""
@@ -114,21 +141,26 @@ class Outcomes:
     def failing(self, error: SendError) -> None:
         """Note a failed attempt; the first after a success changes the exporter's health."""
         self._failures += 1
+        self.last_error = str(error)
         if self.failing_since is None:
             self.failing_since = self._host.monotonic()
             self._host.report("recoverable_error", str(error))
         if (attempts := self._due("failing", 1)) is not None:
-            self._host.log.warning("Sending fails (%d attempts since the last such line): %s", attempts, error)
+            self._host.log.warning(
+                "Sending fails (%s since the last such line): %s", counted(attempts, "attempt"), error
+            )
 
     def working(self) -> None:
         """Note that the peer took something."""
         if self.failing_since is None:
             return
         lasted = self._host.monotonic() - self.failing_since
-        failures, self._failures, self.failing_since = self._failures, 0, None
+        failures, self._failures, self.failing_since, self.last_error = self._failures, 0, None, None
         self._host.report("ok", "")
         if self._due("working", 1) is not None:
-            self._host.log.info("Sending works again after %d failed attempts in %.1f s", failures, lasted)
+            self._host.log.info(
+                "Sending works again after %s that failed in %.1f s", counted(failures, "attempt"), lasted
+            )
 
     def _due(self, kind: str, amount: int) -> int | None:
         """Return what came together since the last line of this kind; None while it is too soon."""

@@ -33,7 +33,7 @@ _UNAVAILABLE: Final = {
     "wait_for_result": "is not available: a request is acknowledged when every queue has taken it",
     "block_on_overflow": "is not available: a full queue refuses at once and tells the sender when to retry",
     "storage": "needs file_storage, not available yet: the queue lives in memory",
-    "batch": "is not available: requests are sent as they came; let the SDKs batch",
+    "batch": "is not available: requests are sent as they came; let the SDKs' batch processor batch",
 }
 
 
@@ -86,6 +86,8 @@ class SendingQueue:
         self.queued = 0
         self.in_flight = 0
         self.in_flight_requests = 0
+        self.items = 0
+        """Items of the requests that are not settled."""
         self.closed = False
         self._owner = owner
         self._size_of = _SIZE_OF[self.sizer]
@@ -132,6 +134,7 @@ class SendingQueue:
         size = self._size_of(delivery)
         self.reserved -= size
         self.queued += size
+        self.items += delivery.items
         self._line.append(delivery)
         self._changed(self)
 
@@ -151,6 +154,7 @@ class SendingQueue:
         """Free the room of a delivery that is settled: sent, or counted as lost."""
         self.in_flight -= self._size_of(delivery)
         self.in_flight_requests -= 1
+        self.items -= delivery.items
         self._changed(self)
 
     def close(self) -> None:

@@ -24,6 +24,7 @@ from spanledger.exporters.answer import PartialSuccess, Permanent, Retryable, To
 from spanledger.exporters.outcomes import Outcomes
 from spanledger.exporters.queue import QueueConfig, SendingQueue
 from spanledger.exporters.retry import RetryConfig, gives_up, next_delay, pause
+from spanledger.exporters.text import counted
 from spanledger.processor.batch import SIGNALS, split
 from spanledger.processor.component import Refused, Rejected
 
@@ -73,9 +74,7 @@ class Sender(ABC):
         self._stopped = False
 
     def _queue(self, signal: Signal, config: QueueConfig) -> SendingQueue:
-        queue = SendingQueue(config, str(self.host.id), lambda q: self.outcomes.show_queue(signal, q))
-        self.outcomes.show_queue(signal, queue)
-        return queue
+        return SendingQueue(config, str(self.host.id), lambda q: self.outcomes.show_queue(signal, q))
 
     @abstractmethod
     async def push(self, delivery: Delivery) -> PartialSuccess | None:
@@ -92,6 +91,7 @@ class Sender(ABC):
     async def start(self) -> None:
         """Get ready. A peer that is away is no reason to fail: that is what the queue is for."""
         await self.connect()
+        self.outcomes.take_over(self._queues)
 
     async def shutdown(self, deadline: float) -> int:
         """Send what is in line until `deadline` (`host.monotonic` seconds); return the items lost.
@@ -115,20 +115,23 @@ class Sender(ABC):
             self._drop_line(queue)
         await self.disconnect()
         self._thread.shutdown(wait=False)
+        self.outcomes.close()
         return self.outcomes.dropped_items - lost_before
 
     def _running(self) -> set[asyncio.Task[None]]:
         return set().union(*self._tasks.values())
 
     def statistics(self) -> Mapping[str, Any]:
-        """Return the queues in numbers, the items settled so far and since when sending fails."""
+        """Return the queues in numbers, the items settled so far, since when sending fails, and why."""
         since = self.outcomes.failing_since
         return {
             "waiting_requests": sum(queue.requests for queue in self._queues.values()),
+            "waiting_items": sum(queue.items for queue in self._queues.values()),
             "queues": {signal: queue.statistics() for signal, queue in self._queues.items()},
             "sent_items": self.outcomes.sent_items,
             "dropped_items": self.outcomes.dropped_items,
             "failing_for_s": None if since is None else self.host.monotonic() - since,
+            "last_error": self.outcomes.last_error,
             "message_limit_bytes": self._limit_bytes,
         }
 
@@ -217,7 +220,7 @@ class Sender(ABC):
             delay = next_delay(attempt, failure.throttle_s, self._retry, self._draw())
             reason = self._gives_up(started, delay)
             if reason is not None:
-                why = f"given up after {attempt} attempts: {failure}"
+                why = f"given up after {counted(attempt, 'attempt')}: {failure}"
                 self.outcomes.dropped(part, reason, why, failure.error_type)
                 return None
             # The shutdown may begin while this waits; it wakes those who wait, once.

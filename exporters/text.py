@@ -12,3 +12,8 @@ def printable(text: str, limit: int = 200) -> str:
     if not kept.isprintable():
         kept = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in kept)
     return kept if len(text) <= limit else kept + "…"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return `1 attempt`, `2 attempts`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -11,8 +11,8 @@ _STYLE = """
 body{font:14px/1.45 system-ui,sans-serif;margin:1.5rem;color:#1c2733;background:#fff}
 h1{font-size:1.25rem;margin:.6rem 0 .75rem}h2{font-size:1rem;margin:1.25rem 0 .4rem}
 nav a{margin-right:1rem}a{color:#1456a8}
-table{border-collapse:collapse}td,th{padding:.25rem .7rem;border-bottom:1px solid #dde3ea;text-align:left;
-vertical-align:top}th{font-weight:600;background:#f4f6f9}td.number{text-align:right;font-variant-numeric:tabular-nums}
+table{border-collapse:collapse}td,th{padding:.25rem .7rem;white-space:nowrap;border-bottom:1px solid #dde3ea;
+text-align:left;vertical-align:top}th{font-weight:600;background:#f4f6f9}td.number{text-align:right;font-variant-numeric:tabular-nums}
 pre{background:#f4f6f9;padding:.6rem;overflow:auto}.bad{color:#b3261e}.good{color:#1b7a3d}
 @media (prefers-color-scheme:dark){body{color:#dfe6ee;background:#14191f}th,pre{background:#1f262e}
 td,th{border-color:#333c46}a{color:#7db4f5}.bad{color:#f28b82}.good{color:#81c995}}

@@ -110,10 +110,9 @@ class ZPages:
             depths = _depths(members)
             parts[f"Trace {trace_id} of {members[0].service_name or 'an unnamed service'}"] = table(
                 ("start", "kind", "name", "agent", "model", "tokens in", "out", "cost", "took", "status"),
-                # Of spans that begin together the longest is above the others.
                 (
                     _step_row(step, depths[step.span_id])
-                    for step in sorted(members, key=lambda step: (step.start_ns, -step.end_ns))
+                    for step in sorted(members, key=lambda step: (step.start_ns, depths[step.span_id]))
                 ),
             )
         if not steps:
@@ -200,13 +199,19 @@ def _latencies(steps: Sequence[Step]) -> Html:
     )
 
 
-def _step_row(step: Step, depth: int) -> tuple[object, ...]:
-    usage, cost = step.usage, step.cost
+def _money(step: Step) -> str:
+    """Return the cost of a step in dollars, or why there is none."""
+    cost = step.cost
     if cost is None:
-        money = ""
-    else:
-        money = cost.status if cost.total_usd is None else f"${cost.total_usd:.6f}"
-        money += f" ({cost.reason})" if cost.reason else ""
+        return ""
+    if cost.status == "rollup":
+        return "again" if cost.reason == "repeated" else "in the calls"
+    amount = cost.status.replace("_", " ") if cost.total_usd is None else f"${cost.total_usd:.6f}"
+    return f"{amount} ({cost.reason.replace('_', ' ')})" if cost.reason else amount
+
+
+def _step_row(step: Step, depth: int) -> tuple[object, ...]:
+    usage = step.usage
     return (
         _time(step.start_ns),
         step.kind,
@@ -215,7 +220,7 @@ def _step_row(step: Step, depth: int) -> tuple[object, ...]:
         step.model,
         "" if usage is None or usage.input is None else usage.input,
         "" if usage is None or usage.output is None else usage.output,
-        money,
+        _money(step),
         "" if step.duration_s is None else f"{step.duration_s:.3f} s",
         _mark(step.error_type or "ok", good=step.status == "ok"),
     )

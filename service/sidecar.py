@@ -271,8 +271,10 @@ async def _start(node: Node) -> None:
     try:
         await node.component.start()
     except Exception as error:
-        node.health.status, node.health.why = "permanent_error", str(error)
-        raise CannotStart(f"cannot start {node.kind} {node.id}: {error}") from error
+        # Python's own text of an OSError begins with the number of the error.
+        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        node.health.status, node.health.why = "permanent_error", why
+        raise CannotStart(f"cannot start {node.kind} {node.id}: {why}") from error
     node.started = True
     if node.health.status == "starting":
         node.health.status = "ok"

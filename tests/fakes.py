@@ -14,6 +14,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from spanledger.conventions.values import Value, key_value
 from spanledger.processor.batch import Delivery
 from spanledger.processor.component import ComponentId, Host, Passive, Refused
+from spanledger.processor.metric_store import MetricTable
 
 
 @dataclass
@@ -63,12 +64,21 @@ class NumbersOf:
         """Replace."""
         self.store.values[(self.name, *labels)] = value  # type: ignore[assignment]
 
+    def get(self, labels: tuple[str, ...]) -> None:
+        """Know no series: whoever asks whose it is may take it."""
+
+    def remove(self, labels: tuple[str, ...]) -> None:
+        """Drop one series."""
+        self.store.values.pop((self.name, *labels), None)
+
     def observe(self, labels: tuple[str, ...], value: float, trace_id: bytes | None = None) -> None:
         """Count an observation."""
         self.store.values[(self.name, *labels)] += 1
 
 
-def host(name: str = "fake", clock: Clock | None = None, numbers: Numbers | None = None, **changes: Any) -> Host:
+def host(
+    name: str = "fake", clock: Clock | None = None, numbers: Numbers | MetricTable | None = None, **changes: Any
+) -> Host:
     """Return a host on a clock that stands still."""
     clock = clock or Clock()
     return Host(

@@ -20,6 +20,7 @@ from spanledger.exporters.retry import RetryConfig
 from spanledger.exporters.sender import SMALLEST_LIMIT, Sender
 from spanledger.processor.batch import MAX_ITEM_BYTES, Delivery, Outline, split
 from spanledger.processor.component import Refused, ShuttingDown
+from spanledger.processor.metric_store import MetricTable
 from tests.fakes import Clock, Numbers, host, request, span
 
 Answer = Exception | PartialSuccess | Callable[[Delivery], Any] | None
@@ -118,10 +119,89 @@ async def test_what_is_committed_is_sent_once() -> None:
 
 async def test_every_series_exists_from_the_start() -> None:
     """An alert on a counter needs to see it at 0."""
-    values = Bench().numbers.values
+    bench = Bench()
+    await bench.sender.start()
+    values = bench.numbers.values
     assert ("spanledger_dropped_items_total", "otlp/x", "logs", "oversized") in values
     assert ("otelcol_exporter_sent_metric_points_total", "otlp/x") in values
     assert ("otelcol_exporter_queue_size", "otlp/x", "metrics") in values
+
+
+def capacities(table: MetricTable) -> dict[str, float]:
+    """Return the queues of traces that are shown: exporter -> capacity."""
+    cells = table.gauge("otelcol_exporter_queue_capacity").cells()
+    return {cell.text.split('"')[1]: cell.value for cell in cells if 'data_type="traces"' in cell.text}
+
+
+class Idle(Sender):
+    """Takes everything."""
+
+    async def push(self, delivery: Delivery) -> PartialSuccess | None:
+        """Take it."""
+        return None
+
+
+async def sender(name: str, table: MetricTable, queue_size: int) -> Sender:
+    """Return a started sender that shows its queue in `table`."""
+    made = Idle(host(name, Clock(), table), QueueConfig(queue_size=queue_size), RetryConfig(), 0.0)
+    await made.start()
+    return made
+
+
+async def test_gauges_go_with_their_exporter() -> None:
+    """After a reload without it, nobody is told of a queue that is no more."""
+    table = MetricTable()
+    gone = await sender("otlp/c", table, 7)
+    assert capacities(table) == {"otlp/c": 7}
+    await gone.shutdown(0.0)
+    assert capacities(table) == {}
+    assert not table.gauge("otelcol_exporter_queue_size").cells()
+    assert not table.gauge("otelcol_exporter_in_flight_requests").cells()
+    assert table.counter("otelcol_exporter_sent_spans_total").get(("otlp/c",)) is not None
+
+
+async def test_gauges_are_those_of_the_successor() -> None:
+    """On a reload the new one starts before the old one has drained and ended."""
+    table = MetricTable()
+    old = await sender("otlp/c", table, 7)
+    new = await sender("otlp/c", table, 9)
+    old.reserve(spans(1))
+    assert capacities(table) == {"otlp/c": 9}
+    size = table.gauge("otelcol_exporter_queue_size").get(("otlp/c", "traces"))
+    assert size is not None
+    assert size.value == 0
+    await old.shutdown(0.0)
+    assert capacities(table) == {"otlp/c": 9}
+    await new.shutdown(0.0)
+    assert capacities(table) == {}
+
+
+async def test_gauges_come_back_when_the_successor_fails() -> None:
+    """A reload that fails leaves the old exporter running; one that never started takes nothing over."""
+    table = MetricTable()
+    old = await sender("otlp/c", table, 7)
+    Idle(host("otlp/c", Clock(), table), QueueConfig(), RetryConfig(), 0.0)
+    assert capacities(table) == {"otlp/c": 7}
+    new = await sender("otlp/c", table, 9)
+    await new.shutdown(0.0)
+    old.reserve(spans(1))
+    assert capacities(table) == {"otlp/c": 7}
+
+
+async def test_statistics_say_what_waits_and_why() -> None:
+    """Enough for a line about what a shutdown waits for."""
+    bench = Bench([Retryable("down", "UNAVAILABLE"), Permanent("no", "INVALID")])
+    bench.offer(spans(2), spans(3))
+    shown = bench.sender.statistics()
+    assert (shown["waiting_requests"], shown["waiting_items"]) == (2, 5)
+    assert (shown["failing_for_s"], shown["last_error"]) == (None, None)
+    bench.sender.outcomes.failing(Retryable("down", "UNAVAILABLE"))
+    bench.clock.now_s += 12
+    shown = bench.sender.statistics()
+    assert (shown["failing_for_s"], shown["last_error"]) == (12.0, "down")
+    await bench.settle()
+    shown = bench.sender.statistics()
+    assert (shown["waiting_requests"], shown["waiting_items"]) == (0, 0)
 
 
 async def test_passing_failures_are_retried_with_backoff() -> None:

@@ -163,7 +163,7 @@ async def test_recent_traces_show_steps_with_their_money(pages: str, service: Fa
     _, body = await get(pages + "/debug/tracez")
 
     assert "$0.001000" in body
-    assert "unpriced (unknown_model)" in body
+    assert "unpriced (unknown model)" in body
     assert body.index(f"{2:032x}") < body.index(f"{1:032x}")
 
 

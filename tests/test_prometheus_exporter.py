@@ -216,7 +216,7 @@ async def test_a_reader_who_does_not_read_is_cut_off(monkeypatch: pytest.MonkeyP
     await exporter.start()
     address, port = exporter.statistics()["addresses"][0].split(":")
     reader, writer = await asyncio.open_connection(address, int(port), limit=1024)
-    writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+    writer.write(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
 
     body = b""
@@ -258,7 +258,7 @@ async def test_a_taken_port_is_told_plainly() -> None:
         taken.listen()
         config = PrometheusConfig(endpoint=f"127.0.0.1:{taken.getsockname()[1]}")
         with pytest.raises(
-            OSError, match=r"endpoint 127\.0\.0\.1:\d+: address already in use.*set endpoint to another"
+            OSError, match=r"endpoint 127\.0\.0\.1:\d+: address already in use.*set exporters::\S+::endpoint"
         ):
             await PrometheusExporter(config, host()).start()
 
