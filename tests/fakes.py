@@ -14,7 +14,6 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from spanledger.conventions.values import Value, key_value
 from spanledger.processor.batch import Delivery
 from spanledger.processor.component import ComponentId, Host, Passive, Refused
-from spanledger.processor.metric_store import MetricTable
 
 
 @dataclass
@@ -76,9 +75,7 @@ class NumbersOf:
         self.store.values[(self.name, *labels)] += 1
 
 
-def host(
-    name: str = "fake", clock: Clock | None = None, numbers: Numbers | MetricTable | None = None, **changes: Any
-) -> Host:
+def host(name: str = "fake", clock: Clock | None = None, numbers: Numbers | None = None, **changes: Any) -> Host:
     """Return a host on a clock that stands still."""
     clock = clock or Clock()
     return Host(

@@ -88,7 +88,7 @@ def test_without_a_queue_there_is_room_for_what_is_being_sent() -> None:
         ("storage", "file_storage", "needs file_storage, not available yet"),
         ("wait_for_result", True, "is not available"),
         ("block_on_overflow", True, "a full queue refuses at once"),
-        ("batch", {}, "let the SDKs batch"),
+        ("batch", {}, "let the SDKs' batch processor batch"),
         ("num_consumers", 0, "greater than 0"),
         ("queue_size", 0, "greater than 0"),
         ("sizer", "spans", "'requests', 'items' or 'bytes'"),

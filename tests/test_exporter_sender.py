@@ -143,7 +143,8 @@ class Idle(Sender):
 
 async def sender(name: str, table: MetricTable, queue_size: int) -> Sender:
     """Return a started sender that shows its queue in `table`."""
-    made = Idle(host(name, Clock(), table), QueueConfig(queue_size=queue_size), RetryConfig(), 0.0)
+    surroundings = host(name, numbers=table)  # type: ignore[arg-type]
+    made = Idle(surroundings, QueueConfig(queue_size=queue_size), RetryConfig(), 0.0)
     await made.start()
     return made
 
@@ -180,7 +181,7 @@ async def test_gauges_come_back_when_the_successor_fails() -> None:
     """A reload that fails leaves the old exporter running; one that never started takes nothing over."""
     table = MetricTable()
     old = await sender("otlp/c", table, 7)
-    Idle(host("otlp/c", Clock(), table), QueueConfig(), RetryConfig(), 0.0)
+    Idle(host("otlp/c", numbers=table), QueueConfig(), RetryConfig(), 0.0)  # type: ignore[arg-type]
     assert capacities(table) == {"otlp/c": 7}
     new = await sender("otlp/c", table, 9)
     await new.shutdown(0.0)

@@ -90,6 +90,11 @@ def configured(stage: Stage, *more: str) -> Config:
     return load([f"yaml:{TWO_PIPELINES}", *(f"yaml:{text}" for text in more)], [], {}, fakes(stage))
 
 
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spanledger.service.sidecar.SWITCH_S", 0.001)
+
+
 @pytest.fixture
 def stage() -> Stage:
     """Return an empty stage."""
