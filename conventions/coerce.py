@@ -27,6 +27,7 @@ MAX_EXACT: Final = 2**53
 
 _ABSENT: Final = frozenset({"", "None", "none", "null", "undefined", "<not specified>", "-1"})
 _QUOTED: Final = re.compile(r"""'([^']{1,200})'|"([^"]{1,200})\"""")
+_WORD: Final = re.compile(r"[\w/.+-]{1,64}")
 _WHOLE: Final = re.compile(r"[+-]?[0-9]{1,16}(\.0{1,6})?")
 _REAL: Final = re.compile(r"[+-]?([0-9]{1,20}(\.[0-9]{0,20})?|\.[0-9]{1,20})([eE][+-]?[0-9]{1,3})?")
 
@@ -116,7 +117,12 @@ def count(value: Value) -> Value:
 def output_type(value: Value) -> str | None:
     """Read a well-known `gen_ai.output.type` out of a response format or MIME type."""
     known = text(value)
-    return _OUTPUT_TYPES.get(known, known) if known else None
+    if known is not None and known[0] == "{":
+        schema = parse_json(known)
+        known = text(schema.get("type")) if isinstance(schema, dict) else None
+    if known is None or not _WORD.fullmatch(known):
+        return None
+    return _OUTPUT_TYPES.get(known, known)
 
 
 _OUTPUT_TYPES: Final = {

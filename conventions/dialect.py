@@ -7,11 +7,12 @@ they are listed below.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, TypeVar, overload
 
-from spanledger.conventions.coerce import Coerce
+from spanledger.conventions.coerce import Coerce, parse_json
 from spanledger.conventions.values import TooLarge, Value, value_of
 
 if TYPE_CHECKING:
@@ -27,7 +28,10 @@ MAX_ITEMS: Final = 256
 """Items of a list that is read as a fact (finish reasons, stop sequences)."""
 
 MAX_NAME_CHARS: Final = 128
-"""A longer span name names no tool, agent or workflow."""
+"""A longer name names no tool, agent, workflow or variable."""
+
+MAX_VARIABLES: Final = 64
+"""Variables of one prompt that get an attribute of their own."""
 
 OPERATION: Final = "gen_ai.operation.name"
 PROVIDER: Final = "gen_ai.provider.name"
@@ -45,12 +49,18 @@ USER_ID: Final = "user.id"
 ERROR_TYPE: Final = "error.type"
 SERVER_ADDRESS: Final = "server.address"
 
+PROMPT_VARIABLE: Final = "gen_ai.prompt.variable."
+"""One target each variable of a prompt's template."""
+
 COST: Final = "@cost"
 """US dollars that the span came with."""
 RESENDS: Final = "@resends"
 """How often the request was sent again."""
 SERVICE_TIER: Final = "@service_tier"
 HTTP_STATUS: Final = "@http_status"
+
+DATA_SOURCES: Final = ("aws.bedrock.knowledge_base.id", "db.collection.name", "db.namespace")
+"""Where a retrieval span says what it searched, if not in `gen_ai.data_source.id`."""
 
 USAGE: Final[Mapping[str, str]] = {
     "gen_ai.usage.input_tokens": "input",
@@ -63,6 +73,7 @@ USAGE: Final[Mapping[str, str]] = {
     "gen_ai.usage.audio.cache_read.input_tokens": "audio_cache_read",
     "gen_ai.usage.image.input_tokens": "image_input",
     "gen_ai.usage.image.output_tokens": "image_output",
+    "gen_ai.usage.image.cache_read.input_tokens": "image_cache_read",
     "@total_tokens": "total",
     "@cache_write_5m": "cache_write_5m",
     "@cache_write_1h": "cache_write_1h",
@@ -174,6 +185,8 @@ class Facts:
     """Of `values`, those that do not stand like this under the name to be written -> the key they came from."""
     kind: StepKind = "other"
     operation: str | None = None
+    told: bool = False
+    """An attribute, or the name where that counts, said what kind the span is; not so where nothing did."""
     aggregate: bool = False
     """The usage is a sum over descendants, though the kind is that of a model call."""
     version: str = ""
@@ -208,6 +221,16 @@ class Facts:
         """Drop what was read for `target`: here the attribute means something else."""
         self.values.pop(target, None)
         self.moved.pop(target, None)
+
+    def offer_variables(self, key: str) -> None:
+        """Give each variable of a prompt's template that the JSON object in attribute `key` names."""
+        variables = parse_json(self.attributes.get(key))
+        if not isinstance(variables, dict):
+            return
+        for name, value in list(variables.items())[:MAX_VARIABLES]:
+            target = PROMPT_VARIABLE + name
+            if 0 < len(name) <= MAX_NAME_CHARS and target not in self.attributes:
+                self.offer(target, key, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
     def text(self, target: str) -> str | None:
         """Return what is known for a target that is text."""
@@ -252,4 +275,4 @@ class Dialect:
     values: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Target -> value in this dialect -> well-known value; before anything else looks at it."""
     complete: Callable[[Facts], None] | None = None
-    """What tables cannot say; called on spans with evidence of this dialect, after the kind is known."""
+    """What tables cannot say; called on spans of its scopes or with evidence of it, after the kind is known."""

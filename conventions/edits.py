@@ -12,7 +12,7 @@ from typing import Final
 
 from spanledger.conventions import coerce
 from spanledger.conventions.content import Content
-from spanledger.conventions.dialect import FINISH_REASONS, MODEL_CALLS, OPERATION, OPERATIONS, USAGE, Facts
+from spanledger.conventions.dialect import FINISH_REASONS, MODEL_CALLS, OPERATION, PROMPT_VARIABLE, USAGE, Facts
 from spanledger.conventions.finish_reasons import normalize
 from spanledger.conventions.lookup import BASIS, CONTENT, CONTENT_MARKS, DIALECT, ORIGINAL, STEP_KIND, Entry, Lookup
 from spanledger.conventions.profile import Profile
@@ -23,7 +23,9 @@ from spanledger.conventions.values import Value
 # Written by a rule of their own, not as a copy of the best source.
 _BY_RULE: Final = frozenset({OPERATION, FINISH_REASONS, *USAGE})
 _WRITTEN_COUNTS: Final = tuple((target, name) for target, name in USAGE.items() if not target.startswith("@"))
-_MODAL: Final = frozenset({"audio_input", "audio_output", "audio_cache_read", "image_input", "image_output"})
+_MODAL: Final = frozenset({
+    "audio_input", "audio_output", "audio_cache_read", "image_input", "image_output", "image_cache_read",
+})  # fmt: skip
 _AS_IT_CAME: Final = frozenset({"spec", "emitter_inclusive"})
 
 
@@ -41,8 +43,14 @@ class Editor:
 
     def edit(self, reading: Reading, facts: Facts, said: Content | None) -> None:
         """Fill `reading.edits` and `reading.removals`."""
+        names = self._names
         for target in facts.moved:
-            if target not in _BY_RULE and (name := self._names.get(target)) is not None:
+            if target in _BY_RULE:
+                continue
+            name = names.get(target)
+            if name is None and target.startswith(PROMPT_VARIABLE):
+                name = self._profile.name_of(target)
+            if name is not None:
                 self._write(reading, name, facts.values[target])
         if facts.values.get(OPERATION) != reading.operation or OPERATION in facts.moved:
             self._write(reading, OPERATION, reading.operation)
@@ -58,9 +66,10 @@ class Editor:
             self._write_counts(reading, facts, reading.usage)
         if said is not None:
             self._write_content(reading, said)
-        if reading.kind == "other" and reading.operation is None and facts.values.get(OPERATION) in OPERATIONS:
-            # A backend that goes by the operation would count it.
-            reading.edits[ORIGINAL + OPERATION] = facts.values[OPERATION]
+        if reading.operation is None and OPERATION in facts.values and OPERATION in present:
+            # A backend that goes by the operation would take it for one.
+            if ORIGINAL + OPERATION not in present:
+                reading.edits[ORIGINAL + OPERATION] = facts.attributes[OPERATION]
             reading.removals.append(OPERATION)
         if reading.echo:
             own = {key: value for key, value in reading.edits.items() if key in (DIALECT, STEP_KIND)}
@@ -106,8 +115,15 @@ class Editor:
         reading.edits[name] = value
 
     def _remove(self, reading: Reading, facts: Facts, *, whole: bool) -> None:
+        own = self._lookup.bit_of(reading.dialect)
+        # What has no attribute of its own (a service tier, the lifetime of a cache) stands nowhere but there.
+        only = {key for target, key in facts.moved.items() if self._names.get(target) is None}
         for key in reading.attributes:
+            if key in only:
+                continue
             entry = self._lookup.entry(key)
+            if "." not in key and not entry.owners & own:
+                continue  # a word as common as `events` is this dialect's only on its own spans
             # Content that was not converted whole stands nowhere else.
             if (
                 entry.owners & self._lookup.removing

@@ -15,6 +15,8 @@ from typing import Final, Literal
 
 Version = tuple[int, ...]
 
+_MAX_CHARS: Final = 256
+
 
 @dataclass(frozen=True, slots=True)
 class Emitter:
@@ -46,6 +48,7 @@ EMITTERS: Final[tuple[Emitter, ...]] = (
     Emitter("com.anthropic.sdk", "inclusive"),
     # OpenInference
     Emitter("openinference.instrumentation.agno", "exclusive", providers=_ANTHROPIC),
+    Emitter("openinference.instrumentation.anthropic", "inclusive", since=(0, 1, 19)),
     Emitter("openinference.instrumentation", "inclusive"),
     Emitter("@arizeai/openinference-instrumentation", "inclusive"),
     # OpenLLMetry
@@ -67,19 +70,40 @@ EMITTERS: Final[tuple[Emitter, ...]] = (
     Emitter("pydantic-ai", "inclusive"),
     Emitter("gcp.vertex.agent", "inclusive", since=(2,)),
     Emitter("litellm", "inclusive"),
+    Emitter("langfuse-sdk", "inclusive"),  # once the dialect has added its buckets up
+    Emitter("langsmith", "inclusive"),
+    Emitter("logfire", "inclusive"),
+    Emitter("mlflow", "inclusive"),
+    Emitter("strands.telemetry.tracer", "inclusive"),
+    Emitter("strands-agents", "exclusive", providers=_ANTHROPIC),
+    Emitter("@strands-agents/sdk", "exclusive", providers=_ANTHROPIC),
+    Emitter("@strands-agents/sdk", "inclusive"),
+    Emitter("strands-agents", "inclusive"),
+    Emitter("agent_framework", "exclusive", providers=_ANTHROPIC),
+    Emitter("agent_framework", "inclusive"),
+    Emitter("semantic_kernel", "inclusive"),
     Emitter("gemini-cli", "inclusive", "out"),
 )
 
 
-@lru_cache(1024)
 def emitter_of(scope: str, version: str, provider: str) -> Emitter | None:
     """Return the row for a scope; None when nothing is known about it."""
+    # Cut before it is remembered: clients choose these.
+    return _emitter_of(scope[:_MAX_CHARS], version[:_MAX_CHARS], provider[:_MAX_CHARS])
+
+
+@lru_cache(1024)
+def _emitter_of(scope: str, version: str, provider: str) -> Emitter | None:
+    newer = ""
     for emitter in EMITTERS:
         if not at_boundary(scope, emitter.scope):
             continue
+        if newer not in ("", emitter.scope):
+            return None  # what holds for the family is not known of this old a member
         if emitter.providers and provider not in emitter.providers:
             continue
         if version and _version(version) < emitter.since:
+            newer = emitter.scope
             continue
         return emitter
     return None

@@ -266,6 +266,7 @@ class Ledger:
                 other.scope != call.scope
                 and (call.tells_tokens or other.failed == call.failed)
                 and call.scope not in counted.scopes
+                and len(counted.scopes) < _MAX_TWINS
                 and not (other.response_id and call.response_id)
                 and _same_model(other, call)
                 and (_inside(counted.place, place) or _inside(place, counted.place))
@@ -366,7 +367,11 @@ def _inside(inner: Place, outer: Place) -> bool:
 
 def _deepest_first(places: Sequence[Place]) -> Generator[None, None, list[int]]:
     """Return indexes such that children come before parents and, at one depth, rich reports before poor ones."""
-    index = {place.trace_id + place.span_id: position for position, place in enumerate(places)}
+    index: dict[bytes, int] = {}
+    for position, place in enumerate(places):
+        index[place.trace_id + place.span_id] = position
+        if position % (_PAUSE_EVERY * 4) == 0:
+            yield
     depths = [-1] * len(places)
     shelves: dict[tuple[int, int], list[int]] = {}
     for position, place in enumerate(places):

@@ -148,16 +148,21 @@ class Lookup:
             order = (others & -others).bit_length() - 1 if others else 0
         return self.dialects[order]
 
-    def by_name_of(self, scope: str, name: str) -> tuple[Dialect, Kinded | Choose, int] | None:
-        """Return whose span it is by its scope and name, what that makes it, and the dialect's bit."""
+    def by_name_of(self, scope: str, name: str) -> tuple[Kinded | Choose, int] | None:
+        """Return what a span is by its scope and name, and the bit of the dialect that says so."""
         dialect = self.dialect_of(scope)
         if dialect is None or not dialect.names:
             return None
         found = dialect.names.get(name)
         if found is None:
             # "invoke_agent planner" is listed as "invoke_agent ".
-            found = next((dialect.names[start] for start in dialect.names if start[-1] == " " and name.startswith(start)), None)
-        return None if found is None else (dialect, found, 1 << self.dialects.index(dialect))
+            starts = (start for start in dialect.names if start[-1] == " " and name.startswith(start))
+            found = next((dialect.names[start] for start in starts), None)
+        return None if found is None else (found, self.bit_of(dialect.name))
+
+    def bit_of(self, name: str) -> int:
+        """Return the bit that stands for a dialect in sets of them."""
+        return 1 << self.dialects.index(self.by_name[name])
 
     def claimed(self, claims: int) -> Iterable[Dialect]:
         """Yield the dialects of a bit set."""

@@ -363,7 +363,11 @@ SELF: Final = (
     _counter(
         "spanledger_refused_requests_total", "Requests that were not taken.", RECEIVER, TRANSPORT,
         _reason("memory", "in_flight", "queue_full", "not_ready", "shutdown", "timeout", "too_large", "undecodable",
-                "unsupported", "internal"),
+                "unsupported", "cancelled", "internal"),
+    ),
+    _counter(
+        "spanledger_unread_resources_total",
+        "Resources and scopes whose attributes were too many to be read; they passed unchanged.", RECEIVER, SIGNAL,
     ),
     _counter(
         "spanledger_rejected_items_total", "Items left out of a request that was taken (partial success).",

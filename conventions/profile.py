@@ -38,6 +38,9 @@ class Profile:
 
         Names outside the GenAI conventions (`server.address`, `spanledger.*`) are the same in all.
         """
+        template = attribute.rpartition(".")[0]
+        if self.types.get(template, "").startswith("template"):
+            return attribute
         return self.names.get(attribute, None if attribute.startswith(_NAMESPACES) else attribute)
 
 

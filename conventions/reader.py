@@ -8,6 +8,7 @@ written here again finds nothing to do: the sidecar's own attributes (`spanledge
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, TypeAlias, cast, get_args
 
 from spanledger.conventions import coerce
@@ -50,7 +51,7 @@ from spanledger.conventions.lookup import BASIS, DIALECT, NOTHING, STEP_KIND, Lo
 from spanledger.conventions.profile import LATEST, Profile
 from spanledger.conventions.providers import provider_at, provider_of_model
 from spanledger.conventions.reading import Reading, StepKind
-from spanledger.conventions.tokens import BASES, usage_of
+from spanledger.conventions.tokens import BASES, is_count, usage_of
 from spanledger.conventions.values import Value, attributes_of
 
 if TYPE_CHECKING:
@@ -63,11 +64,15 @@ MAX_EVENTS: Final = 512
 MAX_ATTEMPTS: Final = 10_000
 """More tells of a broken counter."""
 
+_COUNTED: Final = frozenset(USAGE)
 _KINDS: Final = frozenset(get_args(StepKind))
 _STATUS_ERROR: Final = 2
 _UNKNOWN_ERROR: Final = "_OTHER"
 """The conventions' word for an error without a known type."""
+_AZURE_OPENAI: Final = "azure.ai.openai"
 _AZURE: Final = "azure.ai.inference"
+_TOTALS_WITH_CACHE: Final = frozenset({"anthropic", "aws.bedrock"})
+"""Providers whose input leaves the cache out and whose total does not."""
 _FIRST_CHUNK: Final = frozenset({
     "gen_ai.content.completion.chunk", "llm.content.completion.chunk", "First Token Stream Event",
     "ai.stream.firstChunk", "mlflow.chunk.item.0",
@@ -123,18 +128,18 @@ class Reader:
                     may_hold_content = True
         named = self._lookup.by_name_of(scope, span.name)
         if named is not None:
-            claims |= named[2]
+            claims |= named[1]
         if not claims:
             return None
         decoded, values, moved = _best(found)
         attributes = SpanAttributes(pairs, decoded)
         facts = Facts(scope, span, attributes, values, moved, version=version)
         dialect = self._dialect(scope, claims, attributes)
-        self._decide_kind(facts, dialect, claims, named[1] if named is not None else None)
+        self._decide_kind(facts, dialect, claims, named[0] if named is not None else None)
         if facts.kind in dialect.sources_by_kind:
             _read_by_kind(facts, dialect)
         for bit, complete in self._hooks:
-            if claims & bit:
+            if claims & bit or complete is dialect.complete:
                 complete(facts)
         if self._announces(attributes):
             facts.kind, facts.operation = STRUCTURAL
@@ -166,9 +171,13 @@ class Reader:
     def _decide_kind(self, facts: Facts, dialect: Dialect, claims: int, by_name: Kinded | Choose | None) -> None:
         """Set kind and operation: a well-known operation wins, then what was decided before, then dialects."""
         said = facts.text(OPERATION)
-        if said is not None and said in OPERATIONS:
-            facts.kind, facts.operation = OPERATIONS[said], said
-            return
+        facts.told = True
+        if said is not None:
+            if said not in OPERATIONS:
+                said = said.lower()
+            if said in OPERATIONS:
+                facts.kind, facts.operation = OPERATIONS[said], said
+                return
         if STEP_KIND in facts.attributes.pairs:
             marked = facts.attributes[STEP_KIND]
             if isinstance(marked, str) and marked in _KINDS:
@@ -181,20 +190,25 @@ class Reader:
             for key, table in other.kinds.items():
                 if key in facts.attributes.pairs:
                     value = facts.attributes[key]
-                    kinded = table.get(value, STRUCTURAL) if isinstance(value, str) else STRUCTURAL
+                    kinded = _kinded(table, value) if isinstance(value, str) else STRUCTURAL
                     facts.kind, facts.operation = kinded if isinstance(kinded, Kinded) else kinded(facts)
                     return
         if by_name is not None:
             facts.kind, facts.operation = by_name if isinstance(by_name, Kinded) else by_name(facts)
+            return
+        facts.told = said is not None
 
     def _complete(self, facts: Facts, said: Content | None) -> None:
         """Add what no attribute says: by events, by the server, by the content."""
         known = facts.values
         if facts.kind in MODEL_CALLS:
-            if PROVIDER not in known:
+            provider = known.get(PROVIDER)
+            if provider is None:
                 facts.offer(PROVIDER, "", _derived_provider(facts))
-            elif known[PROVIDER] == _AZURE and _serves_openai(facts):
-                known[PROVIDER] = "azure.ai.openai"
+            elif (provider == "openai" and SERVER_ADDRESS in known and _at_azure_openai(facts)) or (
+                provider == _AZURE and (_at_azure_openai(facts) or _serves_openai(facts))
+            ):
+                facts.correct(PROVIDER, facts.moved.get(PROVIDER, PROVIDER), _AZURE_OPENAI)
             if facts.span.events and TIME_TO_FIRST_CHUNK not in known:
                 facts.offer(TIME_TO_FIRST_CHUNK, "", _first_chunk_s(facts.span))
             if said is not None and said.finish_reasons and FINISH_REASONS not in known:
@@ -204,9 +218,9 @@ class Reader:
 
     def _read_usage(self, reading: Reading, facts: Facts, version: str) -> None:
         known = facts.values
-        raw = {name: known[target] for target, name in USAGE.items() if target in known}
-        if not raw:
+        if _COUNTED.isdisjoint(known):
             return
+        raw = {name: known[target] for target, name in USAGE.items() if target in known}
         settled = ""
         if BASIS in facts.attributes.pairs:
             marked = facts.attributes[BASIS]
@@ -220,8 +234,41 @@ class Reader:
         emitter = emitter_of(facts.emitter or facts.scope, version, reading.provider or "")
         server = reading.server_address
         xai = reading.provider == "x_ai" or (server is not None and provider_at(server) == "x_ai")
-        reading.usage = usage_of(raw, emitter, reasoning_beside=xai, settled=settled)
+        cached = reading.provider in _TOTALS_WITH_CACHE
+        usage = usage_of(raw, emitter, reasoning_beside=xai, cache_in_total=cached, settled=settled)
+        if usage is not None and usage.conflicts and self._look_further(facts, raw):
+            noted = usage.conflicts
+            usage = usage_of(raw, emitter, reasoning_beside=xai, cache_in_total=cached, settled=settled)
+            if usage is not None:
+                usage = replace(usage, conflicts=tuple(dict.fromkeys((*noted, *usage.conflicts))))
+        reading.usage = usage
         reading.aggregate = facts.aggregate or facts.kind not in MODEL_CALLS
+
+    def _look_further(self, facts: Facts, raw: dict[str, Value]) -> bool:
+        """Put the next best source in the place of each count that is none; tell whether there was one."""
+        better = False
+        for target, name in USAGE.items():
+            if name not in raw or is_count(raw[name]):
+                continue
+            ranked = sorted(
+                (slot.rank, key)
+                for key in facts.attributes.pairs
+                for slot in self._lookup.entry(key).slots
+                if slot.target == target
+            )
+            for _, key in ranked:
+                count = coerce.count(facts.attributes[key])
+                if is_count(count):
+                    raw[name] = count
+                    facts.correct(target, key, count)
+                    better = True
+                    break
+        return better
+
+
+def _kinded(table: Mapping[str, Kinded | Choose], value: str) -> Kinded | Choose:
+    """Look a kind up as it is spelled, else in lower or in capital letters, of which every table has one."""
+    return table.get(value) or table.get(value.lower()) or table.get(value.upper()) or STRUCTURAL
 
 
 def _best(found: Mapping[str, _Found]) -> tuple[dict[str, Value], dict[str, Value], dict[str, str]]:
@@ -305,11 +352,21 @@ def _derived_provider(facts: Facts) -> str | None:
     return None if model is None else provider_of_model(model)
 
 
+def _at_azure_openai(facts: Facts) -> bool:
+    address = facts.text(SERVER_ADDRESS)
+    return address is not None and provider_at(address) == _AZURE_OPENAI
+
+
 def _serves_openai(facts: Facts) -> bool:
     """Tell whether a provider that was only called `azure` serves a model of OpenAI's."""
-    called = facts.attributes.get(facts.moved.get(PROVIDER, ""))
-    model = facts.text(REQUEST_MODEL) or facts.text(RESPONSE_MODEL)
-    return called == "azure" and model is not None and provider_of_model(model) == "openai"
+    key = facts.moved.get(PROVIDER, "")
+    called = facts.attributes.get(key)
+    if not isinstance(called, str) or called.lower() != "azure":
+        return False
+    if key == "llm.provider" and "llm.system" in facts.attributes:
+        return False  # whose model it is was said, and is not OpenAI's
+    models = (facts.text(REQUEST_MODEL), facts.text(RESPONSE_MODEL))
+    return any(model is not None and provider_of_model(model) in ("openai", _AZURE_OPENAI) for model in models)
 
 
 def _content_events(span: Span) -> list[Event]:

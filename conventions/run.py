@@ -75,6 +75,8 @@ class RunStep:
     """It lies on the critical path: the run would have been shorter without it."""
     twins: tuple[str, ...] = ()
     """Other spans that report the same work."""
+    asks: tuple[str, ...] = ()
+    """Model calls: the tools that the answer asks for, in order, where content says so."""
     input: str | None = None
     output: str | None = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from sys import intern
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -12,6 +13,11 @@ if TYPE_CHECKING:
     from spanledger.conventions.reading import Cost, Reading, StepKind
     from spanledger.conventions.usage import Usage
     from spanledger.conventions.values import Attributes
+
+MAX_CHARS = 1024
+"""Text of a step beyond this is cut off: steps are kept by the thousand, and a name may have megabytes."""
+MAX_LINKS = 128
+"""Links kept of a bridge, the SDKs' own limit."""
 
 _STATUS_ERROR = 2
 _SERVER, _CONSUMER = 2, 5
@@ -108,30 +114,30 @@ def make_step(
         trace_id=span.trace_id,
         span_id=span.span_id,
         parent_span_id=span.parent_span_id,
-        name=span.name,
+        name=_shared(span.name),
         start_ns=span.start_time_unix_nano,
         end_ns=span.end_time_unix_nano,
-        service_name=service_name,
+        service_name=_clipped(service_name),
         dialect=reading.dialect,
         kind=reading.kind,
-        operation=reading.operation or "",
+        operation=_shared(reading.operation),
         status="error" if failed else "ok",
-        error_type=(reading.error_type or "_OTHER") if failed else "",
-        agent_name=reading.agent_name or "",
-        provider=reading.provider or "",
-        model=reading.model or "",
-        response_id=reading.response_id or "",
-        tool_name=reading.tool_name or "",
-        tool_call_id=reading.tool_call_id or "",
-        workflow_name=reading.workflow_name or "",
-        conversation_id=reading.conversation_id or "",
-        user_id=reading.user_id or "",
+        error_type=_clipped(reading.error_type or "_OTHER") if failed else "",
+        agent_name=_shared(reading.agent_name),
+        provider=_shared(reading.provider),
+        model=_shared(reading.model),
+        response_id=_clipped(reading.response_id),
+        tool_name=_shared(reading.tool_name),
+        tool_call_id=_clipped(reading.tool_call_id),
+        workflow_name=_shared(reading.workflow_name),
+        conversation_id=_clipped(reading.conversation_id),
+        user_id=_clipped(reading.user_id),
         attempt=reading.attempt,
         usage=reading.usage,
         cost=reading.cost,
         time_to_first_chunk_s=reading.time_to_first_chunk_s,
-        request_model=reading.request_model or "",
-        response_model=reading.response_model or "",
+        request_model=_shared(reading.request_model),
+        response_model=_shared(reading.response_model),
         resource=resource if resource is not None else {},
         detail=detail,
         remote_parent=has_remote_parent(span),
@@ -147,9 +153,18 @@ def make_bridge(span: Span, service_name: str = "") -> Bridge:
         span.kind,
         span.start_time_unix_nano,
         span.end_time_unix_nano,
-        span.name,
-        service_name,
+        _clipped(span.name),
+        _clipped(service_name),
         span.status.code == _STATUS_ERROR,
-        tuple((link.trace_id, link.span_id) for link in span.links) if span.links else (),
+        tuple((link.trace_id[:16], link.span_id[:8]) for link in span.links[:MAX_LINKS]) if span.links else (),
         has_remote_parent(span),
     )
+
+
+def _clipped(text: str | None) -> str:
+    return text[:MAX_CHARS] if text else ""
+
+
+def _shared(text: str | None) -> str:
+    """Return a text that is likely to come again; it is kept once as long as anyone has it."""
+    return intern(text[:MAX_CHARS]) if text else ""

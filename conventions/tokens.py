@@ -14,9 +14,8 @@ next. A breakdown that cannot be is dropped and named, the total it breaks down 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, TypeGuard
 
-from spanledger.conventions.coerce import MAX_EXACT
 from spanledger.conventions.emitters import Emitter
 from spanledger.conventions.usage import Usage
 from spanledger.conventions.values import Value
@@ -24,8 +23,12 @@ from spanledger.conventions.values import Value
 COUNTS: Final = (
     "input", "output", "total", "cache_read", "cache_write", "cache_write_5m", "cache_write_1h", "reasoning",
     "audio_input", "audio_output", "audio_cache_read", "image_input", "image_output",
+    "image_cache_read",
 )  # fmt: skip
 """What a span may say, under our names."""
+
+MAX_COUNT: Final = 10**9
+"""No call has more: a larger number is a broken counter, a time or an id."""
 
 BASES: Final = frozenset(
     rule + suffix
@@ -42,6 +45,7 @@ _PARTS: Final = (
     ("audio_output", "output", "audio_exceeds_output"),
     ("image_output", "output", "image_exceeds_output"),
     ("audio_cache_read", "cache_read", "audio_exceeds_cache_read"),
+    ("image_cache_read", "cache_read", "image_exceeds_cache_read"),
 )
 
 
@@ -49,17 +53,23 @@ _RARE: Final = frozenset(part for part, _, _ in _PARTS)
 
 
 def usage_of(
-    raw: Mapping[str, Value], emitter: Emitter | None = None, *, reasoning_beside: bool = False, settled: str = ""
+    raw: Mapping[str, Value],
+    emitter: Emitter | None = None,
+    *,
+    reasoning_beside: bool = False,
+    cache_in_total: bool = False,
+    settled: str = "",
 ) -> Usage | None:
     """Return the usage of one span; None when it says nothing about tokens.
 
     `raw` maps names of `COUNTS` to what the span holds, as `coerce.count` reads it. `reasoning_beside`:
-    the server bills reasoning beside the output (xAI). `settled` is the span's own basis, "" if it has none.
+    the server bills reasoning beside the output (xAI). `cache_in_total`: what a total has beyond input and output
+    is cached input (Anthropic, Bedrock). `settled` is the span's own basis, "" if it has none.
     """
     conflicts: list[str] = []
     counts: dict[str, int] = {}
     for name, value in raw.items():
-        if type(value) is int and 0 <= value <= MAX_EXACT:
+        if type(value) is int and 0 <= value <= MAX_COUNT:
             counts[name] = value
         elif value is not None and value != -1:
             conflicts.append(f"{name}_not_a_count")
@@ -69,6 +79,9 @@ def usage_of(
     if not settled:
         _sum_cache_writes(counts)
         basis = _include_cache(counts, emitter)
+        if cache_in_total and _include_unnamed_cache(counts):
+            basis = "total"
+            conflicts.append("cache_not_told")
         if _include_reasoning(counts, emitter, reasoning_beside, conflicts):
             basis += "+reasoning"
     _drop_impossible(counts, conflicts)
@@ -77,8 +90,14 @@ def usage_of(
     return Usage(**counts, basis=basis, conflicts=tuple(conflicts))
 
 
+def is_count(value: Value) -> TypeGuard[int]:
+    """Tell whether a value can be the tokens of one call."""
+    return type(value) is int and 0 <= value <= MAX_COUNT
+
+
 def _sum_cache_writes(counts: dict[str, int]) -> None:
-    if "cache_write" not in counts and ("cache_write_5m" in counts or "cache_write_1h" in counts):
+    # LangChain says 0 where it tells how long they last.
+    if not counts.get("cache_write") and ("cache_write_5m" in counts or "cache_write_1h" in counts):
         counts["cache_write"] = counts.get("cache_write_5m", 0) + counts.get("cache_write_1h", 0)
 
 
@@ -97,6 +116,17 @@ def _include_cache(counts: dict[str, int], emitter: Emitter | None) -> str:
     if rule != "emitter_inclusive" and known is not None:
         counts["input"] = known + cached
     return rule
+
+
+def _include_unnamed_cache(counts: dict[str, int]) -> bool:
+    """Take what only the total knows of for cached input; tell whether there was any."""
+    known, output, total = counts.get("input"), counts.get("output"), counts.get("total")
+    if known is None or output is None or total is None or total <= known + output:
+        return False
+    if counts.get("cache_read") or counts.get("cache_write") or counts.get("reasoning"):
+        return False
+    counts["input"] = total - output
+    return True
 
 
 def _include_reasoning(counts: dict[str, int], emitter: Emitter | None, beside: bool, conflicts: list[str]) -> bool:
@@ -129,7 +159,7 @@ def _drop_impossible(counts: dict[str, int], conflicts: list[str]) -> None:
     known = counts.get("input")
     if known is not None and counts.get("cache_read", 0) + counts.get("cache_write", 0) > known:
         conflicts.append("cache_exceeds_input")
-        for name in ("cache_read", "cache_write", "cache_write_1h", "audio_cache_read"):
+        for name in ("cache_read", "cache_write", "cache_write_1h", "audio_cache_read", "image_cache_read"):
             counts.pop(name, None)
     output = counts.get("output")
     if output is not None and counts.get("reasoning", 0) > output:

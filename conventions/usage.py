@@ -28,6 +28,7 @@ class Usage:
     audio_cache_read: int | None = None
     image_input: int | None = None
     image_output: int | None = None
+    image_cache_read: int | None = None
     basis: str = "spec"
     """Which rule decided that `input` is inclusive: the value of `spanledger.usage.basis`."""
     conflicts: tuple[str, ...] = ()

@@ -16,7 +16,7 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from spanledger.exporters.otlp_json import ITEM, readable
 from spanledger.exporters.text import printable
-from spanledger.processor.batch import MAX_ITEM_BYTES, SIGNALS, Outline
+from spanledger.processor.batch import SIGNALS, Outline
 from spanledger.processor.component import ComponentConfig, Host, Passive, register
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 MAX_ITEMS: Final = 50
 """Items shown of one request; the rest is only counted, so that a large one does not hold up the loop."""
 MAX_LINES: Final = 2000
+_MAX_ITEM_BYTES: Final = 1024 * 1024
 _MAX_ATTRIBUTES: Final = 64
 _NOUN: Final[dict[Signal, str]] = {"traces": "spans", "logs": "log records", "metrics": "data points"}
 
@@ -110,10 +111,10 @@ def _to_stdout(text: str) -> None:
 
 def render(delivery: Delivery, verbosity: str) -> list[str]:
     """Return the lines that show `delivery`."""
-    outline = Outline.FromString(delivery.data)
-    count = f"{delivery.items} {_NOUN[delivery.signal]} of {len(outline.resources)} resources"
+    count = f"{delivery.items} {_NOUN[delivery.signal]} of {delivery.resources} resources"
     lines = [f"{delivery.signal}: {count}, {len(delivery.data)} bytes"]
     if verbosity != "basic":
+        outline = Outline.FromString(delivery.data)
         body = _normal(delivery.signal, outline) if verbosity == "normal" else _detailed(delivery.signal, outline)
         for line in body:
             if len(lines) > MAX_LINES:
@@ -130,7 +131,7 @@ def _items(signal: Signal, scope: Any, shown: list[int]) -> Iterator[dict[str, A
             yield f"… {len(scope.items) - number} more"
             return
         shown[0] += 1
-        item = readable(ITEM[signal], wire) if len(wire) <= MAX_ITEM_BYTES else None
+        item = readable(ITEM[signal], wire) if len(wire) <= _MAX_ITEM_BYTES else None
         yield item if item is not None else f"… an item of {len(wire)} bytes, not read"
 
 

@@ -18,7 +18,6 @@ from spanledger.exporters.retry import RetryConfig
 from spanledger.exporters.sender import Sender
 from spanledger.processor.batch import SIGNALS, Delivery
 from spanledger.processor.component import ComponentConfig, Host, Settings, register
-from spanledger.processor.settings import Duration
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
 """What waiting does not mend: holding the data back would only stop the other exporters too."""
@@ -58,11 +57,10 @@ class FileConfig(ComponentConfig):
     compression: Literal["zstd", "none", ""] = ""
     """`zstd`: each record is compressed by itself, and `zstdcat` shows what would be in the plain file."""
     append: bool = False
-    """Add to an existing file. When false it is emptied at start, unless `rotation` is set."""
+    """Add to an existing file. When false it is emptied when the sidecar first opens it, not by a reload, unless
+    `rotation` is set."""
     rotation: RotationConfig | None = None
     """Begin a new file at a size; off when this key is missing."""
-    flush_interval: Duration = 1.0
-    """Has no effect: every request is written when it comes."""
     create_directory: bool = False
     """Create the directory of `path` when it is missing."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import grpc
 import grpc.aio
@@ -18,11 +18,11 @@ from spanledger.exporters.answer import Permanent, Retryable, SendError, TooLarg
 from spanledger.exporters.queue import QueueConfig
 from spanledger.exporters.retry import RetryConfig
 from spanledger.exporters.sender import Sender
-from spanledger.exporters.text import printable
 from spanledger.exporters.tls import channel_credentials
+from spanledger.exporters.wrong_endpoint import plain
 from spanledger.processor.batch import SIGNALS
 from spanledger.processor.component import ComponentConfig, Host, Settings, register
-from spanledger.processor.settings import Compression, Duration, Secret, TLSClient
+from spanledger.processor.settings import Compression, Duration, Headers, Secret, TLSClient, any_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -84,9 +84,9 @@ class OtlpConfig(ComponentConfig):
     """Time for one attempt; 0 for no limit."""
     compression: Compression = "gzip"
     """`gzip` or `none`. Requests of more than 2 MiB go uncompressed; otlp_http compresses any."""
-    headers: dict[str, Secret] = pydantic.Field(default_factory=dict)
-    """Metadata sent with every request, such as an API key."""
-    tls: TLSClient = TLSClient()
+    headers: Headers = pydantic.Field(default_factory=dict)
+    """Metadata sent with every request, such as an API key; also as a list of `{name, value}`."""
+    tls: Annotated[TLSClient, pydantic.AfterValidator(any_version)] = TLSClient()
     """TLS; on unless `tls::insecure` or a plain endpoint says otherwise."""
     keepalive: KeepaliveConfig = KeepaliveConfig()
     """Pings that find out about a connection that died without a word."""
@@ -245,7 +245,7 @@ def failure(code: grpc.StatusCode, details: str, trailing: Iterable[tuple[str, s
     size of the message: then smaller ones will pass.
     """
     throttle_s = retry_delay(dict(trailing))
-    message = f"{code.name}: {printable(details)}"
+    message = f"{code.name}: {plain(details, 'grpc')}"
     about_size = code in {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.OUT_OF_RANGE} and throttle_s is None
     if about_size and (found := _TOO_LARGE.search(details[:1000])):
         limit = next((int(group) for group in found.groups() if group), None)

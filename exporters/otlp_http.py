@@ -38,9 +38,10 @@ from spanledger.exporters.retry import RetryConfig
 from spanledger.exporters.sender import Sender
 from spanledger.exporters.text import printable
 from spanledger.exporters.tls import ssl_context
+from spanledger.exporters.wrong_endpoint import plain, without_secrets
 from spanledger.processor.batch import SIGNALS, Delivery, Signal
 from spanledger.processor.component import ComponentConfig, Host, register
-from spanledger.processor.settings import Compression, Duration, Secret, TLSClient
+from spanledger.processor.settings import Compression, Duration, Headers, Secret, TLSClient
 
 _COMPRESS: Final[dict[str, Callable[[bytes], bytes]]] = {
     "gzip": lambda data: gzip.compress(data, 6),
@@ -82,8 +83,8 @@ class OtlpHttpConfig(ComponentConfig):
     """Time for one attempt; 0 for no limit."""
     compression: Compression = "gzip"
     """`gzip`, `zstd`, `deflate`, `zlib` or `none`."""
-    headers: dict[str, Secret] = pydantic.Field(default_factory=dict)
-    """Headers sent with every request, such as an API key."""
+    headers: Headers = pydantic.Field(default_factory=dict)
+    """Headers sent with every request, such as an API key; also as a list of `{name, value}`."""
     tls: TLSClient = TLSClient()
     """TLS for `https` URLs."""
     proxy_url: str = ""
@@ -103,6 +104,17 @@ class OtlpHttpConfig(ComponentConfig):
             # Reading `port` raises ValueError when it is not one.
             if url.scheme not in {"http", "https"} or not url.hostname or url.port == 0:
                 raise ValueError(f"{value!r} is not an http or https URL, such as http://localhost:4318")
+        return value
+
+    @pydantic.field_validator("endpoint")
+    @classmethod
+    def _without_the_path(cls, value: str) -> str:
+        path = urlsplit(value).path.rstrip("/")
+        if urlsplit(value).query:
+            raise ValueError("a path is added to the endpoint, so it has no query: use traces_endpoint and the like")
+        if found := next((f"/v1/{signal}" for signal in SIGNALS if path.endswith(f"/v1/{signal}")), ""):
+            meant = without_secrets(value).rstrip("/").removesuffix(found)
+            raise ValueError(f"{found} is added to the endpoint: write {meant}, or use {found[4:]}_endpoint")
         return value
 
     @pydantic.field_validator("compression")
@@ -200,12 +212,16 @@ class OtlpHttpExporter(Sender):
                 if not success:
                     raise failure(
                         response.status,
-                        describe(media_type, answer, response.headers.get("Location", "")),
+                        f"{describe(media_type, answer, response.headers.get('Location', ''))} "
+                        f"({without_secrets(url)})",
                         retry_after(response.headers.get("Retry-After"), self.host.clock_ns()),
                     )
         except aiohttp.ClientError as error:
             # Never got an answer: refused, reset, no such name, a certificate that does not fit.
-            raise Retryable(printable(f"{type(error).__name__}: {error}"), "connection") from error
+            # (An answer that is no HTTP has the whole URL in its text, and nothing but the message in `message`.)
+            text = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
+            text = plain(" ".join(text.split()) or type(error).__name__, "http")
+            raise Retryable(f"{text} ({without_secrets(url)})", "connection") from error
         read = partial_success_json if media_type == _MEDIA_TYPE["json"] else partial_success
         partial = read(delivery.signal, answer)
         if partial is None and unreadable:

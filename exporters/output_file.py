@@ -14,7 +14,7 @@ import stat
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 Framing = Literal["line", "length", "opaque"]
 """How records are told apart: a line break after each, its length before it (4 bytes, big-endian), or not at all."""
@@ -40,6 +40,11 @@ def frame(record: bytes, framing: Framing) -> bytes:
     return len(record).to_bytes(4, "big") + record if framing == "length" else record
 
 
+_emptied: Final[set[Path]] = set()
+"""Files that this process has begun. The one thing here that outlives an exporter: a reload starts it again,
+and what it wrote before the reload is not what an earlier run left behind."""
+
+
 class OutputFile:
     """The open file. Each method may raise OSError."""
 
@@ -55,7 +60,9 @@ class OutputFile:
 
     def open(self) -> None:
         """Open or create the file, and mend its end when the last record is cut short."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | (0 if self._append else os.O_TRUNC)
+        place = self.path.resolve()
+        begin = not self._append and place not in _emptied
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | (os.O_TRUNC if begin else 0)
         try:
             kind = os.stat(self.path).st_mode  # noqa: PTH116 - `Path.stat` would do the same in more words
             if not (stat.S_ISREG(kind) or stat.S_ISCHR(kind)):
@@ -67,6 +74,7 @@ class OutputFile:
             pass
         # Telemetry holds prompts: for the owner's eyes only.
         self._fd = os.open(self.path, flags, 0o600)
+        _emptied.add(place)
         self._regular = stat.S_ISREG(os.fstat(self._fd).st_mode)
         self.size = os.fstat(self._fd).st_size if self._regular else 0
         self._sealed = False

@@ -32,7 +32,7 @@ class GenAIMetricsConfig(ComponentConfig):
     """Configuration of `genai_metrics`."""
 
     series_limit: int = pydantic.Field(default=MAX_SERIES, ge=10, le=1_000_000)
-    """Label sets of one metric. Further ones are counted with `__other__` in place of what clients chose."""
+    """Label sets of one metric and service. Further ones are counted with `__other__` in place of what clients chose."""
     exemplars: bool = True
     """Keep a trace id with counters and buckets; shown in OpenMetrics only."""
     buckets: dict[str, list[float]] = pydantic.Field(default_factory=dict)

@@ -64,6 +64,8 @@ _STATUS_ERROR: Final = 2
 _LOGS_A_MINUTE: Final = 10
 _LOG_AGAIN_S: Final = 3600.0
 _MAX_NAMES: Final = 1024
+_MAX_CHARS: Final = 256
+"""Of what the ledger remembers calls by."""
 
 
 class GenaiPricingConfig(ComponentConfig):
@@ -183,12 +185,15 @@ class GenaiPricing(Passive):
         late = self._ledger.late_children
         decisions = yield from self._ledger.settle(places, self._host.monotonic())
         self._late.add((), self._ledger.late_children - late)
-        for count, (bill, decision) in enumerate(zip(bills, decisions, strict=True), 1):
+        counted: list[Place] = []
+        for count, (bill, place, decision) in enumerate(zip(bills, places, decisions, strict=True), 1):
             self._conclude(bill, decision)
+            if decision.verdict != "none":
+                counted.append(place)
             if count % PAUSE_EVERY == 0:
                 yield
         self._memo.set((), self._engine.memo_entries)
-        batch.accepted.append(lambda: self._ledger.acknowledge(places))
+        batch.accepted.append(lambda: self._ledger.acknowledge(counted))
 
     def _read(self, group: ScopeGroup, index: int, span: Span, facts: ServiceFacts | None) -> tuple[_Bill, Call | None]:
         """Price one span by itself, and say what it reports to the ledger."""
@@ -313,9 +318,9 @@ def report(reading: Reading, scope: str, resource: Resource, cost: Cost, *, fail
     kinds = (usage.cache_read, usage.cache_write, usage.cache_write_1h, usage.reasoning, usage.audio_input)
     return Call(
         inference=reading.kind in _CALLS and not reading.aggregate,
-        scope=scope,
-        service=resource.service_name,
-        response_id=(reading.response_id or "")[:256],
+        scope=scope[:_MAX_CHARS],
+        service=resource.service_name[:_MAX_CHARS],
+        response_id=(reading.response_id or "")[:_MAX_CHARS],
         family=family(reading.model),
         asked=family(reading.request_model) if reading.response_model else "",
         input=usage.input or 0,

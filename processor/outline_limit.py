@@ -1,15 +1,19 @@
-"""A limit on how many parts a request may have, checked before protobuf builds them.
+"""Limits on how many parts a message may have, checked before protobuf builds them.
 
-64 MiB of empty resources are 32 million messages: protobuf would take seconds and gigabytes for them,
-without a pause. This walk over the wire hops from part to part, looks into none, and can pause.
+Bytes say little about the work: 64 MiB of empty resources are 32 million messages, for which protobuf takes
+seconds and gigabytes without a pause, while a picture of 10 MiB in one attribute is a handful of them. This
+walk over the wire hops from part to part, looks into no text, and can pause.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import Final
+from collections.abc import Generator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from spanledger.processor.component import Rejected
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
 
 MAX_GROUPS: Final = 100_000
 """Resources and scopes of one request."""
@@ -18,53 +22,101 @@ MAX_ITEMS: Final = 1_000_000
 
 _PAUSE_EVERY = 4096
 _UNCHECKED_BYTES = 32 * 1024
-_CHILDREN: Final = (1, 2, 2)
-"""Field number of resources in a request, scopes in a resource, items in a scope."""
+
+Shape: TypeAlias = "Mapping[int, Shape | None]"
+"""Field numbers of the messages in a message, and their own shapes; None for those that are not looked into."""
+
+_REQUEST: Final[Shape] = {1: {2: {2: None}}}
+"""Resources in a request, scopes in a resource, items in a scope."""
+
+
+def shape_of(message: type[Message]) -> Shape:
+    """Return the shape of a message type, recursive ones included."""
+    return _shape_of(message.DESCRIPTOR, {})
+
+
+def _shape_of(descriptor: Any, known: dict[str, dict[int, Shape | None]]) -> Shape:
+    if descriptor.full_name not in known:
+        shape = known[descriptor.full_name] = {}
+        for field in descriptor.fields:
+            if field.message_type is not None:
+                shape[field.number] = _shape_of(field.message_type, known)
+    return known[descriptor.full_name]
 
 
 def check_parts(wire: bytes) -> Generator[None, None, None]:
     """Raise `Rejected` for a request of too many parts. What is malformed is left to protobuf."""
     if len(wire) <= _UNCHECKED_BYTES:
         return
-    groups = items = parts = position = level = 0
-    ends = [len(wire)]
+    limits = (MAX_GROUPS, MAX_GROUPS, MAX_ITEMS)
+    found = yield from _walk(wire, _REQUEST, 4 * MAX_GROUPS + MAX_ITEMS, limits)
+    if found is None or found[0] + found[1] > MAX_GROUPS:
+        raise too_many_parts()
+
+
+def too_many_parts() -> Rejected:
+    """Return the error for a request of more than `MAX_GROUPS` or `MAX_ITEMS`."""
+    return Rejected(
+        f"the request has more than {MAX_GROUPS} resources and scopes, or more than {MAX_ITEMS} items: send it in parts"
+    )
+
+
+def has_few_parts(wire: bytes, shape: Shape, max_parts: int) -> Generator[None, None, bool]:
+    """Tell whether a message has at most `max_parts` fields, those of the messages in it included."""
+    return (yield from _walk(wire, shape, max_parts)) is not None
+
+
+def _walk(
+    wire: bytes, shape: Shape, max_fields: int, limits: Sequence[int] = ()
+) -> Generator[None, None, list[int] | None]:
+    """Return how many messages there are at each level, as far as there are `limits`; None for too many."""
+    found = [0] * len(limits)
+    open_messages = [(len(wire), shape)]
+    position = fields = unknown_groups = 0
     try:
-        while ends:
-            parts += 1
-            if parts % _PAUSE_EVERY == 0:
-                yield
-            if position >= ends[-1]:
-                ends.pop()
-                level -= 1
+        while open_messages:
+            end, shape = open_messages[-1]
+            if position >= end:
+                open_messages.pop()
                 continue
+            fields += 1
+            if fields > max_fields:
+                return None
+            if fields % _PAUSE_EVERY == 0:
+                yield
             key, position = _varint(wire, position)
             kind = key & 7
             if kind == 2:
                 size, position = _varint(wire, position)
-                if key >> 3 != _CHILDREN[level]:
+                number = key >> 3
+                if unknown_groups or number not in shape:
                     position += size
-                elif level == 2:
-                    items += 1
+                    continue
+                level = len(open_messages) - 1
+                if level < len(limits):
+                    found[level] += 1
+                    if found[level] > limits[level]:
+                        return None
+                inner = shape[number]
+                if inner is None:
                     position += size
                 else:
-                    groups += 1
-                    level += 1
-                    ends.append(position + size)
+                    open_messages.append((position + size, inner))
             elif kind == 0:
                 _, position = _varint(wire, position)
             elif kind == 1:
                 position += 8
             elif kind == 5:
                 position += 4
+            elif kind == 3:
+                unknown_groups += 1
+            elif kind == 4 and unknown_groups:
+                unknown_groups -= 1
             else:
-                return
-            if groups > MAX_GROUPS or items > MAX_ITEMS:
-                raise Rejected(
-                    f"the request has more than {MAX_GROUPS} resources and scopes, or more than {MAX_ITEMS} items: "
-                    "send it in parts"
-                )
+                return found
     except IndexError:
-        return
+        pass
+    return found
 
 
 def _varint(wire: bytes, position: int) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib.resources
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal
 
@@ -28,7 +28,7 @@ from spanledger.processor.component import (
 )
 from spanledger.processor.settings import Duration
 from spanledger.service.confmap import ConfigError, InvalidConfig, Node, read_file, resolve
-from spanledger.service.crosschecks import cross_check
+from spanledger.service.crosschecks import cross_check, loops, shared_files
 from spanledger.service.suggestions import did_you_mean, for_type
 from spanledger.service.validation import validate
 
@@ -233,11 +233,14 @@ def load(
     errors = [*resolution.errors, *(error for error in errors if error.keys not in broken)]
     if errors:
         raise InvalidConfig(sorted(errors, key=_position), resolution.warnings)
-    return Config(
+    config = Config(
         service=service,
         **{f"{kind}s": MappingProxyType(components) for kind, components in resolved.items()},
         warnings=(*resolution.warnings, *unused),
     )
+    if endless := loops(config):
+        raise InvalidConfig([ConfigError((), root.place, why) for why in endless], config.warnings)
+    return replace(config, warnings=(*config.warnings, *shared_files(config)))
 
 
 def _position(error: ConfigError) -> tuple[str, int, int]:

@@ -6,8 +6,11 @@ one side only, cycles. The wordings are the Collector's (otelcol/config.go, serv
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+import pydantic
 
 from spanledger.processor.component import KINDS, ComponentId, Kind, PipelineView, Registration, Registry
 from spanledger.service.nodes import ConfigError, Node, Path
@@ -15,7 +18,7 @@ from spanledger.service.suggestions import for_reference
 
 if TYPE_CHECKING:
     from spanledger.processor.batch import Signal
-    from spanledger.service.config import Pipeline, PipelineId, ServiceConfig
+    from spanledger.service.config import Config, Pipeline, PipelineId, ServiceConfig
 
 Configured = Mapping[Kind, Mapping[ComponentId, Registration | None]]
 """Every configured id by kind; None where its type is not known."""
@@ -33,6 +36,75 @@ def cross_check(
         errors += check.pipeline(id_, pipeline)
     errors += [*check.connectors(), *check.cycles()]
     return errors, list(check.unused())
+
+
+def loops(config: Config) -> list[str]:
+    """Return an error for each exporter that sends to a receiver of the same configuration.
+
+    Such a sidecar hands the same data to itself for ever. Only what pipelines use is looked at; ports chosen
+    by the system and host names other than `localhost` are not known here.
+    """
+    giving = {id_ for pipeline in config.pipelines.values() for id_ in pipeline.receivers}
+    taking = {id_ for pipeline in config.pipelines.values() for id_ in pipeline.exporters}
+    listening = [
+        (id_, endpoint, _sockets(endpoint))
+        for id_, component in config.receivers.items()
+        for endpoint in _endpoints(component.config)
+        if id_ in giving
+    ]
+    return [
+        f"exporter {sender} sends to {endpoint}, where receiver {receiver} of the same configuration listens "
+        f"({own}): the data would go round for ever; give the address of the next hop, or let one use another port"
+        for sender, component in config.exporters.items()
+        # What has a queue sends; other exporters listen themselves, or have no endpoint.
+        if sender in taking and "sending_queue" in type(component.config).model_fields
+        for endpoint in _endpoints(component.config)
+        for receiver, own, sockets in listening
+        if _sockets(endpoint) & sockets
+    ]
+
+
+def shared_files(config: Config) -> list[str]:
+    """Return a warning for each file that several exporters write to: their records would run into each other."""
+    writers: dict[str, list[str]] = {}
+    taking = {id_ for pipeline in config.pipelines.values() for id_ in pipeline.exporters}
+    for id_, component in config.exporters.items():
+        path = getattr(component.config, "path", None)
+        if id_ in taking and isinstance(path, str) and not path.startswith("/dev/"):
+            writers.setdefault(os.path.realpath(path), []).append(str(id_))
+    return [
+        f"exporters {' and '.join(names)} write to the same file {path}: give each a path of its own, or name one of "
+        "them in all pipelines"
+        for path, names in writers.items()
+        if len(names) > 1
+    ]
+
+
+def _endpoints(settings: pydantic.BaseModel) -> Iterator[str]:
+    """Yield every endpoint below a block, without user, password and query."""
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        if isinstance(value, pydantic.BaseModel):
+            yield from _endpoints(value)
+        elif isinstance(value, str) and value and name.endswith("endpoint"):
+            head, _, rest = value.partition("?")[0].rpartition("://")
+            yield f"{head}://{rest.rpartition('@')[2]}" if head else rest
+
+
+_LOOPBACK: Final = ("127.0.0.1", "::1")
+
+
+def _sockets(endpoint: str) -> frozenset[tuple[str, int]]:
+    """Return the loopback addresses, or else the host, and the port that an endpoint leads to or listens on."""
+    scheme, _, rest = endpoint.rpartition("://")
+    host, colon, port = rest.lstrip("/").partition("/")[0].rpartition(":")
+    if not colon or port.endswith("]"):
+        host, port = f"{host}{colon}{port}", {"http": "80", "https": "443"}.get(scheme, "")
+    host = host.strip("[]").lower().rstrip(".")
+    if not port.isdecimal() or not int(port):
+        return frozenset()
+    hosts = _LOOPBACK if host in {"", "localhost", "0.0.0.0", "::"} else (host,)  # noqa: S104 - compared, not bound
+    return frozenset((each, int(port)) for each in hosts)
 
 
 class _CrossCheck:

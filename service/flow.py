@@ -110,8 +110,9 @@ def deliver(batch: Batch, trajectories: Trajectories | None = None) -> Generator
                     yield
         if trajectories is not None:
             trajectories.annotate(batch, steps, bridges)
+    resources = len(batch.outline.resources)
     data = yield from batch.serialize()
-    return Delivery(batch.signal, data, batch.items(), batch.received_ns, tuple(steps), tuple(bridges))
+    return Delivery(batch.signal, data, batch.items(), batch.received_ns, tuple(steps), tuple(bridges), resources)
 
 
 def transfer(prepared: Sequence[tuple[Delivery, tuple[Sink, ...]]]) -> None:

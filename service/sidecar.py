@@ -261,10 +261,14 @@ def _unfinished(node: Node) -> str:
     statistics = node.component.statistics()
     doing = [
         f"{name.replace('_', ' ')} {statistics[name]}"
-        for name in ("waiting_requests", "in_flight_requests", "waiting_deliveries")
+        for name in ("waiting_requests", "waiting_items", "in_flight_requests", "waiting_deliveries")
         if statistics.get(name)
     ]
-    return ": " + ", ".join([*doing, *filter(None, [node.health.why])]) if doing or node.health.why else ""
+    if (failing_s := statistics.get("failing_for_s")) is not None:
+        doing.append(f"failing for {failing_s:.0f} s")
+    if statistics.get("last_error"):
+        doing.append(str(statistics["last_error"]))
+    return ": " + ", ".join(doing) if doing else ""
 
 
 async def _start(node: Node) -> None:

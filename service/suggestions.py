@@ -13,7 +13,7 @@ from spanledger.service.fields import fields, models
 from spanledger.service.nodes import Path
 
 _LEARNED: Final[dict[tuple[Kind, str], str]] = {
-    ("processor", "batch"): "remove it: exporters batch and wait in their own sending_queue",
+    ("processor", "batch"): "remove it: requests are sent as they came; let the SDKs' batch processor batch",
     ("processor", "gen_ai_normalizer"): "here it is called genai_normalizer",
     ("processor", "attributes"): "nothing edits attributes by rule here; do it in a Collector behind",
     ("processor", "resource"): "nothing edits attributes by rule here; do it in a Collector behind",
@@ -48,7 +48,15 @@ _LEARNED_KEYS: Final[dict[str, str]] = {
     "service::telemetry::traces": "the sidecar does not trace itself",
     "service::telemetry::resource": "the sidecar's own numbers have no resource; label them in Prometheus",
     "sending_queue::storage": "the queue is in memory; size it with queue_size",
-    "sending_queue::batch": "requests are sent as they came; a peer's message limit splits them",
+    "service::telemetry::logs::sampling": "not here because lines that repeat are held back and counted already",
+    "tls::reload_interval": "not here because certificates are read at start; send SIGHUP after renewing them",
+    "tls::include_system_ca_certs_pool": "not here because ca_file replaces the system's authorities: put all in it",
+    "read_buffer_size": "not here because Python's libraries size their buffers themselves: remove it",
+    "write_buffer_size": "not here because Python's libraries size their buffers themselves: remove it",
+    "include_metadata": "not here because no processor reads a client's headers: remove it",
+    "max_idle_conns": "not here because idle connections close by themselves; bound all with max_conns_per_host",
+    "idle_conn_timeout": "not here because idle connections close by themselves after 15 s: remove it",
+    "flush_interval": "not here because every request is written when it comes: remove it",
     "sending_queue::blocking": "a full queue always refuses, so that the sender keeps the data",
     "sending_queue::block_on_overflow": "a full queue always refuses, so that the sender keeps the data",
 }

@@ -396,7 +396,7 @@ PIPELINES = "a.yaml:6:1: service::pipelines::traces: "
             "traces: {receivers: [otlp], processors: [batch], exporters: [debug]}",
             (
                 'a.yaml:6:42: service::pipelines::traces: references processor "batch" which is not configured '
-                "(remove it: exporters batch and wait in their own sending_queue)"
+                "(remove it: requests are sent as they came; let the SDKs' batch processor batch)"
             ),
         ),
         (
@@ -524,7 +524,7 @@ def test_line_without_cycle_is_no_cycle() -> None:
                 (
                     'a.yaml:10:14: processors::batch/x: unknown type: "batch" for id: "batch/x" '
                     "(valid values: [genai_pricing memory_limiter]) "
-                    "(remove it: exporters batch and wait in their own sending_queue)"
+                    "(remove it: requests are sent as they came; let the SDKs' batch processor batch)"
                 )
             ],
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -100,6 +101,11 @@ def test_spans_without_evidence_are_not_read(attributes: dict[str, Value]) -> No
         ({OP: "chat.completions"}, "llm", "chat"),
         ({OP: "workflow", TL: "workflow"}, "workflow", "invoke_workflow"),
         ({OP: "agent_step"}, "other", None),
+        ({OP: "responses"}, "llm", "chat"),
+        ({OP: "Chat"}, "llm", "chat"),
+        ({OI: "llm"}, "llm", "chat"),
+        ({OI: "Tool"}, "tool", "execute_tool"),
+        ({OI: "DECISION", "decision.token_count.input": 5}, "llm", "chat"),
         ({OI: "LLM"}, "llm", "chat"),
         ({OI: "LLM", "llm.prompts.0.prompt.text": "x"}, "llm", "text_completion"),
         ({OI: "EMBEDDING"}, "embedding", "embeddings"),
@@ -118,6 +124,9 @@ def test_spans_without_evidence_are_not_read(attributes: dict[str, Value]) -> No
         ({TL: "unknown"}, "other", None),
         ({"llm.request.type": "chat"}, "llm", "chat"),
         ({"llm.request.type": "completion"}, "llm", "text_completion"),
+        ({"llm.request.type": "completion", "gen_ai.request.model": "claude-sonnet-4-5"}, "llm", "chat"),
+        ({"llm.request.type": "completion", "gen_ai.request.model": "claude-3-haiku-20240307"}, "llm", "chat"),
+        ({"llm.request.type": "completion", "gen_ai.request.model": "claude-2.1"}, "llm", "text_completion"),
         ({"llm.request.type": "embedding"}, "embedding", "embeddings"),
         ({"llm.request.type": "rerank"}, "other", None),
         # satellites say nothing about the operation
@@ -130,7 +139,11 @@ def test_kind_and_operation(attributes: dict[str, Value], kind: str, operation: 
     reading = must(attributes)
     assert (reading.kind, reading.operation) == (kind, operation)
     assert reading.edits.get("spanledger.step.kind") == kind
-    assert reading.edits.get(OP, reading.attributes.get(OP)) == (operation or attributes.get(OP))
+    # a word of a dialect's own never stands as if it were the conventions'
+    left = None if OP in reading.removals else reading.says(OP)
+    assert left == operation
+    if left != attributes.get(OP) and OP in attributes:
+        assert reading.edits["spanledger.original." + OP] == attributes[OP]
 
 
 @pytest.mark.parametrize(
@@ -160,6 +173,17 @@ def test_only_the_root_chain_of_a_run_is_a_workflow(
         ("openai.call", {"gen_ai.usage.completion_tokens": 3}, "chat"),
         ("openai.call", {}, None),
         ("chat gpt-4", {"gen_ai.tool.name": "x"}, None),
+        # baggage puts the agent's name on every span; on any but a call's own it is the agent's
+        ("chat gpt-4", {"gen_ai.agent.name": "x"}, "chat"),
+        ("planner", {"gen_ai.agent.name": "x", "gen_ai.usage.output_tokens": 3}, None),
+        # neither system nor provider, or only a framework's; the response's model alone
+        ("call", {"gen_ai.system": "", "gen_ai.usage.input_tokens": 3}, "chat"),
+        ("call", {"gen_ai.system": "langchain", "gen_ai.usage.output_tokens": 3}, "chat"),
+        ("call", {"gen_ai.request.model": "", "gen_ai.response.model": "g", "gen_ai.usage.output_tokens": 3}, "chat"),
+        ("openai.embeddings", {"gen_ai.usage.input_tokens": 3}, "embeddings"),
+        ("call", {"gen_ai.request.model": "text-embedding-3-small", "gen_ai.usage.prompt_tokens": 3}, "embeddings"),
+        # a dialect that says what it is knows better
+        ("chat gpt-4", {TL: "task", "gen_ai.usage.output_tokens": 3}, None),
     ],
 )
 def test_calls_of_1_26_are_seen_without_an_operation(
@@ -199,6 +223,16 @@ def test_calls_of_1_26_are_seen_without_an_operation(
         ("watsonx", "ibm.watsonx.ai"),
         ("groq.chat", "groq"),
         ("pplx", "perplexity"),
+        ("AWSBedrock", "aws.bedrock"),
+        ("ChatOpenAI", "openai"),
+        ("openai_chat", "openai"),
+        ("text-completion-openai", "openai"),
+        ("GoogleGenerativeAI", "gcp.gen_ai"),
+        ("watsonx_ai", "ibm.watsonx.ai"),
+        ("google_anthropic_vertex", "gcp.vertex_ai"),
+        ("azure_text", "azure.ai.openai"),
+        ("openrouter.chat", "openrouter"),
+        ("langchain.chat", None),
         ("openrouter", "openrouter"),
         ("Together", "together"),
         ("langchain", None),
@@ -222,6 +256,7 @@ def test_provider_values(value: str, provider: str | None) -> None:
         ("aws", "anthropic", "aws.bedrock"),
         ("google", "vertexai", "gcp.vertex_ai"),
         ("google", None, "gcp.gen_ai"),
+        ("google", "anthropic", "gcp.vertex_ai"),
         ("openai", "openai", "openai"),
         (None, "anthropic", "anthropic"),
         (None, None, None),
@@ -256,6 +291,22 @@ def test_azure_is_told_apart_by_its_model() -> None:
     )
     stated = must({OP: "chat", "gen_ai.provider.name": "azure.ai.inference", "gen_ai.request.model": "gpt-4o"})
     assert stated.provider == "azure.ai.inference"
+    deployed: dict[str, Value] = {OP: "chat", "gen_ai.system": "Azure", "gen_ai.request.model": "my-deployment"}
+    assert must(deployed | {"gen_ai.response.model": "gpt-4o-2024-08-06"}).provider == "azure.ai.openai"
+    assert must(deployed | {"server.address": "x.openai.azure.com"}).provider == "azure.ai.openai"
+    assert must(deployed).provider == "azure.ai.inference"
+    paired = {OI: "LLM", "llm.provider": "azure", "llm.system": "mistralai", "llm.model_name": "gpt-4o"}
+    assert must(paired).provider == "azure.ai.inference"
+
+
+def test_openai_on_azure_is_told_by_its_server() -> None:
+    """The client calls itself OpenAI's wherever it sends; what it said is kept."""
+    attributes: dict[str, Value] = {OP: "chat", "gen_ai.provider.name": "openai", "gen_ai.request.model": "gpt-4o"}
+    reading = must(attributes | {"server.address": "acme.openai.azure.com"})
+    assert reading.provider == "azure.ai.openai"
+    assert reading.edits["gen_ai.provider.name"] == "azure.ai.openai"
+    assert reading.edits["spanledger.original.gen_ai.provider.name"] == "openai"
+    assert must(attributes | {"server.address": "api.openai.com"}).provider == "openai"
 
 
 def test_hosts_and_models_give_providers_away() -> None:
@@ -264,8 +315,52 @@ def test_hosts_and_models_give_providers_away() -> None:
     assert provider_at("us-central1-aiplatform.googleapis.com") == "gcp.vertex_ai"
     assert provider_at("bedrock-runtime.eu-west-1.amazonaws.com") == "aws.bedrock"
     assert provider_at("127.0.0.1") is None
-    assert provider_of_model("gpt-4o-mini") == "openai"
-    assert provider_of_model("llama-3.3-70b") is None
+
+
+@pytest.mark.parametrize(
+    ("model", "provider"),
+    [
+        ("gpt-4o-mini", "openai"),
+        ("ft:gpt-4o-mini:acme::x", "openai"),
+        ("o3-mini", "openai"),
+        ("openai/gpt-4o", "openai"),
+        ("openai:gpt-4o", "openai"),
+        ("claude-sonnet-4-5", "anthropic"),
+        ("anthropic/claude-sonnet-4-5", "anthropic"),
+        ("us.anthropic.claude-sonnet-4-5-20250929-v1:0", "aws.bedrock"),
+        ("anthropic.claude-3-haiku-20240307-v1:0", "aws.bedrock"),
+        ("amazon.nova-lite-v1:0", "aws.bedrock"),
+        ("bedrock/us.amazon.nova-lite-v1:0", "aws.bedrock"),
+        ("arn:aws:bedrock:us-east-1:1:inference-profile/us.anthropic.claude-x", "aws.bedrock"),
+        ("models/gemini-2.5-flash", "gcp.gen_ai"),
+        ("gemini/gemini-2.5-flash", "gcp.gemini"),
+        ("vertex_ai/gemini-2.5-pro", "gcp.vertex_ai"),
+        ("publishers/google/models/gemini-2.5-flash", "gcp.vertex_ai"),
+        ("azure/my-deployment", "azure.ai.openai"),
+        ("azure_ai/phi-4", "azure.ai.inference"),
+        ("gpt-35-turbo", "azure.ai.openai"),
+        ("deepseek-chat", "deepseek"),
+        ("grok-3", "x_ai"),
+        ("mistral-large-latest", "mistral_ai"),
+        ("command-r", "cohere"),
+        ("sonar-pro", "perplexity"),
+        ("groq/llama-3.3-70b-versatile", "groq"),
+        ("openrouter/openai/gpt-4o", "openrouter"),
+        # open weights: whoever's they are, anyone serves them
+        ("llama-3.3-70b", None),
+        ("gpt-oss-120b", None),
+        ("openai/gpt-oss-120b", None),
+        ("mistralai/Mistral-7B-Instruct-v0.3", None),
+        ("mistral:7b", None),
+        ("google/gemma-2-9b", None),
+        ("deepseek-r1", None),
+        ("", None),
+        ("x" * 300, None),
+    ],
+)
+def test_models_give_providers_away(model: str, provider: str | None) -> None:
+    """By a route before the name, by how Bedrock names models, or because only their maker serves them."""
+    assert provider_of_model(model) == provider
 
 
 def test_current_names_win_over_older_ones_and_those_over_dialects() -> None:
@@ -399,6 +494,139 @@ def test_finish_reasons(seen: list[Value], reasons: list[Value]) -> None:
 def test_finish_reasons_in_every_form(attribute: dict[str, Value]) -> None:
     """A list, JSON of one, Python's spelling of one, or a single word under an older name."""
     assert must({OP: "chat"} | attribute).edits["gen_ai.response.finish_reasons"] == ["tool_call"]
+
+
+@pytest.mark.parametrize("unreadable", [-5, "x", 1.5, True, [1], 10**15])
+def test_a_count_that_is_none_does_not_hide_another_source(unreadable: Value) -> None:
+    """The next source counts, the conflict is named, and what the current name said is kept."""
+    reading = must({OP: "chat", "gen_ai.usage.input_tokens": unreadable, "gen_ai.usage.prompt_tokens": 5})
+    assert reading.usage is not None
+    assert reading.usage.input == 5
+    if not isinstance(unreadable, list):  # a tree where a fact belongs is not even looked at
+        assert reading.usage.conflicts in {("input_not_a_count",), ()}
+    assert reading.edits["gen_ai.usage.input_tokens"] == 5
+    assert reading.edits["spanledger.original.gen_ai.usage.input_tokens"] == unreadable
+
+
+@pytest.mark.parametrize(
+    ("attributes", "target", "value"),
+    [
+        ({"llm.request.max_tokens": 7}, "gen_ai.request.max_tokens", 7),
+        ({"llm.temperature": 0.5}, "gen_ai.request.temperature", 0.5),
+        ({"llm.request.temperature": 0.5}, "gen_ai.request.temperature", 0.5),
+        ({"llm.top_p": 0.5}, "gen_ai.request.top_p", 0.5),
+        ({"llm.request.top_p": 0.5}, "gen_ai.request.top_p", 0.5),
+        ({"llm.vendor": "Cohere"}, "gen_ai.provider.name", "cohere"),
+        ({"gen_ai.request.effort": "high"}, "gen_ai.request.reasoning.level", "high"),
+        ({"gen_ai.request.embeddings.dimensions": 4}, "gen_ai.embeddings.dimension.count", 4),
+        ({"az.namespace": "Microsoft.X"}, "azure.resource_provider.namespace", "Microsoft.X"),
+        ({"gen_ai.usage.input_tokens": 9, "gen_ai.usage.details.cache_creation_input_tokens": 7},
+         "gen_ai.usage.cache_write.input_tokens", 7),
+        ({"gen_ai.usage.input_tokens": 9, "gen_ai.usage.details.cache_read_input_tokens": 7},
+         "gen_ai.usage.cache_read.input_tokens", 7),
+        ({"gen_ai.openai.request.response_format": '{"type": "json_schema", "json_schema": {}}'},
+         "gen_ai.output.type", "json"),
+        ({"gen_ai.openai.request.response_format": '{"schema": {}}'}, "gen_ai.output.type", None),
+        ({"gen_ai.openai.request.response_format": "<class 'app.Answer'>"}, "gen_ai.output.type", None),
+        ({"traceloop.span.kind": "task", "traceloop.prompt.template_variables": '{"city": "Oslo", "days": 3}'},
+         "gen_ai.prompt.variable.days", "3"),
+        ({OI: "LLM", "llm.prompt_template.variables": '{"city": "Oslo"}'}, "gen_ai.prompt.variable.city", "Oslo"),
+        ({OI: "EMBEDDING", "embedding.embeddings.0.embedding.vector": [0.1] * 4},
+         "gen_ai.embeddings.dimension.count", 4),
+        ({OP: "retrieval", "db.collection.name": "docs"}, "gen_ai.data_source.id", "docs"),
+        ({OP: "retrieval", "db.collection.name": "docs", "aws.bedrock.knowledge_base.id": "KB"},
+         "gen_ai.data_source.id", "KB"),
+        ({OI: "RETRIEVER", "db.collection.name": "docs"}, "gen_ai.data_source.id", "docs"),
+        ({"db.collection.name": "docs"}, "gen_ai.data_source.id", None),
+        ({OP: "execute_tool", "gen_ai.tool.args": '{"a":1}'}, "gen_ai.tool.call.arguments", '{"a":1}'),
+        ({OP: "execute_tool", "gen_ai.tool.input": '{"a":1}'}, "gen_ai.tool.call.arguments", '{"a":1}'),
+        ({OP: "execute_tool", "gen_ai.tool.output": '{"b":2}'}, "gen_ai.tool.call.result", '{"b":2}'),
+        ({OI: "AGENT", "metadata": '{"langgraph_node": "planner"}'}, "gen_ai.agent.name", "planner"),
+    ],
+)  # fmt: skip
+def test_more_names_of_the_same(attributes: dict[str, Value], target: str, value: Value) -> None:
+    """Rows that no recording has: one source, one target; None where nothing may be written."""
+    assert must({OP: "chat"} | attributes if OI not in attributes else attributes).edits.get(target) == value
+
+
+def test_prompt_variables_are_bounded_and_never_replace_current_ones() -> None:
+    """As many as a template has, none with a name that long, and only in profiles that have the attribute."""
+    variables = json.dumps({f"v{number}": "x" for number in range(500)} | {"k" * 200: "x"})
+    attributes: dict[str, Value] = {
+        OI: "LLM", "llm.prompt_template.variables": variables, "gen_ai.prompt.variable.v1": "mine",
+    }  # fmt: skip
+    edits = must(attributes).edits
+    assert len([name for name in edits if name.startswith("gen_ai.prompt.variable.")]) == 63
+    assert "gen_ai.prompt.variable.v1" not in edits
+    old = said(attributes, profile=PROFILES["1.41"])
+    assert old is not None
+    assert not any(name.startswith("gen_ai.prompt.variable.") for name in old.edits)
+
+
+def test_openinference_that_also_writes_current_names_is_read_by_its_own() -> None:
+    """Its converter takes the model that answered for the one that was asked, and `stop` for what it does not know."""
+    reading = must(
+        {
+            OI: "LLM",
+            OP: "chat",
+            "gen_ai.request.model": "gpt-4o-2024-08-06",
+            "gen_ai.response.finish_reasons": ["stop"],
+            "llm.model_name": "gpt-4o-2024-08-06",
+            "llm.invocation_parameters": '{"model": "gpt-4o"}',
+            "llm.finish_reason": "length",
+        }
+    )
+    assert (reading.request_model, reading.response_model) == ("gpt-4o", "gpt-4o-2024-08-06")
+    assert reading.edits["gen_ai.request.model"] == "gpt-4o"
+    assert reading.edits["spanledger.original.gen_ai.request.model"] == "gpt-4o-2024-08-06"
+    assert reading.edits["gen_ai.response.finish_reasons"] == ["length"]
+
+
+ANTHROPIC = (
+    '{"id":"msg_1","usage":{"cache_creation":{"ephemeral_1h_input_tokens":2048,"ephemeral_5m_input_tokens":0},'
+    '"cache_creation_input_tokens":2048,"cache_read_input_tokens":0,"input_tokens":2571,"output_tokens":28,'
+    '"service_tier":"batch"}}'
+)
+
+
+@pytest.mark.parametrize(
+    ("version", "counts"),
+    [
+        ("0.1.8", {"llm.token_count.prompt": 2571}),
+        ("3.1.0", {"llm.token_count.prompt": 4619, "llm.token_count.prompt_details.cache_write": 2048}),
+    ],
+)
+def test_anthropic_through_openinference(version: str, counts: dict[str, Value]) -> None:
+    """Old releases tell only what was not cached; the answer has the rest, how long it lives, and the tier."""
+    attributes: dict[str, Value] = {OI: "LLM", "llm.token_count.completion": 28, "output.value": ANTHROPIC}
+    reading = must(attributes | counts, "openinference.instrumentation.anthropic", version=version)
+    usage = reading.usage
+    assert usage is not None
+    assert (usage.input, usage.output, usage.cache_write, usage.cache_write_1h) == (4619, 28, 2048, 2048)
+    assert reading.edits["gen_ai.usage.input_tokens"] == 4619
+    assert (usage.conflicts, reading.service_tier) == ((), "batch")
+
+
+def test_openinference_requests_and_tiers() -> None:
+    """What the Responses API and Gemini nest or name otherwise."""
+    parameters = (
+        '{"model": "o3", "reasoning": {"effort": "high"}, "previous_response_id": "resp_0", "candidate_count": 2,'
+        ' "text": {"format": {"type": "json_schema"}}, "service_tier": "flex"}'
+    )
+    reading = must({OI: "LLM", "llm.provider": "openai", "llm.invocation_parameters": parameters})
+    assert reading.service_tier == "flex"
+    assert {name: reading.edits.get(name) for name in (
+        "gen_ai.request.reasoning.level", "gen_ai.request.previous_response.id", "gen_ai.request.choice.count",
+        "gen_ai.output.type", "openai.request.service_tier",
+    )} == {
+        "gen_ai.request.reasoning.level": "high", "gen_ai.request.previous_response.id": "resp_0",
+        "gen_ai.request.choice.count": 2, "gen_ai.output.type": "json", "openai.request.service_tier": "flex",
+    }  # fmt: skip
+    answered = '{"id":"chatcmpl-1","service_tier":"priority","usage":{}}'
+    both = must({OI: "LLM", "llm.invocation_parameters": parameters, "output.value": answered})
+    assert both.service_tier == "priority"
+    quoted = json.dumps({"content": answered})
+    assert must({OI: "LLM", "output.value": quoted}).service_tier is None
 
 
 def test_openinference_models() -> None:

@@ -16,7 +16,7 @@ from tests.test_exporter_json import logs, metrics, traces
 def spans(count: int, **attributes: str) -> Delivery:
     """Return a delivery of so many spans."""
     data = request(*(span(n + 1, **attributes) for n in range(count))).SerializeToString()
-    return Delivery("traces", data, count, 0)
+    return Delivery("traces", data, count, 0, resources=1)
 
 
 def test_basic_is_a_line_of_counts() -> None:

@@ -17,6 +17,7 @@ import pytest
 import zstandard
 
 from spanledger.exporters.file import FileConfig, FileExporter
+from spanledger.exporters.otlp_json import to_json
 from spanledger.exporters.output_file import OutputFile, Rotation, expired, frame
 from spanledger.processor.batch import Delivery
 from tests.fakes import Clock, Numbers, host, request, span
@@ -68,11 +69,26 @@ async def test_json_lines_in_order(tmp_path: Path) -> None:
 
 async def test_without_append_the_file_is_emptied(tmp_path: Path) -> None:
     """As in the Collector; `append: true` keeps it."""
-    path = tmp_path / "out.jsonl"
-    for append, expected in ((False, ["span 1"]), (True, ["span 1", "span 1"]), (False, ["span 1"])):
+    for append, expected in ((False, ["span 2"]), (True, ["span 1", "span 2"])):
+        path = tmp_path / f"{append}.jsonl"
+        path.write_bytes(to_json("traces", one(1).data)[0].encode() + b"\n")
         async with exporting(path=str(path), append=append) as exporter:
-            put(exporter, one())
+            put(exporter, one(2))
         assert names(path.read_bytes()) == expected
+
+
+async def test_a_reload_empties_nothing(tmp_path: Path) -> None:
+    """What this process wrote stays, whether the exporter is replaced or put back after a failed reload."""
+    path = tmp_path / "out.jsonl"
+    async with exporting(path=str(path)) as old:
+        put(old, one(1))
+        await drained(old)
+        async with exporting(path=str(tmp_path / "." / "out.jsonl"), rotation=None) as new:
+            put(new, one(2))
+        put(old, one(3))
+    async with exporting(path=str(path)) as again:
+        put(again, one(4))
+    assert names(path.read_bytes()) == ["span 1", "span 2", "span 3", "span 4"]
 
 
 async def test_record_cut_short_by_a_crash_does_not_merge_with_the_next(tmp_path: Path) -> None:
@@ -265,6 +281,7 @@ async def test_compressed_file_of_an_earlier_run_is_put_aside(tmp_path: Path) ->
         ({"path": "x", "compression": "zstd", "append": True}, "do not go together"),
         ({"path": "x", "rotation": {"max_megabytes": 0}}, "greater than 0"),
         ({"path": "x", "group_by": {}}, "Extra inputs"),
+        ({"path": "x", "flush_interval": "1s"}, "Extra inputs"),
     ],
 )
 def test_wrong_configuration_is_explained(config: dict[str, Any], message: str) -> None:

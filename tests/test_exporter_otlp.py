@@ -124,6 +124,41 @@ def test_message_too_large_is_recognised_in_every_dialect(code: int, details: st
     assert error.limit_bytes == limit
 
 
+@pytest.mark.parametrize(
+    ("details", "hint"),
+    [
+        (
+            "ipv6:%5B::1%5D:1: Ssl handshake failed: SSL_ERROR_SSL: error:1f:SSL routines:OPENSSL:WRONG_VERSION_NUMBER",
+            "the peer does not speak TLS? set tls::insecure: true (ipv6:[::1]:1: Ssl handshake",
+        ),
+        (
+            "Failed parsing HTTP/2 (Trying to connect an http1.x server)",
+            "this looks like an HTTP port; use the otlp_http exporter (Failed parsing",
+        ),
+        ("x:CERTIFICATE_VERIFY_FAILED: y", "the peer's certificate is not trusted; name its authority in tls::ca_file"),
+        ("Socket closed", "Socket closed"),
+    ],
+)
+def test_a_wrong_endpoint_is_explained(details: str, hint: str) -> None:
+    """What to change comes first, what the library said behind it."""
+    assert str(failure(Code.UNAVAILABLE, details, ())).startswith(f"UNAVAILABLE: {hint}")
+
+
+async def test_tls_to_a_plain_port_is_recognised() -> None:
+    """The library's own words, as this version has them."""
+    server = grpc.aio.server()
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    exporter = OtlpExporter(OtlpConfig(endpoint=f"127.0.0.1:{port}"), host("otlp"))
+    await exporter.connect()
+    try:
+        with pytest.raises(Retryable, match="the peer does not speak TLS"):
+            await exporter.push(Delivery("traces", b"", 1, 0))
+    finally:
+        await exporter.disconnect()
+        await server.stop(0)
+
+
 def test_hostile_details_are_shortened_and_escaped() -> None:
     """They end up in our log."""
     error = failure(Code.INTERNAL, "no\n\x1b[2J" + "x" * 10_000, ())

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from email.utils import formatdate
 from typing import Any
 
+import grpc
 import pydantic
 import pytest
 import zstandard
@@ -124,6 +125,15 @@ def test_partial_success_in_json(text: bytes, rejected: int | None) -> None:
         ({"endpoint": "http://"}, "not an http or https URL"),
         ({"endpoint": "http://x:99999"}, "Port out of range"),
         ({"endpoint": "http://x", "compression": "snappy"}, "use gzip, zstd"),
+        (
+            {"endpoint": "http://u:secret@h:4318/v1/traces"},
+            "/v1/traces is added to the endpoint: write http://h:4318, or use traces_endpoint",
+        ),
+        ({"endpoint": "http://h/base/v1/logs/"}, "write http://h/base, or use logs_endpoint"),
+        ({"endpoint": "http://h/?key=secret"}, "it has no query"),
+        ({"endpoint": "http://x", "headers": [{"name": "a"}]}, "{name: ..., value: ...}"),
+        ({"endpoint": "http://x", "headers": [{"name": "a", "value": "1"}] * 2}, "a name is there twice"),
+        ({"endpoint": "http://x", "headers": [{"name": "key", "value": "secret\r\nX: 1"}]}, "control characters"),
         ({"endpoint": "http://x", "encoding": "xml"}, "'proto' or 'json'"),
         ({"endpoint": "http://x", "headers": {"a\nb": "1"}}, "not a header"),
         ({"endpoint": "http://x", "headers": {"Content-Type": "1"}}, "not a header"),
@@ -361,6 +371,73 @@ async def test_proxy_is_used_only_when_configured(monkeypatch: pytest.MonkeyPatc
         async with exporting({"endpoint": "http://backend.invalid", "proxy_url": proxy.url}) as exporter:
             await send(exporter, TRACES)
     assert (len(peer.got), len(proxy.got)) == (1, 1)
+
+
+async def failing(config: dict[str, Any]) -> str:
+    """Return what is said about a request that failed once."""
+    async with exporting({**config, "retry_on_failure": {"enabled": False}}) as exporter:
+        await send(exporter, TRACES)
+        return str(exporter.statistics()["last_error"])
+
+
+async def test_errors_name_the_url_without_its_secrets() -> None:
+    """Whoever reads the log sees where it went; what lets others in stays out."""
+    async with serving() as peer:
+        secretive = peer.url.replace("http://", "http://me:secret@") + "/in?key=secret"
+        peer.script.append(lambda _: web.Response(status=404, text="nothing here"))
+        assert await failing({"traces_endpoint": secretive}) == f"HTTP 404: nothing here ({peer.url}/in)"
+    # Nobody listens there any more.
+    said = await failing({"traces_endpoint": secretive})
+    assert said.startswith(f"Cannot connect to host {peer.url[7:]} [")
+    assert said.endswith(f" ({peer.url}/in)")
+
+
+async def test_a_grpc_port_is_recognised() -> None:
+    """It answers with frames of HTTP/2, which are no status line."""
+    server = grpc.aio.server()
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        said = await failing({"endpoint": f"http://127.0.0.1:{port}"})
+    finally:
+        await server.stop(0)
+    assert said.startswith("this looks like a gRPC port; use the otlp exporter (Bad status line")
+    assert said.endswith(f"(http://127.0.0.1:{port}/v1/traces)")
+
+
+async def test_a_plain_port_is_recognised() -> None:
+    """Speaking TLS to it fails with words that only few understand."""
+    async with serving() as peer:
+        said = await failing({"endpoint": peer.url.replace("http:", "https:")})
+    assert said.startswith("the peer does not speak TLS? write http:// in the endpoint (")
+
+
+async def test_headers_may_be_a_list() -> None:
+    """As the Collector writes them today."""
+    async with (
+        serving() as peer,
+        exporting(
+            {"endpoint": peer.url, "headers": [{"name": "X-Key", "value": "1"}, {"name": "X-Team", "value": "shop"}]}
+        ) as exporter,
+    ):
+        await send(exporter, TRACES)
+    assert (peer.got[0][1]["X-Key"], peer.got[0][1]["X-Team"]) == ("1", "shop")
+
+
+async def test_tls_version_is_the_one_that_is_asked_for(tmp_path: Any) -> None:
+    """A peer that speaks only 1.2 is none for an exporter that wants 1.3."""
+    certificates = make_certificates(tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificates.server, certificates.server_key)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    async with serving(context) as peer:
+        for version, arrives in (("1.2", True), ("1.3", False)):
+            numbers = Numbers()
+            tls = {"ca_file": str(certificates.ca), "min_version": version}
+            config = {"endpoint": peer.url, "tls": tls, "retry_on_failure": {"enabled": False}}
+            async with exporting(config, numbers) as exporter:
+                await send(exporter, TRACES)
+            assert numbers.total("otelcol_exporter_sent_spans_total") == (2 if arrives else 0)
 
 
 async def test_tls_and_mutual_tls(tmp_path: Any) -> None:

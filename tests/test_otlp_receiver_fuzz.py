@@ -58,7 +58,7 @@ def test_any_body_is_taken_or_refused_as_bad(data: bytes, signal: Signal | None,
 
         intake.consumers = {"traces": consume, "logs": consume, "metrics": consume}
         _, answer = await intake.take(signal, "http", LIMIT, read)
-        intake.close()
+        await intake.close()
         assert (admission.requests, admission.bytes) == (0, 0)
         return answer.code
 
@@ -133,4 +133,4 @@ def test_counted_parts_are_those_protobuf_finds(shape: list[list[int]]) -> None:
 @given(st.binary(max_size=200) | mangled, st.booleans())
 def test_bare_path_always_finds_a_signal(body: bytes, as_json: bool) -> None:
     """Content that tells nothing counts as traces."""
-    assert signal_of(body, as_json) in {"traces", "logs", "metrics"}
+    assert finish(signal_of(body, as_json)) in {"traces", "logs", "metrics"}

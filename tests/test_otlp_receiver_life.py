@@ -34,11 +34,13 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from spanledger.processor.component import Refused
+from spanledger.receivers.otlp import grpc_server
 from spanledger.receivers.otlp.config import OtlpReceiverConfig
+from spanledger.receivers.otlp.intake import Body
 from spanledger.receivers.otlp.receiver import OtlpReceiver
 from tests.certificates import make_certificates
 from tests.fakes import host
-from tests.otlp_receiver import JSON, PROTOBUF, Running, running, trace_request, until
+from tests.otlp_receiver import GRPC_SERVICE, JSON, PROTOBUF, Running, running, trace_request, until
 
 BODY = trace_request(1).SerializeToString()
 MIB = 1024 * 1024
@@ -141,35 +143,86 @@ async def test_requests_above_the_limit_in_flight_are_refused_and_room_comes_bac
 
 
 async def test_shutdown_refuses_new_requests_and_finishes_those_inside() -> None:
-    """Health falls first, new requests are told to come back, the one inside is answered OK."""
+    """Health falls first, the ports are free at once, new requests are refused, those inside are answered OK."""
     gate = asyncio.Event()
     async with running() as otlp:
+        await asyncio.gather(otlp.post(BODY), otlp.post(BODY))  # two connections that stay open
+
+        working = 0
 
         async def wait(_batch: object) -> None:
+            nonlocal working
+            working += 1
             await gate.wait()
 
         otlp.receiver.consumers = {"traces": wait}
-        health = health_pb2_grpc.HealthStub(otlp.channel)
+        watch = health_pb2_grpc.HealthStub(otlp.channel).Watch(health_pb2.HealthCheckRequest())
+        before = await watch.read()
         inside = [asyncio.create_task(otlp.export(BODY)), asyncio.create_task(otlp.post(BODY))]
-        before = await health.Check(health_pb2.HealthCheckRequest())
-        await until(lambda: otlp.in_flight()[0] == 2)
+        await until(lambda: working == 2)
         ending = asyncio.create_task(otlp.receiver.shutdown(time.monotonic() + 30))
-        await asyncio.sleep(0)
-        after = await health.Check(health_pb2.HealthCheckRequest())
-        with pytest.raises(grpc.aio.AioRpcError) as raised:
-            await otlp.export(BODY)
-        status, _, _ = await otlp.post(BODY)
+        after = await watch.read()
+        status, response, _ = await otlp.post(BODY)
+        async with grpc.aio.insecure_channel(otlp.grpc_address) as channel:
+            with pytest.raises(grpc.aio.AioRpcError) as raised:
+                await channel.unary_unary(f"/{GRPC_SERVICE['traces']}/Export")(BODY)
+        for address in (otlp.grpc_address, otlp.http_url.removeprefix("http://")):
+            host_name, port = address.split(":")
+            with socket.socket() as successor:
+                successor.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                successor.bind((host_name, int(port)))
         assert not ending.done()
         gate.set()
 
         assert before.status == health_pb2.HealthCheckResponse.SERVING
         assert after.status == health_pb2.HealthCheckResponse.NOT_SERVING
         assert raised.value.code() == grpc.StatusCode.UNAVAILABLE
-        assert "google.rpc.retryinfo-bin" in dict(raised.value.trailing_metadata() or ())
-        assert status == 503
+        assert (status, response.headers["Retry-After"]) == (503, "1")
         assert await inside[0] == b""
         assert (await inside[1])[0] == 200
         assert await ending == 0
+
+
+async def test_shutdown_does_not_wait_for_clients_that_still_send() -> None:
+    """A call without its message and half a body are refused at once, retryable: nothing of them was acknowledged."""
+    async with running() as otlp:
+        call = otlp.channel.stream_unary(f"/{GRPC_SERVICE['traces']}/Export")()
+        await call.wait_for_connection()
+        _, writer = await half_a_body(otlp)
+        await until(lambda: otlp.in_flight()[0] == 2)
+        started = time.monotonic()
+        assert await otlp.receiver.shutdown(started + 3600) == 0
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await call
+        writer.close()
+
+        assert raised.value.code() == grpc.StatusCode.UNAVAILABLE
+        assert "google.rpc.retryinfo-bin" in dict(raised.value.trailing_metadata() or ())
+        assert time.monotonic() - started < 5  # one second for each of the two to close
+        for transport in ("grpc", "http"):
+            assert otlp.numbers.values["spanledger_refused_requests_total", "otlp", transport, "shutdown"] == 1
+
+
+async def half_a_body(otlp: Running) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Connect and send the first half of a request."""
+    host_name, port = otlp.http_url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host_name, int(port))
+    writer.write(
+        b"POST /v1/traces HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-protobuf\r\n"
+        b"Content-Length: 1000\r\n\r\n" + b"x" * 500
+    )
+    return reader, writer
+
+
+async def test_call_that_never_sends_its_message_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As over HTTP, after the same time."""
+    monkeypatch.setattr(grpc_server, "READ_TIMEOUT_S", 0.05)
+    async with running() as otlp:
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await otlp.channel.stream_unary(f"/{GRPC_SERVICE['traces']}/Export")()
+
+        assert raised.value.code() == grpc.StatusCode.UNAVAILABLE
+        assert otlp.numbers.values["spanledger_refused_requests_total", "otlp", "grpc", "timeout"] == 1
 
 
 async def test_shutdown_does_not_wait_beyond_its_deadline() -> None:
@@ -234,12 +287,7 @@ async def test_localhost_listens_on_every_loopback_address() -> None:
 async def test_slow_body_is_given_up_and_holds_nothing() -> None:
     """A client that stalls in its body is answered 503 after read_timeout, and its bytes are released."""
     async with running(http_options={"read_timeout": "50ms"}) as otlp:
-        host_name, port = otlp.http_url.removeprefix("http://").split(":")
-        reader, writer = await asyncio.open_connection(host_name, int(port))
-        writer.write(
-            b"POST /v1/traces HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-protobuf\r\n"
-            b"Content-Length: 1000\r\n\r\n" + b"x" * 500
-        )
+        reader, writer = await half_a_body(otlp)
         line = await reader.readline()
         writer.close()
 
@@ -262,12 +310,7 @@ async def test_silent_connection_is_closed() -> None:
 async def test_vanished_client_leaves_nothing_in_flight() -> None:
     """A connection cut in the middle of a body releases what it held; others are served."""
     async with running() as otlp:
-        host_name, port = otlp.http_url.removeprefix("http://").split(":")
-        _, writer = await asyncio.open_connection(host_name, int(port))
-        writer.write(
-            b"POST /v1/traces HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-protobuf\r\n"
-            b"Content-Length: 1000\r\n\r\n" + b"x" * 500
-        )
+        _, writer = await half_a_body(otlp)
         await until(lambda: otlp.in_flight()[1] > 0)
         writer.transport.abort()
         await until(lambda: otlp.in_flight() == (0, 0))
@@ -290,7 +333,31 @@ async def test_cancelled_call_leaves_nothing_in_flight() -> None:
         await until(lambda: otlp.in_flight() == (0, 0))
 
         assert raised.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
-        assert otlp.in_flight()[1] == 0
+        assert otlp.numbers.values["spanledger_refused_requests_total", "otlp", "grpc", "cancelled"] == 1
+        assert otlp.numbers.values["otelcol_receiver_refused_spans_total", "otlp", "grpc"] == 1
+
+
+async def test_client_that_goes_away_after_its_request_was_taken_is_counted_as_accepted() -> None:
+    """What the pipelines have is sent on, so it was accepted, whoever hears of it."""
+    async with running() as otlp:
+        many = trace_request(5000)
+        reading: asyncio.Future[asyncio.Task[Any] | None] = asyncio.get_running_loop().create_future()
+
+        async def take(_batch: object) -> None:
+            reading.set_result(asyncio.current_task())
+
+        async def read(_permit: object) -> Body:
+            return Body(many.SerializeToString(), "identity")
+
+        otlp.receiver.consumers = {"traces": take}
+        request = asyncio.create_task(otlp.receiver.intake.take("traces", "grpc", MIB, read))
+        await reading
+        request.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await request
+
+        assert otlp.numbers.values["otelcol_receiver_accepted_spans_total", "otlp", "grpc"] == 5000
+        assert otlp.numbers.total("spanledger_refused_requests_total") == 0
 
 
 async def test_header_floods_are_turned_away() -> None:

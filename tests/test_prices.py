@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from genai_prices.data import providers as bundled
+from genai_prices.types import ClauseEquals
 
 from spanledger.conventions.prices.catalogue import Catalogue
 from spanledger.conventions.prices.engine import MEMO_SIZE, PricedCall, PriceEngine
@@ -317,6 +320,75 @@ def test_audio_read_from_a_cache_is_not_counted_twice(engine: PriceEngine) -> No
     some = Usage(input=1000, output=0, audio_input=300, cache_read=400)
     # 300 x 4 + 400 x 0.4 + 300 x 32
     assert engine.price(PricedCall(some, "openai", "gpt-realtime"), NOON).total == 10_960_000_000
+
+
+def test_images_read_from_a_cache_have_their_own_price(engine: PriceEngine) -> None:
+    """A thousand tokens, half of them images that were all in the cache: 500 at $4, 500 at $0.50 a million."""
+    usage = Usage(input=1000, output=0, cache_read=500, image_input=500, image_cache_read=500)
+
+    cost = engine.price(PricedCall(usage, "openai", "gpt-realtime"), NOON)
+
+    assert cost.total == 500 * 4_000_000 + 500 * 500_000
+
+
+@pytest.mark.parametrize(
+    ("model", "usd"),
+    [
+        # 6000 text and 4000 audio in, 400 text and 600 audio out
+        ("gpt-4o-audio-preview", (6000 * 2.5 + 4000 * 40 + 400 * 10 + 600 * 80) / 1e6),
+        ("gpt-4o-audio-preview-2024-12-17", (6000 * 2.5 + 4000 * 40 + 400 * 10 + 600 * 80) / 1e6),
+        ("gpt-4o-mini-audio-preview", (6000 * 0.15 + 4000 * 10 + 400 * 0.6 + 600 * 20) / 1e6),
+    ],
+)
+@pytest.mark.parametrize("provider", ["openai", "azure.ai.openai"])
+def test_audio_is_not_priced_as_text(engine: PriceEngine, provider: str, model: str, usd: float) -> None:
+    """Sound costs many times what text does, also where the catalogue has the price of text only."""
+    usage = Usage(input=10_000, output=1000, audio_input=4000, audio_output=600)
+
+    cost = engine.price(PricedCall(usage, provider, model), NOON)
+
+    assert (cost.total_usd, cost.reason) == (pytest.approx(usd), "")
+
+
+@pytest.mark.parametrize(
+    ("model", "usage", "status", "reason"),
+    [
+        # made for sound, and the list has no price of sound
+        ("deepseek-audio", Usage(100, 10, audio_input=60), "unpriced", "no_audio_price"),
+        ("deepseek-audio", Usage(100, 10, audio_input=0), "priced", ""),
+        ("deepseek-audio", Usage(100, 10), "priced", "audio_not_told"),
+        # not made for sound: some such models do take it at the price of text
+        ("deepseek-chat", Usage(100, 10, audio_input=60), "priced", "audio_at_text_price"),
+        ("deepseek-chat", Usage(100, 10), "priced", ""),
+    ],
+)
+def test_audio_without_a_price_is_never_silently_text(model: str, usage: Usage, status: str, reason: str) -> None:
+    """Either there is no cost, or the cost says what it leaves out."""
+    listed = [provider for provider in bundled if provider.id == "deepseek"]
+    sold = next(found for found in listed[0].models if found.id == "deepseek-chat")
+    spoken = replace(sold, id="deepseek-audio", match=ClauseEquals(equals="deepseek-audio"))
+    engine = PriceEngine(Catalogue([replace(listed[0], models=[*listed[0].models, spoken])], "0"))
+
+    cost = engine.price(PricedCall(usage, "deepseek", model), NOON)
+
+    assert (cost.status, cost.reason) == (status, reason)
+
+
+def test_a_cost_that_no_call_can_have_is_none(engine: PriceEngine) -> None:
+    """Ten billion tokens are a broken counter, whatever they would cost."""
+    usage = Usage(input=10**10, output=10**10)
+
+    cost = engine.price(PricedCall(usage, "openai", "gpt-5-pro"), NOON)
+
+    assert (cost.status, cost.reason, cost.total) == ("no_usage", "bad_usage", None)
+
+
+def test_old_models_and_routes_have_their_seller_s_price(engine: PriceEngine) -> None:
+    """Claude 2.1 costs what Claude 2 cost; `perplexity/sonar` is a router's word for `sonar`, fee included."""
+    for provider, model in (("anthropic", "claude-2.1"), ("aws.bedrock", "anthropic.claude-v2:1")):
+        assert engine.price(call(model, provider), NOON).total_usd == pytest.approx((1000 * 8 + 1000 * 24) / 1e6)
+    for model in ("sonar", "perplexity/sonar"):
+        assert engine.price(call(model, "perplexity"), NOON).total_usd == pytest.approx(0.002 + 0.005)
 
 
 def test_cache_writes_of_unknown_lifetime_follow_the_configuration(engine: PriceEngine) -> None:

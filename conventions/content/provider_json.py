@@ -83,6 +83,10 @@ def _read_object(document: dict[str, Json], role: str, reader: Reader, found: Co
     elif isinstance(document.get("output"), dict) and isinstance(document["output"].get("message"), dict):
         answer = document["output"]["message"]
         _add_answer(answer, document.get("stopReason"), reader, found)
+    elif "role" not in document and isinstance(document.get("message"), dict):
+        _add_answer(document["message"], document.get("finish_reason", document.get("done_reason")), reader, found)
+    elif isinstance(document.get("combined_chunk_content"), str):
+        _add_answer(document["combined_chunk_content"], None, reader, found)
     elif (message := message_of(document, None, reader)) is not None:
         if message["role"] == "assistant" and (reason := _text(document.get("stop_reason"))):
             message["finish_reason"] = parts.schema_reason(reason)

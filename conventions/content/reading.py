@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from spanledger.conventions.content import flattened, span_events
-from spanledger.conventions.content.documents import flattened_documents
+from spanledger.conventions.content.documents import flattened_documents, listed_documents, query_of
 from spanledger.conventions.content.flattened import Lists
 from spanledger.conventions.content.parse import Json, Reader
 from spanledger.conventions.content.provider_json import conversation
@@ -29,6 +29,9 @@ class Places:
     arguments: tuple[str, ...] = ()
     result: tuple[str, ...] = ()
     query: tuple[str, ...] = ()
+    documents: tuple[str, ...] = ()
+    events: tuple[str, ...] = ()
+    """JSON lists of what would be span events, each with its `event.name`."""
 
 
 PLACES: Final[Mapping[str, Places]] = {
@@ -42,14 +45,52 @@ PLACES: Final[Mapping[str, Places]] = {
     "openllmetry": Places(
         prompt=("gen_ai.prompt",),
         completion=("gen_ai.completion",),
-        arguments=("traceloop.entity.input", "mcp.request.argument"),
-        result=("traceloop.entity.output", "mcp.response.value"),
+        arguments=("traceloop.entity.input", "gen_ai.tool.input", "gen_ai.tool.args", "mcp.request.argument"),
+        result=("traceloop.entity.output", "gen_ai.tool.output", "mcp.response.value"),
         query=("traceloop.entity.input", "db.query.text"),
     ),
+    "langfuse": Places(
+        prompt=("langfuse.observation.input",),
+        completion=("langfuse.observation.output",),
+        arguments=("langfuse.observation.input",),
+        result=("langfuse.observation.output",),
+        query=("langfuse.observation.input",),
+        documents=("langfuse.observation.output",),
+    ),
+    "langsmith": Places(
+        prompt=("gen_ai.prompt",),
+        completion=("gen_ai.completion",),
+        arguments=("gen_ai.prompt",),
+        result=("gen_ai.completion",),
+        query=("gen_ai.prompt",),
+        documents=("gen_ai.completion",),
+    ),
+    "mlflow": Places(
+        prompt=("mlflow.spanInputs",),
+        completion=("mlflow.spanOutputs",),
+        arguments=("mlflow.spanInputs",),
+        result=("mlflow.spanOutputs",),
+        query=("mlflow.spanInputs",),
+        documents=("mlflow.spanOutputs",),
+    ),
+    "google_adk": Places(
+        prompt=("gcp.vertex.agent.llm_request",),
+        completion=("gcp.vertex.agent.llm_response",),
+        arguments=("gcp.vertex.agent.tool_call_args",),
+        result=("gcp.vertex.agent.tool_response",),
+    ),
+    "pydantic_ai": Places(events=("events",), arguments=("tool_arguments",), result=("tool_response",)),
+    "logfire": Places(events=("events",), prompt=("request_data",), completion=("response_data",)),
 }
 """One row a dialect; what is flattened or in events is found without one."""
 
-_ANY: Final = Places(prompt=("gen_ai.prompt",), completion=("gen_ai.completion",), query=("db.query.text",))
+_ANY: Final = Places(
+    prompt=("gen_ai.prompt",),
+    completion=("gen_ai.completion",),
+    arguments=("gen_ai.tool.input", "gen_ai.tool.args"),
+    result=("gen_ai.tool.output",),
+    query=("db.query.text",),
+)
 
 
 def messages_of(
@@ -68,7 +109,8 @@ def messages_of(
         said = _tool(attributes, events, places, reader)
     else:
         said = _flattened(lists, attributes, reader)
-        if events and (told := span_events.content_of(events, reader)) is not None:
+        listed = [*events, *_listed_events(attributes, places, reader)] if places.events else events
+        if listed and (told := span_events.content_of(listed, reader)) is not None:
             said = said.over(told)
         if kind == "llm":
             said = _documents(said, attributes, places, reader)
@@ -138,6 +180,14 @@ def _documents(said: Content, attributes: Attributes, places: Places, reader: Re
     return said
 
 
+def _listed_events(attributes: Attributes, places: Places, reader: Reader) -> Iterable[Event]:
+    for key in places.events:
+        listed = reader.document(attributes.get(key))
+        for item in listed if isinstance(listed, list) else ():
+            if isinstance(item, dict) and isinstance(name := item.get("event.name"), str):
+                yield Event(name, item)
+
+
 def _first_document(attributes: Attributes, keys: tuple[str, ...], reader: Reader) -> Json:
     for key in keys:
         value = attributes.get(key)
@@ -150,8 +200,13 @@ def _first_document(attributes: Attributes, keys: tuple[str, ...], reader: Reade
 
 
 def _retrieval(said: Content, attributes: Attributes, places: Places, reader: Reader) -> Content:
-    query = next((text for key in places.query if (text := reader.text(attributes.get(key))) is not None), None)
-    return said.over(Content(retrieval_query=query)) if query is not None else said
+    asked = (query_of(attributes.get(key), reader) for key in places.query)
+    answered = (listed_documents(attributes.get(key), reader) for key in places.documents)
+    found = Content(
+        retrieval_query=next((query for query in asked if query is not None), None),
+        retrieval_documents=next((documents for documents in answered if documents), None),
+    )
+    return said.over(found)
 
 
 def _tool(attributes: Attributes, events: Sequence[Event], places: Places, reader: Reader) -> Content:

@@ -16,12 +16,14 @@ from spanledger.conventions.dialect import (
     AGENT_NAME,
     CONVERSATION_ID,
     COST,
+    DATA_SOURCES,
     FINISH_REASONS,
     MODEL_CALLS,
     PROVIDER,
     REQUEST_MODEL,
     RESPONSE_ID,
     RESPONSE_MODEL,
+    SERVICE_TIER,
     STRUCTURAL,
     TOOL_CALL_ID,
     TOOL_NAME,
@@ -31,10 +33,12 @@ from spanledger.conventions.dialect import (
     Kinded,
 )
 from spanledger.conventions.emitters import at_boundary
+from spanledger.conventions.provider_usage import offer_usage, usage_within
 from spanledger.conventions.providers import provider_of_pair
 from spanledger.conventions.values import Value
 
 _KIND: Final = "openinference.span.kind"
+_CACHE_READS: Final = "gen_ai.usage.cache_read.input_tokens"
 _CACHE_WRITES: Final = "gen_ai.usage.cache_write.input_tokens"
 _INVOCATION: Final = ("llm.invocation_parameters", "embedding.invocation_parameters")
 # What a provider answered stands in the output, whole or inside what a framework made of it. Quotes within
@@ -43,6 +47,15 @@ _RESPONSE_ID: Final = re.compile(r'^\{"id": ?"([\w.:-]{1,256})"|"id": ?"((?:chat
 _ANSWERED_BY: Final = re.compile(r'"model(?:_name)?": ?"([\w.:/@-]{1,256})"')
 _CACHE_WRITE: Final = re.compile(r'"input_token_details": ?\{[^{}]{0,256}?"cache_creation": ?([0-9]{1,15})[,}]')
 _ANSWER_CHARS: Final = 65_536
+_TIER: Final = re.compile(r'"service_tier": ?"([\w-]{1,32})"')
+_STANDARD_TIERS: Final = frozenset({"auto", "default", "standard", "standard_only"})
+_LIFETIMES: Final[Mapping[str, re.Pattern[str]]] = {
+    "@cache_write_5m": re.compile(r'"ephemeral_5m_input_tokens": ?([0-9]{1,9})[,}]'),
+    "@cache_write_1h": re.compile(r'"ephemeral_1h_input_tokens": ?([0-9]{1,9})[,}]'),
+}
+_CACHE_COUNTS: Final = ('"cache_creation_input_tokens"', '"cache_read_input_tokens"')
+_VECTOR: Final = "embedding.embeddings.0.embedding.vector"
+_VARIABLES: Final = "llm.prompt_template.variables"
 
 # Frameworks whose outermost CHAIN is a whole run. A chain of LangChain alone is not one.
 _RUNS: Final = (
@@ -61,9 +74,14 @@ _PARAMETERS: Final[Mapping[str, tuple[str, ...]]] = {
     "gen_ai.request.frequency_penalty": ("frequency_penalty",),
     "gen_ai.request.presence_penalty": ("presence_penalty",),
     "gen_ai.request.stop_sequences": ("stop", "stop_sequences"),
-    "gen_ai.request.choice.count": ("n",),
+    "gen_ai.request.choice.count": ("n", "candidate_count"),
     "gen_ai.request.stream": ("stream",),
     "gen_ai.request.reasoning.level": ("reasoning_effort",),
+    "gen_ai.request.previous_response.id": ("previous_response_id",),
+}
+_NESTED: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
+    "gen_ai.request.reasoning.level": (("reasoning", "effort"),),
+    "gen_ai.output.type": (("response_format", "type"), ("text", "format", "type")),
 }
 
 
@@ -74,6 +92,12 @@ def _model_call(facts: Facts) -> Kinded:
     if "llm.prompts.0.prompt.text" in attributes or "llm.choices.0.completion.text" in attributes:
         return Kinded("llm", "text_completion")
     return Kinded("llm", "chat")
+
+
+def _decision(facts: Facts) -> Kinded:
+    """See a model call in a decision that counts tokens."""
+    counted = "decision.token_count.input" in facts.attributes or "decision.token_count.output" in facts.attributes
+    return Kinded("llm", "chat") if counted else STRUCTURAL
 
 
 def _chain(facts: Facts) -> Kinded:
@@ -96,6 +120,8 @@ def _is_graph(facts: Facts) -> bool:
 def _complete(facts: Facts) -> None:
     if "metadata" in facts.attributes and (CONVERSATION_ID not in facts.values or facts.kind == "agent"):
         _read_metadata(facts)
+    if _VARIABLES in facts.attributes.pairs:
+        facts.offer_variables(_VARIABLES)
     if facts.kind in MODEL_CALLS:
         _read_call(facts)
     elif facts.kind == "tool" and TOOL_NAME not in facts.values:
@@ -108,6 +134,10 @@ def _read_call(facts: Facts) -> None:
     if PROVIDER not in facts.values:
         serves, speaks = coerce.text(attributes.get("llm.provider")), coerce.text(attributes.get("llm.system"))
         facts.offer(PROVIDER, "llm.provider" if serves else "llm.system", provider_of_pair(serves, speaks))
+    if _VECTOR in attributes:
+        dimensions = len(attributes.pairs[_VECTOR].value.array_value.values)
+        facts.offer("gen_ai.embeddings.dimension.count", _VECTOR, dimensions or None)
+    tier: str | None = None
     named = coerce.text(attributes.get("llm.model_name"))
     asked: Value = None
     for key in _INVOCATION:
@@ -120,7 +150,10 @@ def _read_call(facts: Facts) -> None:
             facts.offer(RESPONSE_MODEL, key, model)
         else:
             asked = model
+        tier = tier or coerce.text(parameters.get("service_tier"))
         _read_parameters(facts, key, parameters)
+    if asked is not None and named is not None and facts.text(REQUEST_MODEL) == named:
+        facts.correct(REQUEST_MODEL, "llm.invocation_parameters", asked)  # a converter took the one that answered
     facts.offer(REQUEST_MODEL, "llm.invocation_parameters", asked)
     if asked is not None and named != asked:
         facts.offer(RESPONSE_MODEL, "llm.model_name", named)
@@ -129,6 +162,11 @@ def _read_call(facts: Facts) -> None:
     answer = attributes.get("output.value")
     if isinstance(answer, str):
         _read_answer(facts, answer)
+    if tier is not None:
+        _offer_tier(facts, "llm.invocation_parameters", tier, "request")
+    if "llm.finish_reason" in attributes and facts.values.get(FINISH_REASONS) == ["stop"]:
+        # Converters write `stop` where they do not know.
+        facts.correct(FINISH_REASONS, "llm.finish_reason", coerce.texts(attributes["llm.finish_reason"]))
 
 
 def _read_answer(facts: Facts, answer: str) -> None:
@@ -143,6 +181,24 @@ def _read_answer(facts: Facts, answer: str) -> None:
                 break
     if _CACHE_WRITES not in facts.values and (found := _CACHE_WRITE.search(answer, 0, _ANSWER_CHARS)):
         facts.offer(_CACHE_WRITES, "output.value", int(found[1]))
+    end = max(0, len(answer) - _ANSWER_CHARS)
+    if SERVICE_TIER not in facts.values and (found := _TIER.search(answer, end)):
+        _offer_tier(facts, "output.value", found[1], "response")
+    if "_input_tokens" in answer:  # Anthropic's own words
+        if _CACHE_READS not in facts.values and any(name in answer for name in _CACHE_COUNTS):
+            offer_usage(facts, "output.value", usage_within(answer))
+        for target, lifetime in _LIFETIMES.items():
+            if found := lifetime.search(answer, end):
+                facts.offer(target, "output.value", int(found[1]))
+
+
+def _offer_tier(facts: Facts, key: str, tier: str, side: str) -> None:
+    """Give the tier of the request or the response, unless it is the one that every call has."""
+    if tier in _STANDARD_TIERS:
+        return
+    facts.offer(SERVICE_TIER, key, tier)
+    if facts.text(PROVIDER) in {"openai", "azure.ai.openai"}:
+        facts.offer(f"openai.{side}.service_tier", key, tier)
 
 
 def _read_parameters(facts: Facts, key: str, parameters: Mapping[str, Value]) -> None:
@@ -150,6 +206,12 @@ def _read_parameters(facts: Facts, key: str, parameters: Mapping[str, Value]) ->
         for name in names:
             if name in parameters:
                 facts.offer(target, key, coerce.coercion_of(target)(parameters[name]))
+    for target, paths in _NESTED.items():
+        for path in paths:
+            value: Value = dict(parameters)
+            for step in path:
+                value = value.get(step) if isinstance(value, dict) else None
+            facts.offer(target, key, coerce.coercion_of(target)(value))
 
 
 def _read_metadata(facts: Facts) -> None:
@@ -161,6 +223,7 @@ def _read_metadata(facts: Facts) -> None:
         facts.offer(CONVERSATION_ID, "metadata", coerce.text(metadata.get(name)))
     if facts.kind == "agent":
         facts.offer(AGENT_NAME, "metadata", coerce.text(metadata.get("lc_agent_name")))
+        facts.offer(AGENT_NAME, "metadata", coerce.text(metadata.get("langgraph_node")))
 
 
 DIALECT: Final = Dialect(
@@ -175,18 +238,20 @@ DIALECT: Final = Dialect(
             "TOOL": Kinded("tool", "execute_tool"),
             "AGENT": Kinded("agent", "invoke_agent"),
             "CHAIN": _chain,
+            "DECISION": _decision,
             "GUARDRAIL": Kinded("guardrail"),
             "EVALUATOR": Kinded("evaluation"),
         },
     },
     sources={
+        PROVIDER: ("decision.provider",),
         REQUEST_MODEL: ("llm.request.model_name", "embedding.model_name", "decision.model_name"),
         RESPONSE_MODEL: ("llm.response.model_name",),
         RESPONSE_ID: ("llm.response.id",),
         FINISH_REASONS: ("llm.finish_reason",),
         "gen_ai.usage.input_tokens": ("llm.token_count.prompt", "decision.token_count.input"),
         "gen_ai.usage.output_tokens": ("llm.token_count.completion", "decision.token_count.output"),
-        "gen_ai.usage.cache_read.input_tokens": (
+        _CACHE_READS: (
             "llm.token_count.prompt_details.cache_read",
             "llm.token_count.prompt_details.cache_input",
         ),
@@ -205,7 +270,10 @@ DIALECT: Final = Dialect(
         "gen_ai.prompt.name": ("prompt.id",),
     },
     # An agent's model is that of the calls that it sums up, where they have no spans of their own.
-    sources_by_kind={"agent": {AGENT_NAME: ("graph.node.name", "graph.node.id"), REQUEST_MODEL: ("llm.model_name",)}},
+    sources_by_kind={
+        "agent": {AGENT_NAME: ("graph.node.name", "graph.node.id"), REQUEST_MODEL: ("llm.model_name",)},
+        "retrieval": {"gen_ai.data_source.id": DATA_SOURCES},
+    },
     content={
         "llm.input_messages.": ("gen_ai.input.messages", "gen_ai.system_instructions"),
         "llm.output_messages.": ("gen_ai.output.messages",),

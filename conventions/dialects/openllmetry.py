@@ -7,11 +7,13 @@ request, HTTP ones included.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from spanledger.conventions.dialect import (
     AGENT_NAME,
     CONVERSATION_ID,
+    DATA_SOURCES,
     FINISH_REASONS,
     MODEL_CALLS,
     PROVIDER,
@@ -36,9 +38,22 @@ _INSTRUMENTED: Final = (
     "writer",
 )  # fmt: skip
 _PROPERTIES: Final = "traceloop.association.properties."
+_VARIABLES: Final = ("traceloop.prompt.template_variables", _PROPERTIES + "template_variables")
+_COMPLETING: Final = re.compile(r"claude-(?:v?[12](?:\D|$)|instant)")
+
+
+def _completion(facts: Facts) -> Kinded:
+    """See a chat in what the Anthropic instrumentation before 0.48 calls a completion."""
+    model = facts.text(REQUEST_MODEL) or ""
+    if facts.span.name.endswith((".chat", ".converse")) or ("claude-" in model and not _COMPLETING.search(model)):
+        return Kinded("llm", "chat")
+    return Kinded("llm", "text_completion")
 
 
 def _complete(facts: Facts) -> None:
+    for key in _VARIABLES:
+        if key in facts.attributes.pairs:
+            facts.offer_variables(key)
     if facts.kind in MODEL_CALLS and PROVIDER not in facts.values:
         served: Value = facts.attributes.get(_PROPERTIES + "ls_provider")
         if isinstance(served, str):
@@ -73,7 +88,7 @@ DIALECT: Final = Dialect(
         },
         "llm.request.type": {
             "chat": Kinded("llm", "chat"),
-            "completion": Kinded("llm", "text_completion"),
+            "completion": _completion,
             "embedding": Kinded("embedding", "embeddings"),
         },
     },
@@ -84,10 +99,14 @@ DIALECT: Final = Dialect(
         "vector_db_retrieve": Kinded("retrieval", "retrieval"),
     },
     sources={
+        PROVIDER: ("llm.vendor",),
         REQUEST_MODEL: ("llm.request.model",),
         RESPONSE_MODEL: ("llm.response.model",),
         RESPONSE_ID: ("llm.response.id",),
         FINISH_REASONS: ("llm.response.finish_reason", "llm.response.stop_reason"),
+        "gen_ai.request.max_tokens": ("llm.request.max_tokens",),
+        "gen_ai.request.temperature": ("llm.request.temperature", "llm.temperature"),
+        "gen_ai.request.top_p": ("llm.request.top_p", "llm.top_p"),
         "gen_ai.request.top_k": ("llm.top_k",),
         "gen_ai.request.frequency_penalty": ("llm.frequency_penalty",),
         "gen_ai.request.presence_penalty": ("llm.presence_penalty",),
@@ -111,6 +130,7 @@ DIALECT: Final = Dialect(
         "agent": {AGENT_NAME: ("traceloop.entity.name",)},
         "tool": {TOOL_NAME: ("traceloop.entity.name",)},
         "workflow": {WORKFLOW_NAME: ("traceloop.workflow.name", "traceloop.entity.name")},
+        "retrieval": {"gen_ai.data_source.id": DATA_SOURCES},
     },
     content={
         "gen_ai.prompt.": ("gen_ai.input.messages", "gen_ai.system_instructions"),

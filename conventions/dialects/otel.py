@@ -14,15 +14,17 @@ from spanledger.conventions.dialect import (
     AGENT_NAME,
     CONVERSATION_ID,
     COST,
+    DATA_SOURCES,
     ERROR_TYPE,
     FINISH_REASONS,
     HTTP_STATUS,
-    OPERATION,
+    MODEL_CALLS,
     OPERATIONS,
     PROVIDER,
     REQUEST_MODEL,
     RESENDS,
     RESPONSE_ID,
+    RESPONSE_MODEL,
     SERVER_ADDRESS,
     SERVICE_TIER,
     TIME_TO_FIRST_CHUNK,
@@ -41,25 +43,29 @@ _MESSAGE_EVENTS: Final = ("gen_ai.content.", "gen_ai.user.message", "gen_ai.choi
 def _complete(facts: Facts) -> None:
     if facts.kind == "retrieval" and "gen_ai.request.top_k" in facts.values:
         facts.offer(_RETRIEVAL_TOP_K, "gen_ai.request.top_k", facts.values["gen_ai.request.top_k"])
-    if facts.kind == "other" and OPERATION not in facts.values:
+    if not facts.told:
         _recognize_unnamed_call(facts)
 
 
 def _recognize_unnamed_call(facts: Facts) -> None:
-    """See a model call in a span of 1.26, when there was no `gen_ai.operation.name` yet.
+    """See a model call in a span that names no operation, as none did in 1.26.
 
-    It names system and model, and is no agent's or tool's span. Then its name starts with the operation,
-    or it has messages or counted tokens.
+    It names a model, and its name starts with the operation, or it has messages or counted tokens. Agents and
+    tools have those too, so theirs are no calls unless the name says it.
     """
     known = facts.values
-    if PROVIDER not in known or REQUEST_MODEL not in known or AGENT_NAME in known or TOOL_NAME in known:
+    if (REQUEST_MODEL not in known and RESPONSE_MODEL not in known) or TOOL_NAME in known:
         return
+    counted = "gen_ai.usage.output_tokens" in known or "gen_ai.usage.input_tokens" in known
     operation = facts.span.name.partition(" ")[0]
-    if OPERATIONS.get(operation) not in {"llm", "embedding"}:
-        talked = any(event.name.startswith(_MESSAGE_EVENTS) for event in facts.span.events[:16])
-        if not talked and "gen_ai.usage.output_tokens" not in known:
+    if OPERATIONS.get(operation) not in MODEL_CALLS:
+        talked = PROVIDER in known and any(e.name.startswith(_MESSAGE_EVENTS) for e in facts.span.events[:16])
+        if AGENT_NAME in known or not (talked or counted):
             return
-        operation = "chat"
+        embeds = "embed" in facts.span.name.lower() or "embed" in (facts.text(REQUEST_MODEL) or "").lower()
+        operation = "embeddings" if embeds and not known.get("gen_ai.usage.output_tokens") else "chat"
+    elif PROVIDER not in known and not counted:
+        return
     facts.kind, facts.operation = OPERATIONS[operation], operation
 
 
@@ -89,6 +95,7 @@ DIALECT: Final = Dialect(
         "text_completions": Kinded("llm", "text_completion"),
         "completion": Kinded("llm", "text_completion"),
         "embedding": Kinded("embedding", "embeddings"),
+        "responses": Kinded("llm", "chat"),
     },
     sources={
         PROVIDER: ("gen_ai.system",),
@@ -102,9 +109,15 @@ DIALECT: Final = Dialect(
         ),
         "gen_ai.request.max_tokens": ("gen_ai.request.max_completion_tokens",),
         "gen_ai.request.seed": ("gen_ai.openai.request.seed",),
+        "gen_ai.embeddings.dimension.count": ("gen_ai.request.embeddings.dimensions",),
+        "azure.resource_provider.namespace": ("az.namespace",),
         "gen_ai.request.choice.count": ("gen_ai.request.n", "gen_ai.request.candidate_count"),
         "gen_ai.request.stream": ("gen_ai.is_streaming", "gen_ai.request.is_stream", "gen_ai.request.streaming"),
-        "gen_ai.request.reasoning.level": ("gen_ai.request.reasoning_effort", "gen_ai.request.thinking_level"),
+        "gen_ai.request.reasoning.level": (
+            "gen_ai.request.reasoning_effort",
+            "gen_ai.request.thinking_level",
+            "gen_ai.request.effort",
+        ),
         "gen_ai.request.previous_response.id": ("gen_ai.request.previous_response_id",),
         "gen_ai.output.type": (
             "gen_ai.openai.request.response_format",
@@ -124,6 +137,7 @@ DIALECT: Final = Dialect(
             "gen_ai.usage.cache_read_input_tokens",
             "gen_ai.usage.cached_tokens",
             "gen_ai.usage.details.cache_read_tokens",
+            "gen_ai.usage.details.cache_read_input_tokens",
             "gen_ai.usage.details.cached_tokens",
         ),
         "gen_ai.usage.cache_write.input_tokens": (
@@ -132,6 +146,8 @@ DIALECT: Final = Dialect(
             "gen_ai.usage.cache_write_input_tokens",
             "gen_ai.usage.cache_write_tokens",
             "gen_ai.usage.details.cache_write_tokens",
+            "gen_ai.usage.details.cache_creation_input_tokens",
+            "gen_ai.usage.details.cache_creation_tokens",
         ),
         "gen_ai.usage.reasoning.output_tokens": (
             "gen_ai.usage.reasoning_tokens",
@@ -191,6 +207,10 @@ DIALECT: Final = Dialect(
     content={
         "gen_ai.prompt": ("gen_ai.input.messages", "gen_ai.system_instructions"),
         "gen_ai.completion": ("gen_ai.output.messages",),
+        "gen_ai.tool.args": ("gen_ai.tool.call.arguments",),
+        "gen_ai.tool.input": ("gen_ai.tool.call.arguments",),
+        "gen_ai.tool.output": ("gen_ai.tool.call.result",),
     },
+    sources_by_kind={"retrieval": {"gen_ai.data_source.id": DATA_SOURCES}},
     complete=_complete,
 )

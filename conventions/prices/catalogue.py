@@ -32,11 +32,13 @@ _BUCKET_OF: Final = {
     "input_audio_mtok": "audio_input",
     "cache_audio_read_mtok": "audio_cache_read",
     "input_image_mtok": "image_input",
+    "cache_image_read_mtok": "image_cache_read",
     "output_mtok": "output",
     "output_reasoning_mtok": "reasoning",
     "output_audio_mtok": "audio_output",
     "output_image_mtok": "image_output",
 }
+_AUDIO: Final = ("input_audio_mtok", "output_audio_mtok")
 _REQUESTS: Final = "requests_kcount"
 
 CLOSED_LABS: Final = frozenset({"openai", "anthropic", "google", "x-ai"})
@@ -167,7 +169,8 @@ class Catalogue:
     def suggest(self, model: str, seller: str = "", count: int = 5) -> list[str]:
         """Return `seller/model` names that look like `model`, for a person who mistyped it."""
         known: dict[str, str] = {}
-        for shop, found in self.models():
+        # Of several who sell it, the lab that made it: that is the name people know.
+        for shop, found in sorted(self.models(), key=lambda entry: entry[0] not in CLOSED_LABS):
             if seller in ("", shop):
                 known.setdefault(found.id.lower(), f"{shop}/{found.id}")
         tail = model.strip().lower().rpartition("/")[2]
@@ -214,7 +217,8 @@ class Catalogue:
                 # The first of several prices is the one for all times that no other claims.
                 window = ALWAYS if position == 0 else _window(constraint)
                 per_request = int((_base(rates.get(_REQUESTS)) or Decimal(0)) * 10**9)
-                made.append((Choice(rows, ref, window, per_request), special))
+                heard = any(rates.get(key) is not None for key in _AUDIO)
+                made.append((Choice(rows, ref, window, per_request, prices_audio=heard), special))
         return tuple(made)
 
 

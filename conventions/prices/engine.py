@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Final
 
 from spanledger.conventions.prices.lookup import Lookup, OwnHosts, Tariff, shipped_corrections
 from spanledger.conventions.prices.overrides import PriceBook, ServiceFacts
+from spanledger.conventions.prices.reported import MAX_USD
 from spanledger.conventions.prices.resolve import MAX_NAME
-from spanledger.conventions.prices.tariff import INPUT_BUCKETS, OUTPUT_BUCKETS, Choice, Factor, dot, split
+from spanledger.conventions.prices.tariff import INPUT_BUCKETS, OUTPUT_BUCKETS, PICO, Choice, Factor, dot, split
 from spanledger.conventions.reading import Cost
 
 if TYPE_CHECKING:
@@ -24,10 +25,12 @@ if TYPE_CHECKING:
     from spanledger.conventions.usage import Usage
 
 MEMO_SIZE: Final = 4096
+_MAX_TOTAL: Final = int(MAX_USD) * PICO
+_NO_AUDIO_PRICE: Final = "no_audio_price"
 
 NO_USAGE: Final = Cost("no_usage")
 BAD_USAGE: Final = Cost("no_usage", "bad_usage")
-"""There were counts, and none of them can be one."""
+"""There were counts, and none of them can be one, or no call can cost what they would."""
 
 _Names = tuple[str | None, str | None, str | None, str | None, str, str]
 _UNKNOWN: Final = Tariff()
@@ -108,6 +111,9 @@ class PriceEngine:
             return Cost("unpriced", tariff.reason if not tariff.choices else "no_price_at_that_time")
         if choice.per_second:
             return _by_time(choice, call.duration_ns)
+        unsure = _unsure_of_audio(usage, choice, tariff) if tariff.speaks or not choice.prices_audio else ""
+        if unsure == _NO_AUDIO_PRICE:
+            return Cost("unpriced", unsure)
         counts = split(usage, one_hour=call.one_hour_cache)
         if counts is None:
             return Cost("unpriced", "inconsistent")
@@ -117,8 +123,10 @@ class PriceEngine:
         fee = choice.per_request
         if choice.factors:
             spent_in, spent_out, fee = (choice.scale(amount, at_ns) for amount in (spent_in, spent_out, fee))
-        reason = choice.reason or ("usage_conflict" if usage.conflicts else "")
+        reason = choice.reason or ("usage_conflict" if usage.conflicts else unsure)
         total = spent_in + spent_out + fee
+        if total > _MAX_TOTAL:
+            return BAD_USAGE
         if usage.input is None:  # every call has an input: this is the part that is known
             return Cost("priced", "input_unknown", total, None, spent_out, choice.ref)
         return Cost("priced", reason, total, spent_in, None if usage.output is None else spent_out, choice.ref)
@@ -158,8 +166,23 @@ class PriceEngine:
         return None
 
 
+def _unsure_of_audio(usage: Usage, choice: Choice, tariff: Tariff) -> str:
+    """Say what is not known of the audio of a call; "" where the price holds for it.
+
+    Some models take sound at the price of text. Of one that is made for sound, a price without sound is half a price.
+    """
+    if usage.audio_input or usage.audio_output:
+        if choice.prices_audio:
+            return ""
+        return _NO_AUDIO_PRICE if tariff.speaks else "audio_at_text_price"
+    told = usage.audio_input is not None or usage.audio_output is not None
+    return "audio_not_told" if tariff.speaks and not told else ""
+
+
 def _by_time(choice: Choice, duration_ns: int) -> Cost:
     spent = choice.per_second * max(duration_ns, 0) // 1_000_000_000
+    if spent > _MAX_TOTAL:
+        return BAD_USAGE
     return Cost("priced", choice.reason, spent, price_ref=choice.ref)
 
 

@@ -7,6 +7,7 @@ the shipped corrections, then the catalogue; multipliers for contracts, regions 
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -31,6 +32,7 @@ _STANDARD: Final = frozenset({"", "standard", "default", "auto", "on_demand", "s
 _LIST_ONLY: Final = "tier_at_list_price"
 _OWN_BOOK: Final = "overrides"
 _MAX_ALIASES: Final = 3
+_SPEAKS: Final = re.compile(r"audio|realtime|-live-|-tts(?:-|$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,8 @@ class Tariff:
     seller: str = ""
     name: str = ""
     """The model's id where it was found."""
+    speaks: bool = False
+    """The model's id says that it is made for audio."""
 
     def at(self, at_ns: int) -> Choice | None:
         """Return the price valid at that moment."""
@@ -105,6 +109,8 @@ class Lookup:
         for model in dict.fromkeys((response_model, request_model)):
             if model and model.strip():
                 found = self._of_model(replace(ask, model=model))
+                if _SPEAKS.search(model.lower()):
+                    found = replace(found, speaks=True)
                 if found.choices:
                     return found
                 first = first or found

@@ -86,6 +86,7 @@ class Rates(Block):
     audio_output: Dollars | None = None
     audio_cache_read: Dollars | None = None
     image_input: Dollars | None = None
+    image_cache_read: Dollars | None = None
     image_output: Dollars | None = None
 
     def by_bucket(self) -> dict[str, Decimal]:

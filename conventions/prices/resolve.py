@@ -34,10 +34,11 @@ _COMPACT: Final = re.compile(r"(?<=[-@])(20\d{2})([01]\d)([0-3]\d)(?=$|:|-v\d)")
 _DASHED: Final = re.compile(r"(?<=[-@])(20\d{2})-(\d{2})-(\d{2})(?=$|:|-v\d)")
 _VERSION_DASH: Final = re.compile(r"(?<![\d.])(\d{1,2})-(\d)(?![\d.bk])")
 _VERSION_DOT: Final = re.compile(r"(?<![\d.])(\d{1,2})\.(\d)(?![\d.])")
-_BEDROCK: Final = re.compile(
+BEDROCK_ID: Final = re.compile(
     r"(?:[a-z-]{2,8}\.)?(?:amazon|anthropic|meta|mistral|cohere|ai21|deepseek|qwen|openai|nvidia|writer|stability|"
     r"moonshotai|minimax|zai|google|twelvelabs|luma)\.[a-z]"
 )
+"""How ids of Amazon Bedrock begin: a region, a lab, a model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,7 @@ def read_model(text: str, seller: str = "", *, firm: bool = False) -> Name:
         if model.startswith("arn:"):
             return read_model(model, "aws", firm=True)
         forms.append(model)
-    if not seller and _BEDROCK.match(model):
+    if not seller and BEDROCK_ID.match(model):
         seller = named = "aws"
     return Name(_spellings(forms, seller), named, region)
 

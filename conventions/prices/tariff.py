@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 INPUT_BUCKETS: Final = (
     "input", "cache_read", "cache_write", "cache_write_1h", "audio_input", "audio_cache_read", "image_input",
+    "image_cache_read",
 )  # fmt: skip
 OUTPUT_BUCKETS: Final = ("output", "reasoning", "audio_output", "image_output")
 
@@ -102,6 +103,8 @@ class Choice:
     factors: tuple[Factor, ...] = ()
     reason: str = ""
     """What to know about it: `tier_at_list_price`, `allocated`."""
+    prices_audio: bool = True
+    """Whether it has a price of its own for audio; a list that has none may have forgotten it."""
 
     def row(self, input_tokens: int) -> Row:
         """Return the row for a request with that many input tokens, cached ones included."""
@@ -144,11 +147,12 @@ def split(usage: Usage, *, one_hour: bool = False) -> tuple[Counts, Counts] | No
         heard = usage.audio_cache_read
         if heard is None:
             heard = min(read, audio, max(0, audio + read + write - total))
-        text = total - read - write - audio + heard - image
-        if text < 0 and -text <= min(image, read - heard):
-            image += text  # that many image tokens were read from the cache
+        seen = min(usage.image_cache_read or 0, image, read - heard)
+        text = total - read - write - audio + heard - image + seen
+        if text < 0 and -text <= min(image, read - heard) - seen:
+            seen -= text  # that many image tokens were read from the cache
             text = 0
-        inputs = (text, read - heard, write - long, long, audio - heard, heard, image)
+        inputs = (text, read - heard - seen, write - long, long, audio - heard, heard, image - seen, seen)
         if min(inputs) < 0:
             return None
     if out is not None:
@@ -174,8 +178,8 @@ def pico_per_token(usd_per_million: Decimal) -> int:
 def make_row(above: int, rates: dict[str, Decimal]) -> Row:
     """Complete the rates of one row, in dollars a million tokens.
 
-    A bucket without a rate of its own costs what its kind costs: cached audio as cached input, one-hour
-    writes as cache writes, anything else as plain input or output. A side without any rate is free, as
+    A bucket without a rate of its own costs what its kind costs: cached audio and images as cached input,
+    one-hour writes as cache writes, anything else as plain input or output. A side without any rate is free, as
     output is for embeddings.
     """
     zero = Decimal(0)
@@ -186,6 +190,6 @@ def make_row(above: int, rates: dict[str, Decimal]) -> Row:
     audio = rates.get("audio_input", plain_in)
     heard = rates.get("audio_cache_read", rates.get("cache_read", audio))
     inputs = (plain_in, read, write, rates.get("cache_write_1h", write), audio, heard,
-              rates.get("image_input", plain_in))  # fmt: skip
+              rates.get("image_input", plain_in), rates.get("image_cache_read", read))  # fmt: skip
     outputs = (plain_out, *(rates.get(bucket, plain_out) for bucket in OUTPUT_BUCKETS[1:]))
     return Row(above, tuple(map(pico_per_token, inputs)), tuple(map(pico_per_token, outputs)))

@@ -6,13 +6,16 @@ Refusing early keeps a burst from becoming an out-of-memory kill; the sender kee
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from spanledger.processor.component import Refused, ShuttingDown
 
 RETRY_AFTER_S = 1.0
 """When a refused sender should try again. The Python SDK gives up after 10 s in all."""
+
+_T = TypeVar("_T")
 
 
 class Permit:
@@ -36,6 +39,7 @@ class Admission:
         self.bytes = 0
         self.requests = 0
         self._open = self._closed = False
+        self._readings: set[asyncio.Timeout] = set()
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -44,13 +48,16 @@ class Admission:
         self._open = True
 
     def close(self) -> None:
-        """Refuse everything new; what is inside goes on."""
+        """Refuse everything new, and what is still being read: nothing of that was acknowledged. The rest goes on."""
         self._closed = True
+        for limit in self._readings:
+            if not limit.expired():
+                limit.reschedule(0.0)
 
     def check(self) -> None:
         """Raise `Refused` when a request would not be let in now."""
         if self._closed:
-            raise ShuttingDown("not taking requests: the process is ending", RETRY_AFTER_S)
+            raise _ending()
         if not self._open:
             raise Refused("not taking requests yet: the process is starting", RETRY_AFTER_S, "not_ready")
         if self.bytes >= self.limit_bytes:
@@ -77,6 +84,22 @@ class Admission:
             raise self._full()
         self.bytes += delta_bytes
 
+    async def read(self, body: Awaitable[_T], timeout_s: float | None) -> _T:
+        """Await a request's body; raises `Refused` when it does not come in time or the door closes meanwhile."""
+        try:
+            async with asyncio.timeout(timeout_s) as limit:
+                self._readings.add(limit)
+                try:
+                    return await body
+                finally:
+                    self._readings.discard(limit)
+        except TimeoutError:
+            if self._closed:
+                raise _ending() from None
+            raise Refused(
+                f"the body did not come within {timeout_s or 0:g} s: raise read_timeout, or send less", reason="timeout"
+            ) from None
+
     async def idle(self) -> None:
         """Wait until no request is inside."""
         await self._idle.wait()
@@ -88,3 +111,7 @@ class Admission:
             RETRY_AFTER_S,
             "in_flight",
         )
+
+
+def _ending() -> ShuttingDown:
+    return ShuttingDown("not taking requests: the process is ending", RETRY_AFTER_S)

@@ -71,6 +71,10 @@ class Answer:
     """Items left out of a request that was taken."""
 
 
+CANCELLED: Final = Answer(grpc.StatusCode.CANCELLED, 499, "cancelled", "the client went away")
+"""What becomes of a request whose client does not wait; nobody hears it."""
+
+
 def taken(rejected: int = 0, why: str = "") -> Answer:
     """Return the answer to a request that was taken, all but `rejected` items of it."""
     return Answer(grpc.StatusCode.OK, 200, message=why[:_MAX_MESSAGE_CHARS], rejected=rejected)

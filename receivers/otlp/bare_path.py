@@ -8,6 +8,7 @@ first item tells: a span starts with two ids, a log record is full of what metri
 from __future__ import annotations
 
 import re
+from collections.abc import Generator
 from typing import TYPE_CHECKING
 
 from google.protobuf.message import DecodeError
@@ -15,21 +16,26 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from spanledger.processor.batch import Outline
+from spanledger.processor.batch import Outline, is_readable
+from spanledger.processor.outline_limit import check_parts
 
 if TYPE_CHECKING:
     from spanledger.processor.batch import Signal
 
+_LOOK_AT_BYTES = 64 * 1024
 _JSON_KEY = re.compile(rb'"resource_?(spans|logs|metrics)"', re.IGNORECASE)
 _SIGNAL_OF_KEY: dict[bytes, Signal] = {b"spans": "traces", b"logs": "logs", b"metrics": "metrics"}
 
 
-def signal_of(wire: bytes, as_json: bool) -> Signal:
-    """Return the signal of a request; traces when nothing in it tells."""
+def signal_of(wire: bytes, as_json: bool) -> Generator[None, None, Signal]:
+    """Return the signal of a request; traces when nothing in it tells. Raises `Rejected` for too many parts."""
     if as_json:
-        found = _JSON_KEY.search(wire)
+        found = _JSON_KEY.search(wire, 0, _LOOK_AT_BYTES)
         return _SIGNAL_OF_KEY[found[1].lower()] if found else "traces"
+    yield from check_parts(wire)
     item = _first_item(wire)
+    if not (yield from is_readable("traces", item)):
+        return "traces"
     try:
         span = Span.FromString(item)
         if len(span.trace_id) == 16 and len(span.span_id) == 8:

@@ -8,10 +8,14 @@ Three choices follow from how gRPC behaves in Python:
 * The methods are served as stream-unary, which is the same on the wire, so that a request is refused
   before its message is read. `maximum_concurrent_rpcs` is not used: it answers RESOURCE_EXHAUSTED, on
   which Collectors drop data.
+
+gRPC itself refuses a message above the limit, by its length and before it comes; all we see is a call that ends
+without one.
 """
 
 from __future__ import annotations
 
+import asyncio
 import errno
 from collections.abc import Iterable
 from pathlib import Path
@@ -24,9 +28,9 @@ from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 
-from spanledger.processor.component import Rejected
 from spanledger.processor.listen import address_of, bind
 from spanledger.receivers.otlp.answers import response, trailers
+from spanledger.receivers.otlp.compression import TooLarge
 from spanledger.receivers.otlp.intake import Body
 
 if TYPE_CHECKING:
@@ -43,6 +47,9 @@ _SERVICE: Final[dict[Signal, str]] = {
     "logs": logs_service_pb2.DESCRIPTOR.services_by_name["LogsService"].full_name,
     "metrics": metrics_service_pb2.DESCRIPTOR.services_by_name["MetricsService"].full_name,
 }
+READ_TIMEOUT_S: Final = 30.0
+"""Time for a client to send its message, as over HTTP by default."""
+_LONG_S = 3600.0
 _WILDCARDS = ("0.0.0.0:", "[::]:")
 
 
@@ -53,6 +60,7 @@ class GrpcServer:
         self._config = config
         self._intake = intake
         self._server: grpc.aio.Server | None = None
+        self._draining: asyncio.Task[None] | None = None
         self._health = health.aio.HealthServicer()
         self.addresses: list[str] = []
 
@@ -77,14 +85,24 @@ class GrpcServer:
         await self._say(health_pb2.HealthCheckResponse.SERVING)
 
     async def drain(self) -> None:
-        """Tell health checks that the end is near; requests are still answered."""
+        """Tell those who watch the health, then close the port: a successor may have it at once.
+
+        Calls that run go on.
+        """
         await self._health.enter_graceful_shutdown()
+        if self._server is not None and self._draining is None:
+            self._draining = asyncio.create_task(self._server.stop(_LONG_S), name="otlp gRPC draining")
+            # The listening sockets are closed in its first step.
+            await asyncio.sleep(0)
 
     async def stop(self, grace_s: float) -> None:
         """Close the port; calls that still run have `grace_s` to end."""
         if self._server is not None:
+            # The shorter one of two times of grace holds.
             await self._server.stop(grace_s)
             self._server = None
+        if self._draining is not None:
+            await self._draining
 
     async def _say(self, serving: Any) -> None:
         for service in ("", *_SERVICE.values()):
@@ -102,10 +120,10 @@ class GrpcServer:
             async def read(_permit: Permit) -> Body:
                 message = await context.read()
                 if not isinstance(message, bytes):
-                    raise Rejected("the call ended without a message")
+                    raise TooLarge(f"the call ended without a message, or with one larger than {limit_bytes} bytes")
                 return Body(message, "sniff")
 
-            _signal, answer = await self._intake.take(signal, "grpc", limit_bytes, read)
+            _signal, answer = await self._intake.take(signal, "grpc", limit_bytes, read, READ_TIMEOUT_S)
             if answer.reason:
                 await context.abort(answer.code, answer.message, trailers(answer))
             return response(signal, answer).SerializeToString()

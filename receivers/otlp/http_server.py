@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from spanledger.processor.component import Refused, Rejected
+from spanledger.processor.component import Rejected
 from spanledger.processor.listen import WebServer
 from spanledger.receivers.otlp.answers import encode, response, retry_after, status
 from spanledger.receivers.otlp.compression import HTTP_ENCODINGS, too_large
@@ -57,9 +56,13 @@ class HttpServer:
         await self._server.open()
         self.addresses = self._server.addresses
 
-    async def stop(self) -> None:
-        """Close the port and every connection."""
+    async def stop(self, _grace_s: float) -> None:
+        """Close every connection."""
         await self._server.close()
+
+    async def drain(self) -> None:
+        """Close the port: a successor may have it at once. Requests are still answered."""
+        await self._server.close_port()
 
     def _application(self) -> web.Application:
         app = web.Application()
@@ -92,7 +95,9 @@ class HttpServer:
             async def read(permit: Permit) -> Body:
                 return Body(await self._read(request, permit), encoding, as_json)
 
-            known, answer = await self._intake.take(signal, "http", self._config.max_bytes, read)
+            known, answer = await self._intake.take(
+                signal, "http", self._config.max_bytes, read, self._config.read_timeout or None
+            )
             message = status(answer) if answer.reason else response(known, answer)
             headers = answer_headers(self._config.cors, request.headers.get("Origin"))
             if (seconds := retry_after(answer)) is not None:
@@ -113,18 +118,12 @@ class HttpServer:
         parts: list[bytes] = []
         size = 0
         try:
-            async with asyncio.timeout(self._config.read_timeout or None):
-                async for part in request.content.iter_any():
-                    size += len(part)
-                    if size > limit_bytes:
-                        raise too_large(limit_bytes)
-                    permit.hold(size)
-                    parts.append(part)
-        except TimeoutError:
-            raise Refused(
-                f"the body did not come within {self._config.read_timeout:g} s: raise read_timeout, or send less",
-                reason="timeout",
-            ) from None
+            async for part in request.content.iter_any():
+                size += len(part)
+                if size > limit_bytes:
+                    raise too_large(limit_bytes)
+                permit.hold(size)
+                parts.append(part)
         except (ConnectionError, web.RequestPayloadError) as error:
             raise Rejected("the body ended too early") from error
         return b"".join(parts)

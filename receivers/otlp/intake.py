@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Final, Literal, ParamSpec, TypeVar
 from spanledger.processor.batch import decode
 from spanledger.processor.component import PipelineError, paced
 from spanledger.receivers.otlp import compression, json_codec
-from spanledger.receivers.otlp.answers import Answer, NoPipeline, answer_to, taken
+from spanledger.receivers.otlp.answers import CANCELLED, Answer, NoPipeline, answer_to, taken
 from spanledger.receivers.otlp.bare_path import signal_of
+from spanledger.receivers.otlp.calm import Calm
 
 if TYPE_CHECKING:
-    from spanledger.processor.batch import Signal
+    from spanledger.processor.batch import Batch, Signal
     from spanledger.processor.component import Consume, Host
     from spanledger.receivers.otlp.admission import Admission, Permit
 
@@ -65,64 +66,84 @@ class Intake:
         self.consumers: Mapping[Signal, Consume] = {}
         self._host = host
         self._admission = admission
-        self._threads = ThreadPoolExecutor(2, thread_name_prefix="otlp-body")
+        # JSON has its own: it is slow, and what takes long must not be in the way of the rest.
+        self._inflating = ThreadPoolExecutor(1, thread_name_prefix="otlp-inflate")
+        self._converting = ThreadPoolExecutor(1, thread_name_prefix="otlp-json")
+        self._calm = Calm(host.monotonic)
+        self._discarding: set[asyncio.Task[None]] = set()
         self._large = asyncio.Semaphore(_LARGE_AT_A_TIME)
         self._log_again = float("-inf")
         self._count = _Counts(host)
 
     async def take(
-        self, signal: Signal | None, transport: Transport, limit_bytes: int, read: Read
+        self, signal: Signal | None, transport: Transport, limit_bytes: int, read: Read, timeout_s: float | None = None
     ) -> tuple[Signal, Answer]:
         """Take one request whose body `read` returns; never raises, except when it is cancelled.
 
         `signal` is None where only the content tells. Returns the signal with the answer.
         """
         started = self._host.monotonic()
-        items = 0
+        # Until something else is decided: a client that goes away cancels this wherever it waits.
+        answer = CANCELLED
+        decoded: Batch | None = None
         try:
             if signal is not None:
                 self._consumer(signal)
             with self._admission.enter() as permit:
-                body = await read(permit)
+                body = await self._admission.read(read(permit), timeout_s)
                 started = self._host.monotonic()
                 body = await self._inflate(body, limit_bytes, permit)
-                signal = signal or signal_of(body.data, body.as_json)
-                wire, left_out = await self._protobuf(signal, body)
+                if signal is None:
+                    found = await self._paced(signal_of(body.data, body.as_json))
+                    signal = found
+                wire, left_out = await self._protobuf(signal, body, limit_bytes)
                 del body  # JSON is twice the size of what was made of it
+                permit.hold(len(wire))
                 consume = self._consumer(signal)
                 is_large = len(wire) > _LARGE_BYTES
                 async with self._large if is_large else nullcontext():
-                    batch = await self._paced(decode(signal, wire, self._host.clock_ns()))
-                    batch.transport = transport
-                    batch.rejected.update(left_out)
-                    items = batch.items()
-                    await consume(batch)
-                    if is_large:
-                        await self._paced(batch.discard())
-            answer = taken(*batch.partial_success())
-            self._count.rejected(signal, batch.rejected)
+                    with self._calm.during(len(wire)):
+                        batch = await self._paced(decode(signal, wire, self._host.clock_ns()))
+                        decoded = batch
+                        batch.transport = transport
+                        batch.rejected.update(left_out)
+                        await consume(batch)
+                        answer = taken(*batch.partial_success())
+                        if is_large:
+                            await self._discard(batch)
         except PipelineError as error:
             answer = answer_to(error)
         except Exception as error:  # noqa: BLE001 - counted as internal; the process must outlive any request
             self._report(error)
             answer = answer_to(error)
-        signal = signal or "traces"
-        self._count.answered(signal, transport, answer, items, self._host.monotonic() - started)
+        finally:
+            signal = signal or "traces"
+            self._count.answered(signal, transport, answer, decoded, self._host.monotonic() - started)
         return signal, answer
 
     def count_unsupported(self, transport: Transport) -> None:
         """Count a request that a transport turned away by its media type or encoding."""
         self._count.unsupported(transport)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """End the threads; nothing may be taken afterwards."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._calm.end()
+        self._inflating.shutdown(wait=False, cancel_futures=True)
+        self._converting.shutdown(wait=False, cancel_futures=True)
+        await asyncio.gather(*self._discarding)
 
     def _consumer(self, signal: Signal) -> Consume:
         consume = self.consumers.get(signal)
         if consume is None:
             raise NoPipeline(f"no pipeline takes {signal} from receiver {self._host.id}")
         return consume
+
+    async def _discard(self, batch: Batch) -> None:
+        """Give a large batch up before the next one is read, also when the client is gone."""
+        task = asyncio.create_task(self._paced(batch.discard()), name="otlp discarding")
+        self._discarding.add(task)
+        task.add_done_callback(self._discarding.discard)
+        await asyncio.shield(task)
 
     async def _inflate(self, body: Body, limit_bytes: int, permit: Permit) -> Body:
         permit.hold(len(body.data))
@@ -145,21 +166,23 @@ class Intake:
                 return compression.inflate(encoding, data, _INFLATE_AT_ONCE_BYTES)
             except compression.TooLarge:
                 pass
-        return await self._on_thread(compression.inflate, encoding, data, limit_bytes)
+        return await self._on_thread(self._inflating, compression.inflate, encoding, data, limit_bytes)
 
-    async def _protobuf(self, signal: Signal, body: Body) -> tuple[bytes, Counter[str]]:
+    async def _protobuf(self, signal: Signal, body: Body, limit_bytes: int) -> tuple[bytes, Counter[str]]:
         """Return the request in protobuf, and the items that could not be taken over from JSON."""
         if not body.as_json:
             return body.data, Counter()
         if len(body.data) <= _LARGE_BYTES:
-            return json_codec.to_protobuf(signal, body.data)
-        return await self._on_thread(json_codec.to_protobuf, signal, body.data)
+            return json_codec.to_protobuf(signal, body.data, limit_bytes)
+        return await self._on_thread(self._converting, json_codec.to_protobuf, signal, body.data, limit_bytes)
 
     async def _paced(self, work: Generator[None, None, _T]) -> _T:
         return await paced(work, _SLICE_S, self._host.monotonic)
 
-    async def _on_thread(self, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: work(*args, **kwargs))
+    async def _on_thread(
+        self, thread: ThreadPoolExecutor, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs
+    ) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(thread, lambda: work(*args, **kwargs))
 
     def _report(self, error: Exception) -> None:
         now = self._host.monotonic()
@@ -179,23 +202,29 @@ class _Counts:
             for signal, noun in _ITEMS.items()
         }
         self._refused_requests = host.metrics.counter("spanledger_refused_requests_total")
+        self._unread = host.metrics.counter("spanledger_unread_resources_total")
         self._rejected_items = host.metrics.counter("spanledger_rejected_items_total")
         self._duration = host.metrics.histogram("spanledger_request_duration_seconds")
 
-    def answered(self, signal: Signal, transport: Transport, answer: Answer, items: int, duration_s: float) -> None:
-        """Count one answer; `items` is 0 when the request was not read so far."""
+    def answered(
+        self, signal: Signal, transport: Transport, answer: Answer, batch: Batch | None, duration_s: float
+    ) -> None:
+        """Count one answer; `batch` is None when the request was not read so far."""
         outcome = {"": "accepted", "internal": "failed"}.get(answer.reason, "refused")
-        self._items[outcome, signal].add((self._receiver, transport), items)
+        self._items[outcome, signal].add((self._receiver, transport), batch.count if batch else 0)
         if answer.reason:
             self._refused_requests.add((self._receiver, transport, answer.reason))
+        elif batch is not None:
+            self._rejected(signal, batch.rejected)
+            if batch.unread_heads:
+                self._unread.add((self._receiver, signal), batch.unread_heads)
         self._duration.observe((signal, transport), duration_s)
 
     def unsupported(self, transport: Transport) -> None:
         """Count a request of a kind that nobody could read."""
         self._refused_requests.add((self._receiver, transport, "unsupported"))
 
-    def rejected(self, signal: Signal, reasons: Counter[str]) -> None:
-        """Count what was left out of a request that was taken."""
+    def _rejected(self, signal: Signal, reasons: Counter[str]) -> None:
         for text, count in reasons.items():
             reason = "too_large" if "too large" in text else "bad_id" if " id " in text else "undecodable"
             self._rejected_items.add((self._receiver, signal, reason), count)

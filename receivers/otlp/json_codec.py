@@ -7,6 +7,7 @@ request. Format: opentelemetry-proto, docs/specification.md, "JSON Protobuf Enco
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
@@ -14,7 +15,9 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from spanledger.processor import outline_limit
 from spanledger.processor.component import Rejected
+from spanledger.receivers.otlp.compression import too_large
 from spanledger.receivers.otlp.json_reader import JsonReader, Unreadable
 from spanledger.receivers.otlp.json_wire import Field, MessageWriter, delimited, message_writer, varint
 
@@ -29,25 +32,46 @@ _REQUEST: Final[dict[Signal, MessageWriter]] = {
 _NOUN: Final[dict[Signal, str]] = {"traces": "span", "logs": "log record", "metrics": "metric"}
 _LEVELS_ABOVE_ITEMS = 2
 
+MAX_MARKS: Final = 8_000_000
+"""Commas and opening brackets of a body, those in text included. Each may be a value, at a millionth of a second;
+64 MiB of spans with short attributes have four million."""
+_PIECE_BYTES = 1024 * 1024
 
-def to_protobuf(signal: Signal, body: bytes) -> tuple[bytes, Counter[str]]:
+
+def to_protobuf(signal: Signal, body: bytes, limit_bytes: int = sys.maxsize) -> tuple[bytes, Counter[str]]:
     """Return a JSON `Export<Signal>ServiceRequest` in protobuf, and the items left out by reason.
 
-    Pure, but slow for a large body: run it on a thread. Raises `Rejected` when the outline is broken.
+    Pure, but slow for a large body: run it on a thread. Raises `Rejected` when the outline is broken or has too
+    many parts, and `TooLarge` when more than `limit_bytes` would come out.
     """
+    _check_marks(body)
     reader = JsonReader(body)
-    walk = _Walk(reader, _NOUN[signal])
+    walk = _Walk(reader, _NOUN[signal], limit_bytes)
     wire, _items = walk.level(_REQUEST[signal], 0)
     reader.finish()
+    if len(wire) > limit_bytes:
+        raise too_large(limit_bytes)
     return wire, walk.rejected
+
+
+def _check_marks(body: bytes) -> None:
+    marks = 0
+    for start in range(0, len(body), _PIECE_BYTES):
+        # In pieces: counting holds Python's global lock.
+        piece = body[start : start + _PIECE_BYTES]
+        marks += sum(map(piece.count, (b",", b"{", b"[")))
+        if marks > MAX_MARKS:
+            raise Rejected(f"the body has more than {MAX_MARKS} values: send it in parts, or as protobuf")
 
 
 class _Walk:
     """One pass over the outline."""
 
-    def __init__(self, reader: JsonReader, noun: str) -> None:
+    def __init__(self, reader: JsonReader, noun: str, limit_bytes: int) -> None:
         self._reader = reader
         self._noun = noun
+        self._limit_bytes = limit_bytes
+        self._bytes = self._groups = self._items = 0
         self.rejected: Counter[str] = Counter()
 
     def level(self, message: MessageWriter, depth: int) -> tuple[bytes, int]:
@@ -87,14 +111,25 @@ class _Walk:
         if depth < _LEVELS_ABOVE_ITEMS:
             key = varint(field.number << 3 | 2)
             for _ in reader.elements():
+                self._groups += 1
+                self._check()
                 wire, count = self.level(field.message, depth + 1)
                 parts.append(delimited(key, wire))
                 items += count
         else:
             for _ in reader.elements():
+                self._items += 1
+                self._check()
                 try:
                     parts.append(field.element(reader.value(), 0))
+                    self._bytes += len(parts[-1])
                     items += 1
                 except Unreadable as problem:
                     self.rejected[f"{self._noun} {problem}"] += 1
         return b"".join(parts), items
+
+    def _check(self) -> None:
+        if self._groups > outline_limit.MAX_GROUPS or self._items > outline_limit.MAX_ITEMS:
+            raise outline_limit.too_many_parts()
+        if self._bytes > self._limit_bytes:
+            raise too_large(self._limit_bytes)

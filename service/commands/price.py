@@ -5,14 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 from spanledger.conventions.prices.tariff import PICO
+from spanledger.conventions.usage import Usage
 
 if TYPE_CHECKING:
-    from spanledger.conventions.prices.engine import Explanation, PriceEngine
+    from collections.abc import Sequence
+
+    from spanledger.conventions.prices.engine import Explanation, PricedCall, PriceEngine
 
 NAME = "price"
 HELP = "show what a model call costs, the arithmetic, and where the price is from"
@@ -24,10 +28,23 @@ EXAMPLES = """\
 """
 
 
+ASSUMED: Final = 1_000
+"""Tokens of input and of output when none are given."""
+
+
+class WrongUse(Exception):  # noqa: N818 - says what happened
+    """What was asked for cannot be a call; the message says why."""
+
+
 def _count(text: str) -> int:
-    number = int(text.replace("_", "").replace(",", ""))
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"{text} tokens: a count cannot be negative")
+    from spanledger.conventions.tokens import MAX_COUNT
+
+    try:
+        number = int(text.replace("_", "").replace(",", ""))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r}: tokens are a whole number") from None
+    if not 0 <= number <= MAX_COUNT:
+        raise argparse.ArgumentTypeError(f"{text[:40]} tokens: a count is between 0 and {MAX_COUNT}")
     return number
 
 
@@ -44,15 +61,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("model", metavar="MODEL", help="the model as a span names it")
     parser.add_argument("--provider", metavar="P", help="who serves it, in any spelling")
-    parser.add_argument("--input", type=_count, default=0, metavar="N", help="input tokens, cached ones included")
-    parser.add_argument("--output", type=_count, default=0, metavar="N", help="output tokens, reasoning included")
-    parser.add_argument("--cache-read", type=_count, default=0, metavar="N", help="of the input: read from a cache")
-    parser.add_argument("--cache-write", type=_count, default=0, metavar="N", help="of the input: written to a cache")
+    parser.add_argument("--input", type=_count, metavar="N", help="input tokens, cached ones included")
+    parser.add_argument("--output", type=_count, metavar="N", help="output tokens, reasoning included")
+    parser.add_argument("--cache-read", type=_count, metavar="N", help="of the input: read from a cache")
+    parser.add_argument("--cache-write", type=_count, metavar="N", help="of the input: written to a cache")
     parser.add_argument("--cache-write-1h", type=_count, metavar="N", help="of the cache writes: kept for an hour")
-    parser.add_argument("--reasoning", type=_count, default=0, metavar="N", help="of the output: reasoning")
-    parser.add_argument("--audio-input", type=_count, default=0, metavar="N", help="of the input: audio")
-    parser.add_argument("--audio-output", type=_count, default=0, metavar="N", help="of the output: audio")
-    parser.add_argument("--tier", default="", help="service tier: batch, flex, priority or fast")
+    parser.add_argument("--reasoning", type=_count, metavar="N", help="of the output: reasoning")
+    parser.add_argument("--audio-input", type=_count, metavar="N", help="of the input: audio")
+    parser.add_argument("--audio-output", type=_count, metavar="N", help="of the output: audio")
+    parser.add_argument("--tier", default="", help="service tier: batch, flex, priority or fast; or standard")
     parser.add_argument("--region", default="", help="region or data zone, where it changes the price")
     parser.add_argument("--server-address", metavar="HOST", help="where the call went, as in server.address")
     parser.add_argument("--at", type=_moment, metavar="TIME", help="when the call started, UTC; now if not given")
@@ -61,51 +78,112 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the price. Returns 0 when there is one, 1 when there is none, 2 for a bad override file."""
+    """Print the price. Returns 0 when there is one, 1 when there is none, 2 for wrong use or a bad override file."""
     # Here, because prices take a third of a second to load and `spanledger --help` should not.
     from spanledger.conventions.prices.engine import PricedCall
     from spanledger.conventions.prices.override_file import BadPrices
-    from spanledger.conventions.usage import Usage
     from spanledger.processor.genai_pricing import load_engine, read_file
 
     try:
+        usage, notes = _usage(args)
         engine = load_engine(tuple(read_file(name) for name in args.prices))
-    except BadPrices as error:
+    except (BadPrices, WrongUse) as error:
         print(error, file=sys.stderr)
         return 2
-    writes = max(args.cache_write, args.cache_write_1h or 0)
-    cached = args.cache_read + writes
-    # Without counts the price of a thousand tokens is shown; with some, the input holds at least its parts.
-    nothing = not any((args.input, args.output, cached, args.reasoning, args.audio_input, args.audio_output))
-    usage = Usage(
-        input=1_000 if nothing else max(args.input, cached + args.audio_input),
-        output=1_000 if nothing else max(args.output, args.reasoning + args.audio_output),
-        cache_read=args.cache_read,
-        cache_write=writes,
-        cache_write_1h=args.cache_write_1h,
-        reasoning=args.reasoning,
-        audio_input=args.audio_input,
-        audio_output=args.audio_output,
-    )
     call = PricedCall(
         usage, args.provider, args.model, server_address=args.server_address, region=args.region, tier=args.tier
     )
     at_ns = args.at if args.at is not None else int(datetime.now(UTC).timestamp()) * 10**9
     explanation = engine.explain(call, at_ns)
+    if explanation.cost.total is not None:
+        notes += _assumptions(call, explanation, engine, at_ns)
     if args.json:
-        print(json.dumps(_document(args.model, explanation, at_ns), indent=2))
+        print(json.dumps(_document(args.model, explanation, at_ns, notes), indent=2))
     elif explanation.cost.total is None:
         _say_why_not(args, explanation, engine)
     else:
-        _say(args.model, explanation, at_ns)
+        _say(args, explanation, at_ns, notes)
     return 0 if explanation.cost.total is not None else 1
+
+
+def _usage(args: argparse.Namespace) -> tuple[Usage, list[str]]:
+    """Return the tokens of the call as a span would tell them, and what was assumed. Raises `WrongUse`."""
+    from spanledger.conventions.prices.overrides import Tier
+    from spanledger.conventions.prices.tariff import split
+
+    if not args.model.strip():
+        raise WrongUse("the name of the model is empty: give it as a span has it, such as gpt-4o-mini")
+    if args.tier.strip().lower() not in {*get_args(Tier), "default", "auto", ""}:
+        raise WrongUse(f"--tier {args.tier}: not known; there are {', '.join(get_args(Tier))}")
+    named = {
+        "input": args.input,
+        "output": args.output,
+        "cache_read": args.cache_read,
+        "cache_write": args.cache_write if args.cache_write is not None else args.cache_write_1h,
+        "cache_write_1h": args.cache_write_1h,
+        "reasoning": args.reasoning,
+        "audio_input": args.audio_input,
+        "audio_output": args.audio_output,
+    }
+    counts = {name: count for name, count in named.items() if count is not None}
+    notes: list[str] = []
+    if not counts:
+        counts = {"input": ASSUMED, "output": ASSUMED}
+        notes.append(f"no tokens given: {ASSUMED:,} of input and {ASSUMED:,} of output are assumed")
+    for whole, parts in _PARTS.items():
+        together = sum(counts.get(part, 0) for part in parts)
+        if whole not in counts and together:
+            counts[whole] = together
+            notes.append(f"--{_option(whole)} not given: {together:,}, the sum of its parts, is assumed")
+        for part in parts:
+            if counts.get(part, 0) > counts.get(whole, 0):
+                raise WrongUse(
+                    f"--{_option(part)} {counts[part]} is part of --{_option(whole)} and cannot be more than "
+                    f"{counts.get(whole, 0)}"
+                )
+    usage = Usage(**counts)
+    if split(usage) is None:
+        raise WrongUse(
+            "the parts are together more than the whole: --cache-read, --cache-write and --audio-input are parts of "
+            "--input, --reasoning and --audio-output parts of --output"
+        )
+    return usage, notes
+
+
+_PARTS: Final = {
+    "cache_write": ("cache_write_1h",),
+    "input": ("cache_read", "cache_write", "audio_input"),
+    "output": ("reasoning", "audio_output"),
+}
+
+
+def _option(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def _assumptions(call: PricedCall, explanation: Explanation, engine: PriceEngine, at_ns: int) -> list[str]:
+    """Return what the price takes for granted beyond what was asked."""
+    from spanledger.conventions.prices.sellers import role_of
+
+    notes = []
+    seller, ref = explanation.tariff.seller, explanation.cost.price_ref
+    if seller and not ref.startswith("overrides#") and role_of(call.provider)[1] != seller:
+        given = f"provider {call.provider!r} sells no models" if call.provider else "no provider given"
+        if role_of(call.provider)[0] == "unknown":
+            given = f"provider {call.provider!r} is not known"
+        notes.append(f"{given}: {seller} is assumed, from the model's name or the address")
+    if call.region and engine.explain(replace(call, region=""), at_ns).cost == explanation.cost:
+        notes.append(f"region {call.region!r} has no effect: no price of this model depends on it")
+    if explanation.cost.reason == "tier_at_list_price":
+        notes.append(f"no price is known for tier {call.tier!r} of this model: the standard price is shown")
+    return notes
 
 
 def _time(at_ns: int) -> str:
     return datetime.fromtimestamp(at_ns / 1e9, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def _document(model: str, explanation: Explanation, at_ns: int) -> dict[str, Any]:
+def _document(model: str, explanation: Explanation, at_ns: int, notes: Sequence[str]) -> dict[str, Any]:
     cost = explanation.cost
     amounts = {"total": cost.total, "input": cost.input, "output": cost.output}
     return {
@@ -123,6 +201,7 @@ def _document(model: str, explanation: Explanation, at_ns: int) -> dict[str, Any
         ],
         "factors": [{"multiply": factor.value, "why": factor.why} for factor in explanation.factors],
         "above_input": explanation.above_input,
+        "notes": list(notes),
     }  # fmt: skip
 
 
@@ -131,10 +210,13 @@ def _usd(amount: Decimal) -> str:
     return f"${amount.normalize():f}"
 
 
-def _say(model: str, explanation: Explanation, at_ns: int) -> None:
+_LAYERS: Final = {"overrides": "your override file", "corrections": "corrections that come with spanledger"}
+
+
+def _say(args: argparse.Namespace, explanation: Explanation, at_ns: int, notes: Sequence[str]) -> None:
     cost = explanation.cost
     assert cost.total is not None
-    print(f"{model}  at {_time(at_ns)}")
+    print(f"{args.model}  at {_time(at_ns)}")
     for line in explanation.lines:
         per = "" if line.bucket == "request" else " / Mtok"
         rate = line.usd if line.bucket == "request" else line.usd_per_million
@@ -144,7 +226,12 @@ def _say(model: str, explanation: Explanation, at_ns: int) -> None:
     print(f"  {'total':<17}{_usd(Decimal(cost.total) / PICO):>12}")
     if explanation.above_input:
         print(f"  rule: with more than {explanation.above_input:,} input tokens the whole request costs these rates")
+    source = cost.price_ref.partition("#")[0]
+    layer = _LAYERS.get(source.partition("+")[0], f"price list {source}")
+    print(f"  provider: {explanation.tariff.seller or args.provider}  model: {explanation.tariff.name}  from: {layer}")
     print(f"  price: {cost.price_ref}" + (f"  ({cost.reason})" if cost.reason else ""))
+    for note in notes:
+        print(f"note: {note}")
 
 
 def _say_why_not(args: argparse.Namespace, explanation: Explanation, engine: PriceEngine) -> None:
