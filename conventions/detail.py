@@ -6,7 +6,7 @@ the process, so that equal secrets in two places cannot be recognised from outsi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -30,7 +30,7 @@ class Print:
     """A fingerprint of content: equal content has an equal digest, like content shares shingles."""
 
     digest: Digest
-    shingles: Set[int] = frozenset()
+    shingles: frozenset[int] = frozenset()
     """Hashes of the content's word shingles, a bounded sample (at most 64 of 32 bits)."""
     size: int = 0
     """Characters of the canonical form."""

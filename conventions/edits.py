@@ -147,6 +147,8 @@ class Editor:
                 return False
             if slot.target not in facts.values or slot.read(raw) != facts.values[slot.target]:
                 return False
+            if slot.target in USAGE and reading.usage is not None and reading.usage.conflicts:
+                return False  # counts that contradict each other are judged by those who can see all of them
             now = reading.edits[name] if name in reading.edits else reading.attributes.get(name)
             if now is None:
                 return False

@@ -46,6 +46,7 @@ EMITTERS: Final[tuple[Emitter, ...]] = (
     Emitter("@opentelemetry/instrumentation-openai", "inclusive"),
     # Anthropic's own SDKs
     Emitter("com.anthropic.sdk", "inclusive"),
+    Emitter("com.anthropic.claude_code", "exclusive"),
     # OpenInference
     Emitter("openinference.instrumentation.agno", "exclusive", providers=_ANTHROPIC),
     Emitter("openinference.instrumentation.anthropic", "inclusive", since=(0, 1, 19)),
@@ -81,7 +82,15 @@ EMITTERS: Final[tuple[Emitter, ...]] = (
     Emitter("strands-agents", "inclusive"),
     Emitter("agent_framework", "exclusive", providers=_ANTHROPIC),
     Emitter("agent_framework", "inclusive"),
+    Emitter("agentops", "exclusive", providers=_ANTHROPIC),
+    Emitter("agentops", "inclusive"),
+    Emitter("crewai", "exclusive", providers=_ANTHROPIC),
+    Emitter("crewai", "inclusive"),
     Emitter("semantic_kernel", "inclusive"),
+    Emitter("ai@5 anthropic", "exclusive"),
+    Emitter("ai@6", "inclusive"),
+    Emitter("ai", "inclusive"),
+    Emitter("gen_ai", "inclusive"),
     Emitter("gemini-cli", "inclusive", "out"),
 )
 

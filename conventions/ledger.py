@@ -208,10 +208,10 @@ class Ledger:
                 return "wraps" if node.priced or call.pico_usd is None else "leaf_unpriced"
             if self._is_twin(place, call):
                 return "twin"
-            return "in_parent" if self._claimed_above(place, call) else "counts"
+            return self._claimed_above(place, call) or "counts"
         if node.calls:
             return "wraps" if node.priced or call.pico_usd is None else "leaf_unpriced"
-        return "in_parent" if self._claimed_above(place, call) else "only_copy"
+        return self._claimed_above(place, call) or "only_copy"
 
     def _pass_up(self, place: Place, what: _Node | list[Call], now_s: float) -> None:
         """Tell the span above, and those above it that were settled already, of calls below them."""
@@ -228,27 +228,30 @@ class Ledger:
                 return  # it passes everything on when it comes
             place = parent.place
 
-    def _claimed_above(self, place: Place, call: Call) -> bool:
-        """Tell whether a span above was counted with the tokens of this call, having come before it."""
+    def _claimed_above(self, place: Place, call: Call) -> Verdict | None:
+        """Say what this call is to a span above that was counted with its tokens, having come before it.
+
+        None for nothing: no such span is known. The same call is its twin; in a sum it is one of several.
+        """
         for _ in range(_MAX_UP):
             node = self._nodes.get(place.trace_id + place.parent_id) if place.parent_id else None
             if node is None or node.place is None or node.decision is None:
-                return False
+                return None
             above = node.place.call
             verdict = node.decision.verdict
             if above is not None and above.inference and verdict not in ("wraps", "none") and _same_call(above, call):
                 self.late_children += not call.echo
-                return True
+                return "twin"
             if above is not None and verdict == "only_copy" and call.tells_tokens:
                 self.late_children += 1
                 if call.input <= node.left_input and call.output <= node.left_output:
                     node.left_input -= call.input
                     node.left_output -= call.output
-                    return True
+                    return "in_parent"
             if node.place.parent_id == place.parent_id:
-                return False
+                return None
             place = node.place
-        return False
+        return None
 
     def _is_twin(self, place: Place, call: Call) -> bool:
         for counted in self._responses.get(call.response_id, ()) if call.response_id else ():

@@ -112,6 +112,7 @@ class Lookup:
         self._context = tuple(prefix for dialect in dialects for prefix in _prefixes(dialect.context))
         self._content = tuple(prefix for dialect in dialects for prefix in _prefixes(dialect.content))
         self._prefixes = (*(prefix for known in self._evidence for prefix in known), *self._context, *self._content)
+        self._bits_of = {dialect.name: 1 << order for order, dialect in enumerate(dialects)}
         self.placeholders = tuple(pair for dialect in dialects for pair in dialect.placeholders.items())
         """Attribute and value of spans that only announce another."""
         self._claiming: dict[int, Entry] = {}
@@ -162,7 +163,7 @@ class Lookup:
 
     def bit_of(self, name: str) -> int:
         """Return the bit that stands for a dialect in sets of them."""
-        return 1 << self.dialects.index(self.by_name[name])
+        return self._bits_of[name]
 
     def claimed(self, claims: int) -> Iterable[Dialect]:
         """Yield the dialects of a bit set."""

@@ -408,7 +408,7 @@ SELF: Final = (
     _counter("spanledger_uncounted_steps_total", "Steps that genai_metrics failed on, by a fault of its own."),
     _counter(
         "spanledger_run_store_records_total", "Log records that the run store was given.", EXPORTER,
-        Label("result", "What became of it", ("run", "finding", "duplicate", "ignored", "invalid")),
+        Label("result", "What became of it", ("run", "replaced", "finding", "duplicate", "ignored", "invalid")),
     ),
     _counter("spanledger_run_store_pruned_total", "Entries of the run store that were too old or too much.", EXPORTER),
     _counter("spanledger_run_store_aside_total", "Run stores that could not be used and were put aside.", EXPORTER),

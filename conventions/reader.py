@@ -190,7 +190,7 @@ class Reader:
             for key, table in other.kinds.items():
                 if key in facts.attributes.pairs:
                     value = facts.attributes[key]
-                    kinded = _kinded(table, value) if isinstance(value, str) else STRUCTURAL
+                    kinded = (table.get(value) or _respelled(table, value)) if isinstance(value, str) else STRUCTURAL
                     facts.kind, facts.operation = kinded if isinstance(kinded, Kinded) else kinded(facts)
                     return
         if by_name is not None:
@@ -266,9 +266,9 @@ class Reader:
         return better
 
 
-def _kinded(table: Mapping[str, Kinded | Choose], value: str) -> Kinded | Choose:
-    """Look a kind up as it is spelled, else in lower or in capital letters, of which every table has one."""
-    return table.get(value) or table.get(value.lower()) or table.get(value.upper()) or STRUCTURAL
+def _respelled(table: Mapping[str, Kinded | Choose], value: str) -> Kinded | Choose:
+    """Look a kind up in lower and in capital letters, of which every table has one."""
+    return table.get(value.lower()) or table.get(value.upper()) or STRUCTURAL
 
 
 def _best(found: Mapping[str, _Found]) -> tuple[dict[str, Value], dict[str, Value], dict[str, str]]:

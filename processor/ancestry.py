@@ -11,13 +11,16 @@ from spanledger.conventions.step import Bridge, Step
 MAX_ABOVE: Final = 64
 """Spans above a step that are looked at."""
 
+MAX_BRIDGES: Final = 20_000
+"""Other spans of a request that are known; what is above through more of them stays unknown."""
+
 
 class Ancestry:
     """The parents of the spans of one request. Spans that come in other requests are not waited for."""
 
     def __init__(self, steps: Sequence[Step], bridges: Sequence[Bridge]) -> None:
         self._spans: dict[tuple[bytes, bytes], Step | Bridge] = {}
-        for bridge in bridges:
+        for bridge in bridges[:MAX_BRIDGES]:
             self._spans[bridge.trace_id, bridge.span_id] = bridge
         for step in steps:
             self._spans[step.trace_id, step.span_id] = step

@@ -237,10 +237,13 @@ class Trajectories(Protocol):
         """Return what joins this step to others. Never raises because of data."""
         ...
 
-    def annotate(self, batch: Batch, steps: Sequence[Step], bridges: Sequence[Bridge]) -> None:
+    def annotate(
+        self, batch: Batch, steps: Sequence[Step], bridges: Sequence[Bridge]
+    ) -> Generator[None, None, None]:
         """Write on the batch's spans what is known of their runs, before the batch is serialised.
 
-        The request may still be refused and come again, so nothing may be remembered here.
+        Yields now and then, as a processor does. The request may still be refused and come again, so nothing
+        may be remembered here but pure functions of what was seen.
         """
         ...
 

@@ -32,7 +32,7 @@ class GenAIMetricsConfig(ComponentConfig):
     """Configuration of `genai_metrics`."""
 
     series_limit: int = pydantic.Field(default=MAX_SERIES, ge=10, le=1_000_000)
-    """Label sets of one metric and service. Further ones are counted with `__other__` in place of what clients chose."""
+    """Label sets of one metric and service. Further ones count with `__other__` in place of what clients chose."""
     exemplars: bool = True
     """Keep a trace id with counters and buckets; shown in OpenMetrics only."""
     buckets: dict[str, list[float]] = pydantic.Field(default_factory=dict)
@@ -130,6 +130,8 @@ class GenAIMetrics:
 
 def _related(delivery: Delivery) -> Iterator[tuple[Step, Step | None]]:
     """Yield each step with its agent's name, and for tools the call that it is part of."""
+    if not delivery.steps:
+        return
     ancestry = Ancestry(delivery.steps, delivery.bridges)
     for step in delivery.steps:
         yield ancestry.with_agent(step), ancestry.tool_around(step) if step.kind == "tool" else None

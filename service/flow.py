@@ -109,7 +109,7 @@ def deliver(batch: Batch, trajectories: Trajectories | None = None) -> Generator
                 if count % PAUSE_EVERY == 0:
                     yield
         if trajectories is not None:
-            trajectories.annotate(batch, steps, bridges)
+            yield from trajectories.annotate(batch, steps, bridges)
     resources = len(batch.outline.resources)
     data = yield from batch.serialize()
     return Delivery(batch.signal, data, batch.items(), batch.received_ns, tuple(steps), tuple(bridges), resources)

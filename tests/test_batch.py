@@ -10,8 +10,21 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource as ResourceMessage
 
-from spanledger.processor.batch import MAX_ITEM_BYTES, Batch, Delivery, decode, finish, split
+from spanledger.conventions.values import Value, key_value
+from spanledger.processor.batch import (
+    MAX_HEAD_BYTES,
+    MAX_HEAD_PARTS,
+    MAX_HEADS_BYTES,
+    MAX_ITEM_BYTES,
+    MAX_ITEM_PARTS,
+    Batch,
+    Delivery,
+    decode,
+    finish,
+    split,
+)
 from spanledger.processor.component import Rejected
 from tests.fakes import request, span
 
@@ -140,15 +153,122 @@ def test_resource_that_does_not_decode_takes_only_its_own_spans() -> None:
     assert [item.span_id[-1] for group in batch.groups for item in group.items] == [1]
 
 
-def test_oversized_item_is_passed_on_unread() -> None:
-    """Nothing is lost and nothing is read."""
-    large = span(2, payload="x" * MAX_ITEM_BYTES)
-    wire = request(span(1), large).SerializeToString()
+@pytest.mark.parametrize(
+    ("more", "is_read"),
+    [
+        (wide_field(5, b"x" * MAX_ITEM_BYTES), False),
+        (wide_field(5, b"x" * (MAX_ITEM_BYTES - 100)), True),
+        (wide_field(11, b"") * (MAX_ITEM_PARTS["traces"] + 1), False),
+        (wide_field(9, wide_field(2, wide_field(5, wide_field(1, b"") * MAX_ITEM_PARTS["traces"]))), False),
+        (wide_field(11, b"") * (MAX_ITEM_PARTS["traces"] - 10), True),
+    ],
+    ids=["too many bytes", "a picture", "too many events", "too many values in one attribute", "many events"],
+)
+def test_item_is_read_by_how_many_parts_it_has(more: bytes, is_read: bool) -> None:
+    """A picture of megabytes is no work, a million empty events are: those are passed on unread and stay whole."""
+    wire = wide_field(1, wide_field(2, wide_field(2, span(1).SerializeToString() + more)))
 
     batch = read(wire)
 
-    assert batch.groups[0].items[1] is None
+    assert ([item is not None for item in batch.groups[0].items], batch.items()) == ([is_read], 1)
     assert finish(batch.serialize()) == wire
+
+
+@pytest.mark.parametrize(
+    ("more", "unread"),
+    [
+        (wide_field(1, wide_field(1, b"k" * MAX_HEAD_BYTES)), 1),
+        (wide_field(1, b"") * MAX_HEAD_PARTS, 1),
+        (wide_field(1, b"") * (MAX_HEAD_PARTS - 8), 0),
+    ],
+)
+def test_resource_with_too_many_attributes_still_names_its_service(more: bytes, unread: int) -> None:
+    """It is not read: no attributes. Its bytes stay."""
+    name = ResourceMessage(attributes=[key_value("service.name", "shop")]).SerializeToString()
+    wire = wide_field(1, wide_field(1, name + more) + wide_field(2, wide_field(2, span(1).SerializeToString())))
+
+    batch = read(wire)
+
+    resource = batch.groups[0].resource
+    assert (resource.service_name, bool(resource.attributes), batch.unread_heads) == ("shop", not unread, unread)
+    assert finish(batch.serialize()) == wire
+
+
+def test_attributes_of_many_different_resources_are_read_up_to_a_limit() -> None:
+    """They take thirty times the room of their bytes; one that comes again is read already."""
+    head = wide_field(1, wide_field(1, b"service.name") + wide_field(2, wide_field(1, b"shop")))
+    item = wide_field(2, wide_field(2, span(1).SerializeToString()))
+    heads = [head + wide_field(1, wide_field(1, b"%d" % n + b"k" * 40_000)) for n in range(2)]
+    many = [head + wide_field(1, wide_field(1, b"%d" % n + b"k" * 40_000)) for n in range(2, 150)]
+    wire = b"".join(wide_field(1, wide_field(1, one) + item) for one in [*heads * 100, *many, *heads])
+
+    batch = read(wire)
+
+    read_at_all = MAX_HEADS_BYTES // 40_100
+    assert batch.unread_heads == 150 - read_at_all
+    assert {group.resource.service_name for group in batch.groups} == {"shop"}
+    assert all(group.resource.attributes for group in batch.groups[-2:])
+
+
+@pytest.mark.parametrize(
+    ("value", "name"), [("shop", "shop"), (7, "7"), (True, "true"), ("x" * 300, "x" * 256), (["a"], ""), (None, "")]
+)
+def test_service_name_is_a_short_text(value: Value, name: str) -> None:
+    """A number is a name too; what is remembered by it stays small."""
+    batch = read(
+        request(span(1), scope="s" * 300, version="v" * 300, resource={"service.name": value}).SerializeToString()
+    )
+
+    group = batch.groups[0]
+    assert group.resource.service_name == name
+    assert (len(group.scope.name), len(group.scope.version)) == (256, 256)
+
+
+def test_large_resources_are_not_remembered() -> None:
+    """Clients choose them, and a thousand of them would fill the memory."""
+    wires = [request(span(1), resource={"k": str(n) + "x" * 5000}).SerializeToString() for n in range(2)]
+    first, again, _ = read(wires[0]), read(wires[0]), read(wires[1])
+
+    assert first.groups[0].resource == again.groups[0].resource
+    assert first.groups[0].resource is not again.groups[0].resource
+
+
+def test_resource_that_does_not_decode_does_not_leave() -> None:
+    """A backend would refuse the whole request for it."""
+    broken = field(1, field(1, field(1, b"\xff")) + field(2, field(2, b"")))
+
+    batch = read(request(span(1)).SerializeToString() + broken)
+
+    ExportTraceServiceRequest.FromString(finish(batch.serialize()))
+    assert batch.partial_success()[0] == 1
+
+
+@given(st.lists(st.lists(st.integers(0, 3), max_size=3), max_size=3), st.data())
+def test_changed_request_is_what_protobuf_would_write(shape: list[list[int]], data: st.DataObject) -> None:
+    """Same message, fields of the future included, however it is divided."""
+    expected = ExportTraceServiceRequest()
+    for number, scopes in enumerate(shape):
+        resource = expected.resource_spans.add(schema_url=f"r{number}")
+        resource.resource.attributes.append(key_value("service.name", "shop"))
+        for count in scopes:
+            scope = resource.scope_spans.add(schema_url="s", scope={"name": "n"})
+            scope.spans.extend(span(one + 1) for one in range(count))
+            scope.MergeFromString(b"\xa8\x06\x07")
+    batch = read(expected.SerializeToString() + b"\xa8\x06\x07")
+    expected.MergeFromString(b"\xa8\x06\x07")
+    for group, scope in zip(
+        batch.groups, [scope for resource in expected.resource_spans for scope in resource.scope_spans], strict=True
+    ):
+        for index in data.draw(st.sets(st.integers(0, 3))) & set(range(len(group.items))):
+            group.items[index].name = scope.spans[index].name = "renamed"
+            group.changed.add(index)
+    wire = finish(batch.serialize())
+
+    kept = [resource for resource in expected.resource_spans if resource.scope_spans]
+    if any(group.changed for group in batch.groups):
+        del expected.resource_spans[:]
+        expected.resource_spans.extend(kept)
+    assert ExportTraceServiceRequest.FromString(wire) == expected
 
 
 def test_what_is_not_protobuf_is_rejected_as_a_whole() -> None:

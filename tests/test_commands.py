@@ -158,7 +158,7 @@ def test_validate_reports_every_error_and_ends_with_2(config: str, capsys: pytes
 def test_default_configuration_is_valid_without_warnings(capsys: pytest.CaptureFixture[str]) -> None:
     """It is what runs when nothing is configured."""
     assert main(["validate"]) == 0
-    assert capsys.readouterr() == ("valid: traces, metrics/genai, logs, metrics\n", "")
+    assert capsys.readouterr() == ("valid: traces, logs/runs, metrics/genai, logs, metrics\n", "")
 
 
 # --- components -----------------------------------------------------------------------------------

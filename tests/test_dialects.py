@@ -10,8 +10,10 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from spanledger.conventions.dialects import DIALECTS, read
 from spanledger.conventions.finish_reasons import normalize
+from spanledger.conventions.lookup import Tuning
 from spanledger.conventions.profile import LATEST, PROFILES, Profile
 from spanledger.conventions.providers import provider_at, provider_of, provider_of_model, provider_of_pair
+from spanledger.conventions.reader import Reader
 from spanledger.conventions.reading import Reading
 from spanledger.conventions.values import Value, key_value
 from spanledger.processor.batch import Resource, Scope
@@ -108,6 +110,7 @@ def test_spans_without_evidence_are_not_read(attributes: dict[str, Value]) -> No
         ({OI: "DECISION", "decision.token_count.input": 5}, "llm", "chat"),
         ({OI: "LLM"}, "llm", "chat"),
         ({OI: "LLM", "llm.prompts.0.prompt.text": "x"}, "llm", "text_completion"),
+        ({OI: "LLM", "llm.prompts": ["x"]}, "llm", "text_completion"),
         ({OI: "EMBEDDING"}, "embedding", "embeddings"),
         ({OI: "RETRIEVER"}, "retrieval", "retrieval"),
         ({OI: "TOOL"}, "tool", "execute_tool"),
@@ -508,6 +511,24 @@ def test_a_count_that_is_none_does_not_hide_another_source(unreadable: Value) ->
     assert reading.edits["spanledger.original.gen_ai.usage.input_tokens"] == unreadable
 
 
+def test_counts_that_contradict_each_other_keep_their_originals() -> None:
+    """Where something does not add up, every count stays under the name that it came with, whatever is removed."""
+    removing = Reader(DIALECTS, LATEST, {dialect.name: Tuning(remove_originals=True) for dialect in DIALECTS})
+    agreed: dict[str, Value] = {OI: "LLM", "llm.token_count.prompt": 100, "llm.token_count.completion": 20}
+    made = span()
+    made.attributes.extend(key_value(key, value) for key, value in agreed.items())
+    fine = removing.read("app", "", made)
+    assert fine is not None
+    assert "llm.token_count.prompt" in fine.removals
+    made.attributes.append(key_value("llm.token_count.completion_details.reasoning", 50))
+    made.attributes.append(key_value("llm.token_count.total", 120))
+    contradictory = removing.read("app", "", made)
+    assert contradictory is not None
+    assert contradictory.usage is not None
+    assert contradictory.usage.conflicts == ("reasoning_exceeds_output",)
+    assert not any(key.startswith("llm.token_count.") for key in contradictory.removals)
+
+
 @pytest.mark.parametrize(
     ("attributes", "target", "value"),
     [
@@ -516,6 +537,7 @@ def test_a_count_that_is_none_does_not_hide_another_source(unreadable: Value) ->
         ({"llm.request.temperature": 0.5}, "gen_ai.request.temperature", 0.5),
         ({"llm.top_p": 0.5}, "gen_ai.request.top_p", 0.5),
         ({"llm.request.top_p": 0.5}, "gen_ai.request.top_p", 0.5),
+        ({OI: "RERANKER", "reranker.model_name": "rerank-v3.5"}, "gen_ai.request.model", "rerank-v3.5"),
         ({"llm.vendor": "Cohere"}, "gen_ai.provider.name", "cohere"),
         ({"gen_ai.request.effort": "high"}, "gen_ai.request.reasoning.level", "high"),
         ({"gen_ai.request.embeddings.dimensions": 4}, "gen_ai.embeddings.dimension.count", 4),

@@ -141,15 +141,19 @@ async def test_undecodable_body_is_an_invalid_argument() -> None:
         assert statuses == [400] * 6
 
 
-async def test_call_without_a_message_is_an_invalid_argument() -> None:
-    """A client that half-closes without sending anything gets a clean answer."""
-    async with running() as otlp:
+async def test_call_without_a_message_counts_as_too_large() -> None:
+    """All that we see of a message above the limit is its absence: gRPC refuses it. An empty call looks the same."""
+    async with running(grpc_options={"max_recv_msg_size_mib": 1}) as otlp:
+        with pytest.raises(grpc.aio.AioRpcError, match="larger than max"):
+            await otlp.export(bytes(2 * 1024 * 1024))
         call = otlp.channel.stream_unary("/opentelemetry.proto.collector.trace.v1.TraceService/Export")()
         await call.done_writing()
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await call
 
-        assert raised.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+        assert raised.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "without a message" in str(raised.value.details())
+        assert otlp.numbers.values["spanledger_refused_requests_total", "otlp", "grpc", "too_large"] == 2
 
 
 async def test_signal_without_a_pipeline_is_not_supported() -> None:

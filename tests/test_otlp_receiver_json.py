@@ -17,6 +17,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from spanledger.processor.batch import Signal
 from spanledger.processor.component import Rejected
 from spanledger.receivers.otlp import json_reader
+from spanledger.receivers.otlp.compression import TooLarge
 from spanledger.receivers.otlp.json_codec import to_protobuf
 from spanledger.receivers.otlp.json_reader import JsonReader, Unreadable
 
@@ -282,3 +283,29 @@ def test_unreadable_says_what_but_not_the_value() -> None:
         with pytest.raises(Unreadable) as raised:
             reader.value()
         assert "7" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"resourceSpans":[' + b"{}," * 200_000 + b"{}]}",
+        b'{"resourceSpans":[{"scopeSpans":[{"spans":[' + b"{}," * 1_100_000 + b"{}]}]}]}",
+        b'{"x":[' + b"{}," * 4_000_001 + b"{}]}",
+    ],
+    ids=["resources", "items", "values"],
+)
+def test_json_of_too_many_parts_is_rejected_before_it_is_converted(body: bytes) -> None:
+    """It would keep the thread busy for half a minute, and packs into a few kilobytes."""
+    with pytest.raises(Rejected, match="send it in parts"):
+        to_protobuf("traces", body)
+
+
+def test_json_that_grows_in_protobuf_keeps_to_the_limit() -> None:
+    """A bucket count of two characters becomes eight bytes."""
+    metric = {"name": "m", "histogram": {"dataPoints": [{"bucketCounts": [1] * 1000}]}}
+    body = json.dumps({"resourceMetrics": [{"scopeMetrics": [{"metrics": [metric] * 10}]}]}, separators=(",", ":"))
+    assert len(body) < 30_000
+
+    assert len(to_protobuf("metrics", body.encode(), 90_000)[0]) > 80_000
+    with pytest.raises(TooLarge):
+        to_protobuf("metrics", body.encode(), 30_000)

@@ -16,7 +16,15 @@ from spanledger.conventions.values import Value
 from tests.golden_spans import CASES, spans_of
 
 REGISTRIES = Path(__file__).parents[2] / "shared" / "semconv"
-NOT_OURS = {"server.address", "server.port", "user.id", "error.type", "jsonrpc.request.id"}
+NOT_OURS = {
+    "server.address",
+    "server.port",
+    "user.id",
+    "error.type",
+    "jsonrpc.request.id",
+    "azure.resource_provider.namespace",
+    "deployment.environment.name",
+}
 PYTHON_TYPES = {"string": str, "int": int, "double": float, "bool": bool, "string[]": list}
 
 

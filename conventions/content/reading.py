@@ -6,13 +6,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from spanledger.conventions.content import flattened, span_events
+from spanledger.conventions.content import flattened, parts, span_events
 from spanledger.conventions.content.documents import flattened_documents, listed_documents, query_of
 from spanledger.conventions.content.flattened import Lists
 from spanledger.conventions.content.parse import Json, Reader
+from spanledger.conventions.content.parts import Part
 from spanledger.conventions.content.provider_json import conversation
+from spanledger.conventions.content.provider_parts import tool_call_of
 from spanledger.conventions.content.record import Content, Event
-from spanledger.conventions.content.tools import arguments_of, flattened_definitions, is_schema, result_of
+from spanledger.conventions.content.tools import (
+    arguments_of,
+    definitions_of,
+    flattened_definitions,
+    is_schema,
+    result_of,
+)
 from spanledger.conventions.values import Attributes
 
 if TYPE_CHECKING:
@@ -26,6 +34,12 @@ class Places:
     prompt: tuple[str, ...] = ()
     """Requests or histories of model spans."""
     completion: tuple[str, ...] = ()
+    reasoning: tuple[str, ...] = ()
+    """Texts that an answer is in parts of: what was thought, what was said, JSON lists of calls. First of each."""
+    said: tuple[str, ...] = ()
+    calls: tuple[str, ...] = ()
+    tools: tuple[str, ...] = ()
+    """Definitions of tools: JSON lists, or lists of JSON objects."""
     arguments: tuple[str, ...] = ()
     result: tuple[str, ...] = ()
     query: tuple[str, ...] = ()
@@ -79,7 +93,35 @@ PLACES: Final[Mapping[str, Places]] = {
         arguments=("gcp.vertex.agent.tool_call_args",),
         result=("gcp.vertex.agent.tool_response",),
     ),
+    "claude_code": Places(
+        prompt=("new_context",),
+        completion=("response.model_output",),
+        arguments=("tool_input", "full_command"),
+    ),
+    "agentops": Places(
+        prompt=("gen_ai.prompt",),
+        completion=("gen_ai.completion",),
+        arguments=("tool.parameters", "agentops.entity.input", "agentops.tool.input"),
+        result=("tool.result", "agentops.entity.output", "agentops.tool.output"),
+    ),
+    "haystack": Places(
+        prompt=("haystack.agent.step.llm.input", "haystack.component.input"),
+        completion=("haystack.agent.step.llm.output", "haystack.component.output"),
+        arguments=("haystack.agent.step.tool.input",),
+        result=("haystack.agent.step.tool.output",),
+        query=("haystack.component.input",),
+        documents=("haystack.component.output",),
+    ),
     "pydantic_ai": Places(events=("events",), arguments=("tool_arguments",), result=("tool_response",)),
+    "vercel_ai": Places(
+        prompt=("ai.prompt.messages",),
+        reasoning=("ai.response.reasoning",),
+        said=("ai.response.text", "ai.response.object"),
+        calls=("ai.response.toolCalls",),
+        tools=("ai.prompt.tools",),
+        arguments=("ai.toolCall.args",),
+        result=("ai.toolCall.result",),
+    ),
     "logfire": Places(events=("events",), prompt=("request_data",), completion=("response_data",)),
 }
 """One row a dialect; what is flattened or in events is found without one."""
@@ -164,6 +206,10 @@ def _documents(said: Content, attributes: Attributes, places: Places, reader: Re
                 tool_definitions=asked.tools or None,
             )
         )
+    if said.tool_definitions is None and places.tools:
+        said = said.over(Content(tool_definitions=_definitions(attributes, places, reader) or None))
+    if said.output_messages is None and (answer := _answer(attributes, places, reader)):
+        said = said.over(Content(output_messages=[parts.message("assistant", answer)]))
     if said.output_messages is None and (call := reader.document(attributes.get("llm.function_call"))) is not None:
         answered = conversation({"role": "assistant", "function_call": call}, "assistant", reader)
         said = said.over(Content(output_messages=answered.messages))
@@ -178,6 +224,29 @@ def _documents(said: Content, attributes: Attributes, places: Places, reader: Re
                 )
             )
     return said
+
+
+def _answer(attributes: Attributes, places: Places, reader: Reader) -> list[Part]:
+    """Put an answer together whose parts stand in attributes of their own."""
+    answer: list[Part] = []
+    for keys, make in ((places.reasoning, parts.reasoning), (places.said, parts.text)):
+        texts = (reader.text(attributes.get(key)) for key in keys)
+        answer += [make(text) for text in texts if text is not None][:1]
+    for key in places.calls:
+        calls = reader.document(attributes.get(key))
+        for call in calls if isinstance(calls, list) else ():
+            if isinstance(call, dict):
+                answer += tool_call_of(call, reader)
+    return answer
+
+
+def _definitions(attributes: Attributes, places: Places, reader: Reader) -> list[dict[str, Json]]:
+    for key in places.tools:
+        listed = reader.document(attributes.get(key))
+        tools = [reader.document(tool) for tool in listed] if isinstance(listed, list) else listed
+        if found := definitions_of(tools):
+            return found
+    return []
 
 
 def _listed_events(attributes: Attributes, places: Places, reader: Reader) -> Iterable[Event]:

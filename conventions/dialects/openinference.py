@@ -55,6 +55,7 @@ _LIFETIMES: Final[Mapping[str, re.Pattern[str]]] = {
 }
 _CACHE_COUNTS: Final = ('"cache_creation_input_tokens"', '"cache_read_input_tokens"')
 _VECTOR: Final = "embedding.embeddings.0.embedding.vector"
+_PROMPTS: Final = frozenset({"llm.prompts", "llm.prompts.0.prompt.text", "llm.choices.0.completion.text"})
 _VARIABLES: Final = "llm.prompt_template.variables"
 
 # Frameworks whose outermost CHAIN is a whole run. A chain of LangChain alone is not one.
@@ -79,17 +80,18 @@ _PARAMETERS: Final[Mapping[str, tuple[str, ...]]] = {
     "gen_ai.request.reasoning.level": ("reasoning_effort",),
     "gen_ai.request.previous_response.id": ("previous_response_id",),
 }
-_NESTED: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
-    "gen_ai.request.reasoning.level": (("reasoning", "effort"),),
-    "gen_ai.output.type": (("response_format", "type"), ("text", "format", "type")),
-}
+_NESTED: Final = (
+    ("gen_ai.request.reasoning.level", ("reasoning", "effort")),
+    ("gen_ai.output.type", ("response_format", "type")),
+    ("gen_ai.output.type", ("text", "format", "type")),
+)
 
 
 def _model_call(facts: Facts) -> Kinded:
     if facts.span.name.endswith("._prepare_chat_with_tools"):
         return STRUCTURAL  # LlamaIndex puts the arguments of a call together; the call is its own span
     attributes = facts.attributes
-    if "llm.prompts.0.prompt.text" in attributes or "llm.choices.0.completion.text" in attributes:
+    if not _PROMPTS.isdisjoint(attributes.pairs):
         return Kinded("llm", "text_completion")
     return Kinded("llm", "chat")
 
@@ -134,7 +136,7 @@ def _read_call(facts: Facts) -> None:
     if PROVIDER not in facts.values:
         serves, speaks = coerce.text(attributes.get("llm.provider")), coerce.text(attributes.get("llm.system"))
         facts.offer(PROVIDER, "llm.provider" if serves else "llm.system", provider_of_pair(serves, speaks))
-    if _VECTOR in attributes:
+    if _VECTOR in attributes.pairs:
         dimensions = len(attributes.pairs[_VECTOR].value.array_value.values)
         facts.offer("gen_ai.embeddings.dimension.count", _VECTOR, dimensions or None)
     tier: str | None = None
@@ -164,7 +166,7 @@ def _read_call(facts: Facts) -> None:
         _read_answer(facts, answer)
     if tier is not None:
         _offer_tier(facts, "llm.invocation_parameters", tier, "request")
-    if "llm.finish_reason" in attributes and facts.values.get(FINISH_REASONS) == ["stop"]:
+    if "llm.finish_reason" in attributes.pairs and facts.values.get(FINISH_REASONS) == ["stop"]:
         # Converters write `stop` where they do not know.
         facts.correct(FINISH_REASONS, "llm.finish_reason", coerce.texts(attributes["llm.finish_reason"]))
 
@@ -206,9 +208,9 @@ def _read_parameters(facts: Facts, key: str, parameters: Mapping[str, Value]) ->
         for name in names:
             if name in parameters:
                 facts.offer(target, key, coerce.coercion_of(target)(parameters[name]))
-    for target, paths in _NESTED.items():
-        for path in paths:
-            value: Value = dict(parameters)
+    for target, (first, *path) in _NESTED:
+        value = parameters.get(first)
+        if isinstance(value, dict):
             for step in path:
                 value = value.get(step) if isinstance(value, dict) else None
             facts.offer(target, key, coerce.coercion_of(target)(value))
@@ -245,7 +247,7 @@ DIALECT: Final = Dialect(
     },
     sources={
         PROVIDER: ("decision.provider",),
-        REQUEST_MODEL: ("llm.request.model_name", "embedding.model_name", "decision.model_name"),
+        REQUEST_MODEL: ("llm.request.model_name", "embedding.model_name", "decision.model_name", "reranker.model_name"),
         RESPONSE_MODEL: ("llm.response.model_name",),
         RESPONSE_ID: ("llm.response.id",),
         FINISH_REASONS: ("llm.finish_reason",),

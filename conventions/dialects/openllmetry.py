@@ -38,7 +38,7 @@ _INSTRUMENTED: Final = (
     "writer",
 )  # fmt: skip
 _PROPERTIES: Final = "traceloop.association.properties."
-_VARIABLES: Final = ("traceloop.prompt.template_variables", _PROPERTIES + "template_variables")
+_VARIABLES: Final = "traceloop.prompt.template_variables"
 _COMPLETING: Final = re.compile(r"claude-(?:v?[12](?:\D|$)|instant)")
 
 
@@ -51,9 +51,8 @@ def _completion(facts: Facts) -> Kinded:
 
 
 def _complete(facts: Facts) -> None:
-    for key in _VARIABLES:
-        if key in facts.attributes.pairs:
-            facts.offer_variables(key)
+    if _VARIABLES in facts.attributes.pairs:
+        facts.offer_variables(_VARIABLES)
     if facts.kind in MODEL_CALLS and PROVIDER not in facts.values:
         served: Value = facts.attributes.get(_PROPERTIES + "ls_provider")
         if isinstance(served, str):

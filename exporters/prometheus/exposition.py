@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from prometheus_client.utils import floatToGoString
 
+from spanledger.conventions.metrics import METRICS
 from spanledger.processor.metric_store import Exemplar, HistogramFamily, escape
 
 if TYPE_CHECKING:
@@ -41,6 +42,13 @@ class Style:
         return f"{self.namespace}_{name}" if self.namespace else name
 
 
+UNTYPED: Final = frozenset(
+    row.name for row in METRICS if row.type == "counter" and any(row.name == f"{other.name}_total" for other in METRICS)
+)
+"""Counters beside a histogram of the same quantity. OpenMetrics, which names a counter's family without
+`_total`, has no name for them; there they are samples of unknown type, which Prometheus takes as well."""
+
+
 def render(
     families: Iterable[AnyFamily], style: Style, *, openmetrics: bool, since_ns: int = 0, only: Collection[str] = ()
 ) -> Iterator[str]:
@@ -61,7 +69,7 @@ def render(
         if isinstance(family, HistogramFamily):
             lines = _histogram(name, labels, family.bounds, family.cells(since_ns), openmetrics)
         else:
-            lines = _values(name, labels, family.cells(since_ns), openmetrics)
+            lines = _values(name, labels, family.cells(since_ns), openmetrics and row.name not in UNTYPED)
         head = _head(name, row, openmetrics)
         for piece in lines:
             yield head + piece
@@ -77,6 +85,8 @@ def _head(name: str, row: Metric, openmetrics: bool) -> str:
     help_ = row.help.replace("\\", r"\\").replace("\n", r"\n")
     if not openmetrics:
         return f"# HELP {name} {help_}\n# TYPE {name} {row.type}\n"
+    if row.name in UNTYPED:
+        return f"# HELP {name} {help_}\n# TYPE {name} unknown\n"
     # OpenMetrics names a counter's family without the `_total` of its samples.
     base = name.removesuffix("_total") if row.type == "counter" else name
     unit = f"# UNIT {base} {row.unit}\n" if row.unit else ""

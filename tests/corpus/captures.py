@@ -82,8 +82,33 @@ FAMILIES: Final[Mapping[str, tuple[str, ...]]] = {
         "js/traceloop-langchain",
         "js/traceloop-sdk",
     ),
+    "Langfuse": (
+        "python/langfuse-v3",
+        "python/langfuse-v3-langchain",
+        "python/langfuse-v5",
+        "js/langfuse-openai",
+    ),
+    "LangSmith": (
+        "python/langsmith-otel",
+        "python/logfire-langchain",
+        "js/langsmith-langchain",
+        "js/langsmith-sdk",
+    ),
+    "Pydantic AI and Logfire": (
+        "python/logfire-openai",
+        "python/logfire-openai-responses",
+        "python/logfire-pydantic-ai",
+        "python/pydantic-ai",
+        "python/pydantic-ai-1x",
+        "python/pydantic-ai-anthropic",
+    ),
+    "MLflow": ("python/mlflow-openai",),
+    "LiteLLM": ("python/litellm-otel",),
+    "Google ADK": ("python/google-adk", "js/google-adk"),
+    "Strands": ("python/strands", "js/strands-ts"),
+    "Microsoft": ("python/autogen-native", "python/ms-agent-framework", "python/semantic-kernel"),
 }
-"""The stacks of the three dialect families, by the instrumentation that made the spans."""
+"""The stacks whose dialects are read, by the instrumentation that made the spans."""
 
 STACKS: Final = tuple(stack for stacks in FAMILIES.values() for stack in stacks)
 

@@ -28,7 +28,7 @@ def archive(directory: Path) -> bytes:
 
 
 def main(arguments: list[str]) -> int:
-    """Write one archive for each stack of the three families."""
+    """Write one archive for each stack."""
     if len(arguments) != 1:
         print(__doc__, file=sys.stderr)
         return 2

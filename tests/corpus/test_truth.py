@@ -1,6 +1,6 @@
 """Captures of real instrumentations through the running sidecar, against the bill of the model server.
 
-Every capture of the three dialect families is sent over gRPC. What the sidecar delivers and counts must
+Every capture of a dialect that is read is sent over gRPC. What the sidecar delivers and counts must
 be what happened: calls, tokens, models and cost, run by run. What an instrumentation does not tell is
 listed in withheld.yaml with the reason; the list is checked against the raw captures, so that it can
 hide no fault of the sidecar.

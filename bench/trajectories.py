@@ -1,0 +1,293 @@
+"""What runs cost while they are open: memory by step, time by span, and how long the event loop is held up.
+
+    python bench/trajectories.py [memory|time|stalls|all] [--runs N]
+
+The spans are OTLP requests with the content of a small tool-using agent, and go through the normaliser, the
+pricing and `trajectory` as in the default configuration. `memory` counts what is freed with the store, and
+compares it with the store's own estimate. `--no-content` leaves prompts, answers and arguments out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import sys
+import time
+import tracemalloc
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from spanledger.conventions.values import Value, key_value
+from spanledger.processor.batch import decode
+from spanledger.processor.component import paced
+from spanledger.processor.genai_normalizer import GenaiNormalizer, GenaiNormalizerConfig
+from spanledger.processor.genai_pricing import GenaiPricing, GenaiPricingConfig
+from spanledger.processor.metric_store import MetricTable
+from spanledger.processor.trajectory.config import TrajectoryConfig
+from spanledger.processor.trajectory.connector import Trajectory
+from spanledger.processor.trajectory.store import Store
+from spanledger.service.flow import Intake, Pipeline, Stage
+from tests.fakes import host
+
+START_NS = 1_700_000_000 * 10**9
+CONTENT = {
+    "gen_ai.input.messages", "gen_ai.output.messages", "gen_ai.tool.call.arguments", "gen_ai.tool.call.result",
+}  # fmt: skip
+WORDS = (
+    "the",
+    "weather",
+    "in",
+    "Paris",
+    "tomorrow",
+    "is",
+    "mild",
+    "with",
+    "some",
+    "rain",
+    "and",
+    "wind",
+    "from",
+    "west",
+)
+
+
+@dataclass
+class Clock:
+    """The real one, with time that can be skipped."""
+
+    skipped_s: float = 0.0
+
+    def monotonic(self) -> float:
+        """Return seconds."""
+        return time.monotonic() + self.skipped_s
+
+    def time_ns(self) -> int:
+        """Return nanoseconds since the epoch."""
+        return time.time_ns() + int(self.skipped_s * 1e9)
+
+
+def said(run: int, number: int, words: int) -> str:
+    """Return some text that is not that of other runs."""
+    return " ".join(f"{WORDS[(run + i) % len(WORDS)]}{(run * number + i) % 97}" for i in range(words))
+
+
+def a_span(run: int, number: int, kind: str) -> Span:
+    """Return a step of an agent: a model call or a tool call."""
+    if kind == "agent":
+        facts: dict[str, Value] = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "planner"}
+    elif kind == "tool":
+        facts = {
+            "gen_ai.operation.name": "execute_tool",
+            "gen_ai.tool.name": "get_weather",
+            "gen_ai.tool.call.id": f"call_{run:08x}{number:04x}",
+            "gen_ai.agent.name": "planner",
+            "gen_ai.tool.call.arguments": json.dumps({"city": "Paris", "day": number, "run": run}),
+            "gen_ai.tool.call.result": said(run, number, 60),
+        }
+    else:
+        message = {"role": "user", "parts": [{"type": "text", "content": said(run, number, 80)}]}
+        call = {"type": "tool_call", "id": f"call_{run:08x}{number + 1:04x}", "name": "get_weather", "arguments": {}}
+        answer = {"role": "assistant", "parts": [{"type": "text", "content": said(run, number, 40)}, call]}
+        facts = {
+            "gen_ai.operation.name": "chat",
+            "gen_ai.provider.name": "openai",
+            "gen_ai.request.model": "gpt-4o",
+            "gen_ai.response.model": "gpt-4o-2024-08-06",
+            "gen_ai.response.id": f"chatcmpl-{run:08x}{number:08x}",
+            "gen_ai.agent.name": "planner",
+            "gen_ai.conversation.id": f"conversation-{run}",
+            "gen_ai.usage.input_tokens": 800 + number,
+            "gen_ai.usage.output_tokens": 90,
+            "gen_ai.usage.cache_read.input_tokens": 512,
+            "gen_ai.input.messages": json.dumps([message]),
+            "gen_ai.output.messages": json.dumps([answer]),
+        }
+    span = Span(
+        trace_id=(run + 1).to_bytes(16, "big"),
+        span_id=(number + 1).to_bytes(8, "big"),
+        parent_span_id=(1).to_bytes(8, "big") if number else b"",
+        name={"agent": "invoke_agent planner", "tool": "execute_tool get_weather", "llm": "chat gpt-4o"}[kind],
+        start_time_unix_nano=START_NS + number * 10**9,
+        end_time_unix_nano=START_NS + (number * 10**9 + 5 * 10**8 if number else 10**13),
+    )
+    content = "--no-content" not in sys.argv
+    span.attributes.extend(key_value(key, value) for key, value in facts.items() if content or key not in CONTENT)
+    return span
+
+
+def requests(runs: range, steps: range, size: int = 512) -> Iterator[bytes]:
+    """Yield requests of `size` spans with these steps of these runs; step 0 is the root."""
+    spans = (
+        a_span(run, number, "agent" if not number else "tool" if number % 2 == 0 else "llm")
+        for run in runs
+        for number in steps
+    )
+    while True:
+        request = ExportTraceServiceRequest()
+        group = request.resource_spans.add()
+        group.resource.attributes.append(key_value("service.name", "trip"))
+        scope = group.scope_spans.add()
+        scope.scope.name = "opentelemetry.instrumentation.openai"
+        for span in spans:
+            scope.spans.append(span)
+            if len(scope.spans) == size:
+                break
+        if not scope.spans:
+            return
+        yield request.SerializeToString()
+
+
+@dataclass
+class Bed:
+    """The pipeline."""
+
+    connector: Trajectory
+    intake: Intake
+    clock: Clock
+    documents: list[int]
+
+    async def send(self, wire: bytes) -> None:
+        """Take one request."""
+        await self.intake(await paced(decode("traces", wire, time.time_ns()), 0.005, time.monotonic))
+
+
+async def bed(**config: object) -> Bed:
+    """Return a pipeline as the default configuration has it."""
+    clock, table = Clock(), MetricTable()
+    surroundings = {"clock": clock, "numbers": table}
+    connector = Trajectory(
+        TrajectoryConfig.model_validate({"idle_timeout": "1h", **config}),
+        host("trajectory", **surroundings),  # type: ignore[arg-type]
+    )
+    processors = (
+        GenaiNormalizer(GenaiNormalizerConfig(), host("genai_normalizer", **surroundings)),  # type: ignore[arg-type]
+        GenaiPricing(GenaiPricingConfig(), host("genai_pricing", **surroundings)),  # type: ignore[arg-type]
+    )
+    for component in (*processors, connector):
+        await component.start()
+    stages = tuple(Stage(one, lambda _n: None, lambda _n: None) for one in processors)
+    pipeline = Pipeline("traces", "traces", stages, (connector,), connector)
+    documents: list[int] = []
+
+    async def consume(batch: object) -> None:
+        documents.append(batch.items())  # type: ignore[attr-defined]
+
+    connector.consumers = {"logs": consume}  # type: ignore[dict-item]
+    return Bed(connector, Intake((pipeline,), deque(maxlen=1)), clock, documents)
+
+
+async def memory(runs: int) -> None:
+    """Keep many runs open, with four steps each and no root yet."""
+    steps = range(1, 5)
+    one = await bed(memory={"max_runs": 2 * runs, "limit_mib": 65536})
+    wires = list(requests(range(runs), steps))
+    gc.collect()
+    tracemalloc.start()
+    for wire in wires:
+        await one.send(wire)
+    estimate = one.connector.assembly.store.size_bytes
+    gc.collect()
+    with_store, _ = tracemalloc.get_traced_memory()
+    top = tracemalloc.take_snapshot() if "--top" in sys.argv else None
+    one.connector.assembly.store = Store(TrajectoryConfig())
+    gc.collect()
+    without, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    count = runs * len(steps)
+    measured = with_store - without
+    print(f"{runs} open runs of {len(steps)} steps: {measured / 2**20:.0f} MiB, {measured / count:.0f} bytes a step")
+    print(f"the store's estimate: {estimate / 2**20:.0f} MiB, {estimate / count:.0f} bytes a step")
+    for line in top.statistics("lineno")[:40] if top is not None else ():
+        print("   ", line)
+
+
+async def speed(runs: int) -> None:
+    """Time each part of what a span costs, runs opening and closing all the time."""
+    one = await bed(settle="1s")
+    wires = list(requests(range(runs), range(9)))
+    spans = runs * 9
+    parts = {"annotate": 0.0, "commit": 0.0, "turn": 0.0, "detail": 0.0}
+
+    def timed(part: str, work: object) -> object:
+        def call(*args: object) -> object:
+            started = time.perf_counter()
+            try:
+                return work(*args)  # type: ignore[operator]
+            finally:
+                parts[part] += time.perf_counter() - started
+
+        return call
+
+    for part in ("annotate", "commit", "detail"):
+        setattr(one.connector, part, timed(part, getattr(one.connector, part)))
+    one.connector.assembly.turn = timed("turn", one.connector.assembly.turn)  # type: ignore[assignment,method-assign]
+    started = time.perf_counter()
+    for wire in wires:
+        await one.send(wire)
+        one.clock.skipped_s += 0.2
+        await asyncio.sleep(0)
+    one.clock.skipped_s += 100
+    await one.connector.shutdown(one.clock.monotonic() + 60)
+    took = time.perf_counter() - started
+    print(
+        f"{spans} spans in {len(wires)} requests, {sum(one.documents)} runs: {took / spans * 1e6:.0f} us a span in all"
+    )
+    print(", ".join(f"{part} {seconds / spans * 1e6:.1f} us" for part, seconds in parts.items()), "a span")
+
+
+async def stalls(size: int) -> None:
+    """Close a run of many steps while a task looks at how late the loop is."""
+    one = await bed(settle="1s", memory={"max_spans_per_run": size + 10})
+    worst = {"": 0.0}
+    phase = [""]
+
+    async def watch() -> None:
+        while True:
+            started = time.perf_counter()
+            await asyncio.sleep(0.001)
+            late = time.perf_counter() - started - 0.001
+            worst[phase[0]] = max(worst.get(phase[0], 0.0), late)
+
+    watcher = asyncio.create_task(watch())
+    await asyncio.sleep(0.05)
+    phase[0] = "taking the spans"
+    for wire in requests(range(1), range(1, size)):
+        await one.send(wire)
+        await asyncio.sleep(0.002)
+    phase[0] = "taking the root"
+    for wire in requests(range(1), range(1)):
+        await one.send(wire)
+    await asyncio.sleep(0.05)
+    phase[0] = "closing"
+    one.clock.skipped_s += 10
+    started = time.perf_counter()
+    await one.send(next(requests(range(1, 2), range(1))))  # anything wakes it
+    while not one.documents:  # noqa: ASYNC110
+        await asyncio.sleep(0.002)
+    took = time.perf_counter() - started
+    await asyncio.sleep(0.05)
+    watcher.cancel()
+    await one.connector.shutdown(one.clock.monotonic() + 60)
+    print(f"a run of {size} steps: document after {took * 1e3:.0f} ms; the loop was late by at most")
+    for name, late in worst.items():
+        print(f"    {late * 1e3:.1f} ms while {name or 'idle'}")
+
+
+def main() -> None:
+    what = next((word for word in sys.argv[1:] if not word.startswith("-")), "all")
+    runs = int(sys.argv[sys.argv.index("--runs") + 1]) if "--runs" in sys.argv else 20_000
+    if what in ("memory", "all"):
+        asyncio.run(memory(runs))
+    if what in ("time", "all"):
+        asyncio.run(speed(min(runs, 2_000)))
+    if what in ("stalls", "all"):
+        asyncio.run(stalls(5_000))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""Google's Agent Development Kit: Python 1.x to 2.13 (telemetry schemas 1 and 2) and JavaScript to 2.0.
+
+Schema 2 speaks the conventions. In schema 1 `call_llm` is the model call where it is alone: in JavaScript and in
+Python before 1.24. Later it wraps a `generate_content` and is only structure. The model's own answer stands in
+`llm_response` and has what the attributes leave out. `gcp.vertex.agent` is the framework, never the provider.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from spanledger.conventions.dialect import (
+    AGENT_NAME,
+    CONVERSATION_ID,
+    MODEL_CALLS,
+    RESPONSE_MODEL,
+    STRUCTURAL,
+    TOOL_CALL_ID,
+    TOOL_NAME,
+    Dialect,
+    Facts,
+    Kinded,
+)
+from spanledger.conventions.provider_usage import offer_usage, usage_within
+
+_REQUEST: Final = "gcp.vertex.agent.llm_request"
+_RESPONSE: Final = "gcp.vertex.agent.llm_response"
+_CALL: Final = "call_llm"
+_MERGED: Final = ("execute_tool (merged)", "(merged tools)")
+_SOURCE: Final = "adk.experimental.response.source"
+
+_GENERATES_CONTENT: Final = (1, 24)
+"""Python's first version with spans of its own for `generate_content`."""
+_MODEL_VERSION: Final = re.compile(r'"model_?[vV]ersion": ?"([\w.:/@-]{1,256})"')
+_SPACED: Final = re.compile(r'\{"\w+": ')
+_CHARS: Final = 65_536
+
+
+def _call_llm(facts: Facts) -> Kinded:
+    numbers = tuple(int(number) for number in re.findall(r"\d{1,4}", facts.version[:32])[:2])
+    request = facts.attributes.get(_REQUEST)
+    # JavaScript writes JSON without spaces, and nothing at all on a call that failed.
+    python = isinstance(request, str) and (
+        _SPACED.match(request) is not None or (request == "{}" and AGENT_NAME not in facts.values)
+    )
+    return STRUCTURAL if python and numbers >= _GENERATES_CONTENT else Kinded("llm", "generate_content")
+
+
+def _complete(facts: Facts) -> None:
+    attributes = facts.attributes
+    if facts.span.name == _MERGED[0] or facts.text(TOOL_NAME) == _MERGED[1]:
+        facts.kind, facts.operation = STRUCTURAL  # sums up calls that have spans of their own
+        facts.forget(TOOL_NAME)
+        facts.forget(TOOL_CALL_ID)
+    elif facts.kind == "agent" and facts.span.name.startswith("agent_run ["):
+        facts.offer(AGENT_NAME, "", facts.span.name[len("agent_run [") :].rstrip("]")[:128] or None)
+    elif facts.kind in MODEL_CALLS:
+        if facts.span.name == _CALL and _RESPONSE not in attributes and "gcp.vertex.agent.event_id" not in attributes:
+            facts.failed = True  # everything is written when the answer is there
+        if attributes.get(_SOURCE) == "callback":
+            facts.unbilled = "callback"
+        answer = attributes.get(_RESPONSE)
+        if isinstance(answer, str):
+            if found := _MODEL_VERSION.search(answer, 0, _CHARS):
+                facts.offer(RESPONSE_MODEL, _RESPONSE, found[1])
+            offer_usage(facts, _RESPONSE, usage_within(answer))
+
+
+DIALECT: Final = Dialect(
+    name="google_adk",
+    scopes=("gcp.vertex.agent",),
+    evidence=("gcp.vertex.agent.", "adk."),
+    operations={
+        "compact_events": STRUCTURAL,
+        "handle_context_caching": STRUCTURAL,
+        "create_cache": STRUCTURAL,
+        "send_data": STRUCTURAL,
+        "managed_agent_interaction": Kinded("agent", "invoke_agent"),
+    },
+    names={
+        "invocation": Kinded("workflow", "invoke_workflow"),
+        "agent_run ": Kinded("agent", "invoke_agent"),
+        _CALL: _call_llm,
+        "compact_events": STRUCTURAL,
+        "handle_context_caching": STRUCTURAL,
+        "create_cache": STRUCTURAL,
+        "send_data": STRUCTURAL,
+        "managed_agent_interaction": Kinded("agent", "invoke_agent"),
+    },
+    sources={
+        CONVERSATION_ID: ("gcp.vertex.agent.session_id",),
+        "gen_ai.usage.reasoning.output_tokens": ("gen_ai.usage.experimental.reasoning_tokens",),
+        "gen_ai.skill.name": ("adk.skill.name", "adk.experimental.skill.name"),
+    },
+    content={
+        _REQUEST: ("gen_ai.input.messages", "gen_ai.system_instructions", "gen_ai.tool.definitions"),
+        _RESPONSE: ("gen_ai.output.messages",),
+        "gcp.vertex.agent.tool_call_args": ("gen_ai.tool.call.arguments",),
+        "gcp.vertex.agent.tool_response": ("gen_ai.tool.call.result",),
+    },
+    complete=_complete,
+)

@@ -1,0 +1,100 @@
+"""Haystack 2.x and 3.x through `opentelemetry-haystack`.
+
+There is no `gen_ai.*` at all: model, counts and finish reasons stand in the replies, JSON of which the last message
+has its `meta`. A component of a pipeline is known by its class alone. An agent has a component around it and steps
+within, which are structure.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from spanledger.conventions import coerce
+from spanledger.conventions.dialect import (
+    FINISH_REASONS,
+    MODEL_CALLS,
+    RESPONSE_MODEL,
+    STRUCTURAL,
+    TOOL_CALL_ID,
+    TOOL_NAME,
+    Dialect,
+    Facts,
+    Kinded,
+)
+from spanledger.conventions.provider_usage import offer_usage
+from spanledger.conventions.values import Value
+
+_TYPE: Final = "haystack.component.type"
+_ANSWERS: Final = ("haystack.agent.step.llm.output", "haystack.component.output")
+
+_ENDINGS: Final = (
+    ("ChatGenerator", Kinded("llm", "chat")),
+    ("Generator", Kinded("llm", "text_completion")),
+    ("Embedder", Kinded("embedding", "embeddings")),
+    ("Retriever", Kinded("retrieval", "retrieval")),
+)
+
+
+def _component(facts: Facts) -> Kinded:
+    name = facts.attributes.get(_TYPE)
+    if not isinstance(name, str):
+        return STRUCTURAL
+    return next((kinded for ending, kinded in _ENDINGS if name.endswith(ending)), STRUCTURAL)
+
+
+def _complete(facts: Facts) -> None:
+    attributes = facts.attributes
+    if facts.kind == "tool":
+        facts.failed = facts.failed or attributes.get("haystack.tool.error") is True
+    elif facts.kind in MODEL_CALLS:
+        for key in _ANSWERS:
+            if key in attributes:
+                _read_answer(facts, key)
+
+
+def _read_answer(facts: Facts, key: str) -> None:
+    for meta in _metas(facts.attributes[key]):
+        usage = meta.get("usage")
+        if isinstance(usage, dict):
+            offer_usage(facts, key, usage)
+        facts.offer(RESPONSE_MODEL, key, coerce.text(meta.get("model")))
+        reason = coerce.text(meta.get("finish_reason"))
+        facts.offer(FINISH_REASONS, key, None if reason is None else [reason])
+
+
+def _metas(answer: Value) -> list[dict[str, Value]]:
+    """Return what a generator or embedder says of its answers: with each reply, in a list, or once."""
+    parsed = coerce.parse_json(answer)
+    if not isinstance(parsed, dict):
+        return []
+    replies, beside = parsed.get("replies"), parsed.get("meta")
+    found = [reply.get("meta") for reply in replies if isinstance(reply, dict)] if isinstance(replies, list) else []
+    found += beside if isinstance(beside, list) else [beside]
+    return [meta for meta in found if isinstance(meta, dict)]
+
+
+DIALECT: Final = Dialect(
+    name="haystack",
+    scopes=("haystack",),
+    evidence=("haystack.",),
+    names={
+        "haystack.agent.run": Kinded("agent", "invoke_agent"),
+        "haystack.pipeline.run": Kinded("workflow", "invoke_workflow"),
+        "haystack.async_pipeline.run": Kinded("workflow", "invoke_workflow"),
+        "haystack.agent.step.tool": Kinded("tool", "execute_tool"),
+        "haystack.agent.step.llm": Kinded("llm", "chat"),
+        "haystack.component.run": _component,
+        "haystack.agent.step": STRUCTURAL,
+        "haystack.agent.hook": STRUCTURAL,
+    },
+    sources={TOOL_NAME: ("haystack.tool.name",), TOOL_CALL_ID: ("haystack.tool.call.id",)},
+    content={
+        "haystack.agent.step.llm.input": ("gen_ai.input.messages", "gen_ai.tool.definitions"),
+        "haystack.agent.step.llm.output": ("gen_ai.output.messages",),
+        "haystack.agent.step.tool.input": ("gen_ai.tool.call.arguments",),
+        "haystack.agent.step.tool.output": ("gen_ai.tool.call.result",),
+        "haystack.component.input": ("gen_ai.input.messages", "gen_ai.retrieval.query.text"),
+        "haystack.component.output": ("gen_ai.output.messages", "gen_ai.retrieval.documents"),
+    },
+    complete=_complete,
+)

@@ -1,0 +1,126 @@
+"""LangSmith in its OpenTelemetry mode: SDK 0.3 to 0.14.17 for Python and 0.3 to 0.10.5 for JavaScript.
+
+Its own `gen_ai.operation.name` is not to be trusted: retrievers say `embeddings` and prompt templates `chat`, so
+`langsmith.span.kind` decides. `gen_ai.system` is guessed from the model's name; `ls_provider` is known. The
+breakdown of the tokens stands in `usage_metadata` and, as JSON or as Python's `repr`, in the token details.
+`langsmith.trace.session_*` is a project and no conversation.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from spanledger.conventions import coerce
+from spanledger.conventions.dialect import (
+    AGENT_NAME,
+    CONVERSATION_ID,
+    COST,
+    ERROR_TYPE,
+    MODEL_CALLS,
+    PROVIDER,
+    REQUEST_MODEL,
+    STRUCTURAL,
+    TOOL_NAME,
+    USER_ID,
+    WORKFLOW_NAME,
+    Dialect,
+    Facts,
+    Kinded,
+)
+from spanledger.conventions.provider_usage import offer_usage, usage_object
+from spanledger.conventions.providers import provider_of
+from spanledger.conventions.values import attributes_of
+
+_KIND: Final = "langsmith.span.kind"
+_METADATA: Final = "langsmith.metadata."
+_USAGE: Final = ("langsmith.usage_metadata", _METADATA + "usage_metadata")
+_DETAILS: Final = ("input_token_details", "output_token_details")
+_PARAMETERS: Final = _METADATA + "ls_invocation_params"
+
+# "InternalServerError('Error code: 500 ...": the exception's own type is always `Exception`.
+_EXCEPTION: Final = re.compile(r"([A-Za-z_][\w.]{0,100})(?:\(|: )")
+_EVENTS: Final = 64
+
+
+def _chain(facts: Facts) -> Kinded:
+    if facts.span.name == "LangGraph" and not facts.span.parent_span_id:
+        return Kinded("workflow", "invoke_workflow")
+    return STRUCTURAL
+
+
+_KINDS: Final[Mapping[str, Kinded]] = {
+    "llm": Kinded("llm", "chat"),
+    "embedding": Kinded("embedding", "embeddings"),
+    "retriever": Kinded("retrieval", "retrieval"),
+    "tool": Kinded("tool", "execute_tool"),
+    "prompt": STRUCTURAL,
+    "parser": STRUCTURAL,
+}
+
+
+def _complete(facts: Facts) -> None:
+    said = facts.attributes.get(_KIND)
+    if not isinstance(said, str):
+        return
+    facts.kind, facts.operation = _chain(facts) if said == "chain" else _KINDS.get(said, STRUCTURAL)
+    served = coerce.text(facts.attributes.get(_METADATA + "ls_provider"))
+    if served is not None and PROVIDER not in facts.attributes:
+        facts.correct(PROVIDER, _METADATA + "ls_provider", provider_of(served))
+    if facts.kind == "tool":
+        facts.offer_span_name(TOOL_NAME)
+    elif facts.kind == "workflow":
+        facts.offer_span_name(WORKFLOW_NAME)
+    elif facts.kind in MODEL_CALLS:
+        _read_usage(facts)
+        parameters = usage_object(facts.attributes.get(_PARAMETERS))
+        if parameters is not None:
+            facts.offer("gen_ai.request.reasoning.level", _PARAMETERS, coerce.text(parameters.get("reasoning_effort")))
+    _read_exception(facts)
+
+
+def _read_usage(facts: Facts) -> None:
+    attributes = facts.attributes
+    for key in _USAGE:
+        usage = usage_object(attributes.get(key))
+        if usage is not None:
+            offer_usage(facts, key, usage)
+            facts.offer(COST, key, coerce.number(usage.get("total_cost")))
+            return
+    usage = {name: facts.values.get(f"gen_ai.usage.{name}") for name in ("input_tokens", "output_tokens")}
+    for name in _DETAILS:
+        usage[name] = usage_object(attributes.get(f"gen_ai.usage.{name}"))
+    offer_usage(facts, f"gen_ai.usage.{_DETAILS[0]}", usage)
+
+
+def _read_exception(facts: Facts) -> None:
+    """See a failure in an exception event, for the status says OK."""
+    for event in facts.span.events[:_EVENTS]:
+        if event.name != "exception":
+            continue
+        facts.failed = True
+        message = attributes_of(event.attributes).get("exception.message")
+        if isinstance(message, str) and (found := _EXCEPTION.match(message)):
+            facts.offer(ERROR_TYPE, "", found[1])
+        return
+
+
+DIALECT: Final = Dialect(
+    name="langsmith",
+    scopes=("langsmith",),
+    evidence=(_KIND, *_USAGE),
+    kinds={_KIND: {**_KINDS, "chain": _chain}},
+    operations={"chain": STRUCTURAL, "parser": STRUCTURAL},
+    sources={
+        REQUEST_MODEL: (_METADATA + "ls_model_name",),
+        "gen_ai.request.temperature": (_METADATA + "ls_temperature",),
+        "gen_ai.request.max_tokens": (_METADATA + "ls_max_tokens",),
+        "gen_ai.request.stop_sequences": (_METADATA + "ls_stop",),
+        "gen_ai.request.stream": ("langsmith.request.streaming",),
+        CONVERSATION_ID: tuple(_METADATA + name for name in ("session_id", "conversation_id", "thread_id")),
+        USER_ID: (_METADATA + "user_id",),
+        AGENT_NAME: (_METADATA + "lc_agent_name",),
+    },
+    complete=_complete,
+)

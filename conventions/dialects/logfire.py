@@ -1,0 +1,109 @@
+"""Logfire's own integrations: of the clients of OpenAI and Anthropic, and of the OpenAI Agents SDK; 2.x to 5.4.
+
+A stream is two spans: one around the request, which ends before there is an answer, and a log of no length that
+has the answer. The log is the call. A span is also announced by a `pending_span` when it begins, whatever made it;
+with Logfire's exporter that happens to the spans of all other dialects too. Span names are templates.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from spanledger.conventions.dialect import (
+    AGENT_NAME,
+    CONVERSATION_ID,
+    MODEL_CALLS,
+    REQUEST_MODEL,
+    RESPONSE_ID,
+    STRUCTURAL,
+    TOOL_NAME,
+    WORKFLOW_NAME,
+    Dialect,
+    Facts,
+    Kinded,
+)
+from spanledger.conventions.provider_usage import offer_usage, usage_within
+
+_RAW: Final = "gen_ai.usage.raw"
+_ANSWERS: Final = ("response_data", "response")
+_ANSWERED: Final = (
+    *_ANSWERS, _RAW, "gen_ai.usage.input_tokens", "gen_ai.output.messages", "gen_ai.response.id",
+    "gen_ai.response.finish_reasons",
+)  # fmt: skip
+_STREAM: Final = "streaming response from "
+_REQUESTS: Final = ("logfire.openai", "logfire.anthropic")
+_AGENTS: Final = "logfire.openai_agents"
+_STATUS_ERROR: Final = 2
+_RESPONSE_ID: Final = re.compile(r'^\{"id": ?"([\w.:-]{1,256})"')
+_REQUEST_MODEL: Final = re.compile(r'"model": ?"([\w.:/@-]{1,256})"')
+_CHARS: Final = 65_536
+
+_CHAT: Final = Kinded("llm", "chat")
+
+
+def _complete(facts: Facts) -> None:
+    attributes = facts.attributes
+    if facts.scope == _AGENTS and "error" in attributes:
+        facts.failed = True
+    if facts.kind not in MODEL_CALLS:
+        return
+    if facts.scope in _REQUESTS and _opens_stream(facts):
+        facts.kind, facts.operation = STRUCTURAL
+        return
+    if isinstance(request := attributes.get("request_data"), str) and REQUEST_MODEL not in facts.values:
+        found = _REQUEST_MODEL.search(request, 0, _CHARS)
+        facts.offer(REQUEST_MODEL, "request_data", found[1] if found else None)
+    offer_usage(facts, _RAW, attributes.get(_RAW))
+    for key in _ANSWERS:
+        if isinstance(answer := attributes.get(key), str):
+            offer_usage(facts, key, usage_within(answer))
+            if found := _RESPONSE_ID.search(answer):
+                facts.offer(RESPONSE_ID, key, found[1])
+
+
+def _opens_stream(facts: Facts) -> bool:
+    """Tell whether this is the request of a stream, whose answer is another span."""
+    if facts.span.name.startswith(_STREAM) or facts.span.status.code == _STATUS_ERROR:
+        return False
+    return not any(key in facts.attributes for key in _ANSWERED)
+
+
+DIALECT: Final = Dialect(
+    name="logfire",
+    scopes=(*_REQUESTS, _AGENTS),
+    evidence=(_RAW,),
+    placeholders={"logfire.span_type": "pending_span"},
+    names={
+        "Chat Completion with ": _CHAT,
+        "Responses API": _CHAT,
+        "Responses API with ": _CHAT,
+        "Message with ": _CHAT,
+        _STREAM: _CHAT,
+        "Completion with ": Kinded("llm", "text_completion"),
+        "Embedding Creation with ": Kinded("embedding", "embeddings"),
+        "OpenAI Agents trace: ": Kinded("workflow", "invoke_workflow"),
+        "Agent run: ": Kinded("agent", "invoke_agent"),
+        "Function: ": Kinded("tool", "execute_tool"),
+        "Chat completion with ": _CHAT,
+        "Guardrail ": Kinded("guardrail"),
+        "Handoff: ": STRUCTURAL,
+        "Turn ": STRUCTURAL,
+        "Task: ": STRUCTURAL,
+    },
+    sources_by_kind={
+        "workflow": {WORKFLOW_NAME: ("name",), CONVERSATION_ID: ("group_id",)},
+        "agent": {AGENT_NAME: ("name",)},
+        "tool": {
+            TOOL_NAME: ("name",),
+            "gen_ai.tool.call.arguments": ("input",),
+            "gen_ai.tool.call.result": ("output",),
+        },
+    },
+    content={
+        "request_data": ("gen_ai.input.messages", "gen_ai.system_instructions", "gen_ai.tool.definitions"),
+        "response_data": ("gen_ai.output.messages",),
+        "events": ("gen_ai.input.messages", "gen_ai.output.messages"),
+    },
+    complete=_complete,
+)

@@ -1,0 +1,139 @@
+"""MLflow 2.14 to 3.17.2, exported over OTLP. With `MLFLOW_ENABLE_OTEL_GENAI_SEMCONV` it speaks `otel` instead.
+
+Every `mlflow.*` value is JSON, text included: `"CHAT_MODEL"` has its quotes. `mlflow.llm.model` is the model that
+answered, once it has; the model that was asked stands in the request. `mlflow.chat.tokenUsage` leaves out what
+providers say about reasoning and writes to the cache, which the answer itself has.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from spanledger.conventions import coerce
+from spanledger.conventions.dialect import (
+    AGENT_NAME,
+    CONVERSATION_ID,
+    COST,
+    MODEL_CALLS,
+    PROVIDER,
+    REQUEST_MODEL,
+    RESPONSE_ID,
+    RESPONSE_MODEL,
+    STRUCTURAL,
+    TOOL_NAME,
+    USER_ID,
+    WORKFLOW_NAME,
+    Choose,
+    Dialect,
+    Facts,
+    Kinded,
+)
+from spanledger.conventions.provider_usage import offer_usage, usage_object, usage_within
+from spanledger.conventions.providers import provider_of
+from spanledger.conventions.values import Value
+
+_TYPE: Final = "mlflow.spanType"
+_INPUTS: Final = "mlflow.spanInputs"
+_OUTPUTS: Final = "mlflow.spanOutputs"
+_USAGE: Final = "mlflow.chat.tokenUsage"
+_MODEL: Final = "mlflow.llm.model"
+
+_MEMORY: Final = re.compile(r"search|retriev|recall|query", re.IGNORECASE)
+_REQUEST_MODEL: Final = re.compile(r'"model(?:_name|_id|Id)?": ?"([\w.:/@-]{1,256})"')
+_RESPONSE_ID: Final = re.compile(r'^\{"id": ?"([\w.:-]{1,256})"')
+_CHARS: Final = 65_536
+"""Of requests and answers, what is searched for these."""
+
+
+def _model_call(facts: Facts) -> Kinded:
+    request = facts.attributes.get(_INPUTS)
+    if isinstance(request, str) and '"messages"' not in request[:_CHARS] and '"prompt' in request[:_CHARS]:
+        return Kinded("llm", "text_completion")
+    return Kinded("llm", "chat")
+
+
+def _memory(facts: Facts) -> Kinded:
+    return Kinded("memory", "search_memory") if _MEMORY.search(facts.span.name[:256]) else Kinded("memory")
+
+
+def _quoted(kinds: dict[str, Kinded | Choose]) -> dict[str, Kinded | Choose]:
+    return {spelled: kinded for kind, kinded in kinds.items() for spelled in (f'"{kind}"', kind)}
+
+
+def _complete(facts: Facts) -> None:
+    if facts.kind == "tool":
+        facts.offer_span_name(TOOL_NAME)
+    elif facts.kind == "agent":
+        facts.offer_span_name(AGENT_NAME)
+    elif facts.kind == "workflow":
+        facts.offer_span_name(WORKFLOW_NAME)
+    elif facts.kind in MODEL_CALLS:
+        _read_call(facts)
+
+
+def _read_call(facts: Facts) -> None:
+    attributes = facts.attributes
+    asked = coerce.unquoted(attributes.get("model"))
+    request, answer = attributes.get(_INPUTS), attributes.get(_OUTPUTS)
+    if asked is None and isinstance(request, str) and (found := _REQUEST_MODEL.search(request, 0, _CHARS)):
+        asked = found[1]
+    named = coerce.unquoted(attributes.get(_MODEL))
+    facts.offer(REQUEST_MODEL, "model" if "model" in attributes else _INPUTS, asked)
+    facts.offer(REQUEST_MODEL, _MODEL, named)
+    if named != facts.text(REQUEST_MODEL):
+        facts.offer(RESPONSE_MODEL, _MODEL, named)
+    served = coerce.unquoted(attributes.get("mlflow.llm.provider"))
+    if served is not None:
+        facts.offer(PROVIDER, "mlflow.llm.provider", provider_of(served))
+    # The answer first: it is the fuller one.
+    if isinstance(answer, str):
+        if found := _RESPONSE_ID.search(answer):
+            facts.offer(RESPONSE_ID, _OUTPUTS, found[1])
+        offer_usage(facts, _OUTPUTS, usage_within(answer))
+    offer_usage(facts, _USAGE, attributes.get(_USAGE))
+    for name in ("temperature", "top_p", "max_tokens", "seed", "stream"):
+        if name in attributes:
+            target = f"gen_ai.request.{name}"
+            facts.offer(target, name, coerce.coercion_of(target)(attributes[name]))
+
+
+def _cost(value: Value) -> Value:
+    details = usage_object(value)
+    return None if details is None else coerce.number(details.get("total_cost"))
+
+
+DIALECT: Final = Dialect(
+    name="mlflow",
+    scopes=("mlflow",),
+    evidence=(_TYPE, _INPUTS, _OUTPUTS, _USAGE),
+    kinds={
+        _TYPE: _quoted({
+            "LLM": _model_call,
+            "CHAT_MODEL": Kinded("llm", "chat"),
+            "EMBEDDING": Kinded("embedding", "embeddings"),
+            "RETRIEVER": Kinded("retrieval", "retrieval"),
+            "TOOL": Kinded("tool", "execute_tool"),
+            "AGENT": Kinded("agent", "invoke_agent"),
+            "WORKFLOW": Kinded("workflow", "invoke_workflow"),
+            "MEMORY": _memory,
+            "GUARDRAIL": Kinded("guardrail"),
+            "EVALUATOR": Kinded("evaluation"),
+            "CHAIN": STRUCTURAL,
+        })
+    },
+    sources={
+        COST: (("mlflow.llm.cost", _cost),),
+        CONVERSATION_ID: (("mlflow.trace.session", coerce.unquoted),),
+        USER_ID: (("mlflow.trace.user", coerce.unquoted),),
+    },
+    content={
+        _INPUTS: (
+            "gen_ai.input.messages", "gen_ai.system_instructions", "gen_ai.tool.call.arguments",
+            "gen_ai.retrieval.query.text",
+        ),
+        _OUTPUTS: ("gen_ai.output.messages", "gen_ai.tool.call.result", "gen_ai.retrieval.documents"),
+        "mlflow.chat.tools": ("gen_ai.tool.definitions",),
+    },
+    complete=_complete,
+)  # fmt: skip

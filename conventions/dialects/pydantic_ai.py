@@ -1,0 +1,51 @@
+"""Pydantic AI 0.x to 2.68, in its instrumentation formats 1 to 6.
+
+Since format 3 it speaks the conventions. Before, spans were named by what was done and tools had words of their own;
+format 1 keeps messages as events in one JSON attribute. Agents repeat the usage of their calls under the very same
+names until format 5, which has `gen_ai.aggregated_usage.*` for that.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from spanledger.conventions.dialect import (
+    AGENT_NAME,
+    REQUEST_MODEL,
+    STRUCTURAL,
+    TOOL_NAME,
+    Dialect,
+    Facts,
+    Kinded,
+)
+
+_TOOL: Final = Kinded("tool", "execute_tool")
+_RUNNING: Final = "running tool: "
+
+
+def _complete(facts: Facts) -> None:
+    if facts.kind == "tool" and facts.span.name.startswith(_RUNNING):
+        facts.offer(TOOL_NAME, "", facts.span.name[len(_RUNNING) :][:128] or None)
+
+
+DIALECT: Final = Dialect(
+    name="pydantic_ai",
+    scopes=("pydantic-ai",),
+    evidence=("pydantic_ai.", "gen_ai.aggregated_usage.", "all_messages_events", "model_request_parameters"),
+    names={
+        "agent run": Kinded("agent", "invoke_agent"),
+        "running tool": _TOOL,
+        "running output function": _TOOL,
+        _RUNNING: _TOOL,
+        # "running 3 tools", around them
+        "running ": STRUCTURAL,
+        "model request": STRUCTURAL,
+    },
+    sources_by_kind={"agent": {AGENT_NAME: ("agent_name",), REQUEST_MODEL: ("model_name",)}},
+    content={
+        "events": ("gen_ai.input.messages", "gen_ai.output.messages"),
+        "tool_arguments": ("gen_ai.tool.call.arguments",),
+        "tool_response": ("gen_ai.tool.call.result",),
+    },
+    complete=_complete,
+)

@@ -1,0 +1,65 @@
+"""AWS Strands Agents: Python 1.0 to 1.62 and TypeScript 1.19.
+
+The agent's span repeats the usage of its `chat` spans as a sum. The provider is never told: `gen_ai.system` is the
+framework's name, in TypeScript that of the service, which is the scope there too. Times are in milliseconds.
+TypeScript passes on what a provider says of its input, Python makes it whole since it writes dotted cache keys.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from spanledger.conventions import coerce
+from spanledger.conventions.dialect import (
+    PROVIDER,
+    STRUCTURAL,
+    TIME_TO_FIRST_CHUNK,
+    Dialect,
+    Facts,
+    Kinded,
+)
+from spanledger.conventions.emitters import at_boundary
+
+_SCOPES: Final = ("strands.telemetry.tracer", "strands-agents")
+_STARTED: Final = "gen_ai.event.start_time"
+_TIME_TO_FIRST: Final = "gen_ai.server.time_to_first_token"
+_WHOLE: Final = ("gen_ai.usage.cache_read.input_tokens", "gen_ai.usage.cache_creation.input_tokens")
+_APART: Final = ("gen_ai.usage.cache_read_input_tokens", "gen_ai.usage.cache_write_input_tokens")
+
+
+def _complete(facts: Facts) -> None:
+    attributes = facts.attributes
+    python = any(at_boundary(facts.scope, scope) for scope in _SCOPES)
+    if not python and attributes.get("gen_ai.system", facts.text(PROVIDER)) == facts.scope:
+        facts.forget(PROVIDER)
+    if not python:
+        facts.emitter = "@strands-agents/sdk"
+    elif any(key in attributes for key in _APART) and not any(key in attributes for key in _WHOLE):
+        facts.emitter = "strands-agents"
+    else:
+        facts.emitter = "strands.telemetry.tracer"
+    facts.offer(TIME_TO_FIRST_CHUNK, _TIME_TO_FIRST, coerce.milliseconds(attributes.get(_TIME_TO_FIRST)))
+    if facts.kind == "tool" and attributes.get("gen_ai.tool.status") == "error":
+        facts.failed = True
+
+
+DIALECT: Final = Dialect(
+    name="strands",
+    scopes=_SCOPES,
+    evidence=(_STARTED, "event_loop.cycle_id", "agent_loop.cycle_id", "gen_ai.agent.tools"),
+    operations={
+        "execute_event_loop_cycle": STRUCTURAL,
+        "execute_agent_loop_cycle": STRUCTURAL,
+        "execute_node": STRUCTURAL,
+        "invoke_swarm": Kinded("workflow", "invoke_workflow"),
+        "invoke_graph": Kinded("workflow", "invoke_workflow"),
+        "memory.add": Kinded("memory", "create_memory"),
+        "memory.search": Kinded("memory", "search_memory"),
+        "memory.extract": STRUCTURAL,
+        "memory.inject": STRUCTURAL,
+        "bidi_session": STRUCTURAL,
+        "bidi_response": STRUCTURAL,
+        "bidi_connect": STRUCTURAL,
+    },
+    complete=_complete,
+)

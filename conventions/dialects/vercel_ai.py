@@ -1,0 +1,185 @@
+"""Vercel's AI SDK: its own telemetry of 4.0 to 6.0, and `@ai-sdk/otel` 1.0 of 7.0.
+
+Of the former the span of a whole `generateText` repeats what the `doGenerate` of each step says, prompts and
+tokens included. What a provider tells beyond the SDK's own words is one JSON document, and until 5.0 cached
+tokens were told only there, and Anthropic's were left out of the input. The package of 7.0 speaks the current
+names; its steps are no work of their own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from spanledger.conventions import coerce
+from spanledger.conventions.dialect import (
+    AGENT_NAME,
+    CONVERSATION_ID,
+    COST,
+    FINISH_REASONS,
+    MODEL_CALLS,
+    PROVIDER,
+    REQUEST_MODEL,
+    RESPONSE_ID,
+    RESPONSE_MODEL,
+    SERVICE_TIER,
+    STRUCTURAL,
+    TIME_TO_FIRST_CHUNK,
+    TOOL_CALL_ID,
+    TOOL_NAME,
+    USAGE,
+    USER_ID,
+    Dialect,
+    Facts,
+    Kinded,
+)
+from spanledger.conventions.values import Value
+
+_OPERATION_ID: Final = "ai.operationId"
+_METADATA: Final = "ai.response.providerMetadata"
+_TOLD_APART: Final = ("ai.usage.inputTokenDetails.noCacheTokens", "ai.usage.inputTokenDetails.cacheReadTokens")
+_PROPERTIES: Final = "ai.telemetry.metadata."
+
+_LEFT_OUT: Final = ("anthropic", "bedrock")
+"""Whose models' cache is not in the input until 5.0; Anthropic's on Vertex AI count as Anthropic's."""
+
+_DOLLARS: Final = ("gateway", "openrouter")
+"""Who tells what it charged."""
+
+_AGENT: Final = Kinded("agent", "invoke_agent")
+_CHAT: Final = Kinded("llm", "chat")
+
+_TOLD: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
+    "gen_ai.usage.cache_read.input_tokens": (
+        ("cachedPromptTokens",),
+        ("cacheReadInputTokens",),
+        ("usage", "cacheReadInputTokens"),
+        ("usage", "cache_read_input_tokens"),
+        ("usage", "promptTokensDetails", "cachedTokens"),
+        ("usageMetadata", "cachedContentTokenCount"),
+    ),
+    "gen_ai.usage.cache_write.input_tokens": (
+        ("cacheCreationInputTokens",),
+        ("usage", "cacheWriteInputTokens"),
+        ("usage", "cache_creation_input_tokens"),
+    ),
+    "@cache_write_5m": (("usage", "cache_creation", "ephemeral_5m_input_tokens"),),
+    "@cache_write_1h": (("usage", "cache_creation", "ephemeral_1h_input_tokens"),),
+    "gen_ai.usage.reasoning.output_tokens": (
+        ("reasoningTokens",),
+        ("usage", "completionTokensDetails", "reasoningTokens"),
+        ("usageMetadata", "thoughtsTokenCount"),
+    ),
+    SERVICE_TIER: (("serviceTier",), ("usage", "service_tier")),
+    COST: (("usage", "cost"), ("cost",)),
+}
+"""Target -> where providers say it, OpenAI, Anthropic, Bedrock, Gemini, OpenRouter and Vercel's gateway."""
+
+
+def _complete(facts: Facts) -> None:
+    for target in USAGE:
+        count = facts.values.get(target)
+        if isinstance(count, float) and math.isnan(count):
+            facts.forget(target)  # how 4.0 says that it does not know
+    attributes = facts.attributes
+    told = coerce.parse_json(attributes.get(_METADATA))
+    providers = told if isinstance(told, dict) else {}
+    if any(key in attributes for key in _TOLD_APART):
+        facts.emitter = "ai@6"
+    elif any(name in providers for name in _LEFT_OUT):
+        facts.emitter = "ai@5 anthropic"
+    if facts.kind not in MODEL_CALLS:
+        return  # the document is that of the last call only
+    called = attributes.get(_OPERATION_ID)
+    if isinstance(called, str) and called.endswith(".doStream"):
+        facts.offer("gen_ai.request.stream", _OPERATION_ID, True)
+    for name, said in providers.items():
+        for target, value in _told_by(name, said):
+            facts.offer(target, _METADATA, value)
+
+
+def _told_by(name: str, provider: Value) -> Iterator[tuple[str, Value]]:
+    for target, paths in _TOLD.items():
+        if target == COST and name not in _DOLLARS:
+            continue
+        for path in paths:
+            value = provider
+            for key in path:
+                value = value.get(key) if isinstance(value, dict) else None
+            if value is not None:
+                read = coerce.count if target in USAGE else coerce.text if target == SERVICE_TIER else coerce.number
+                yield target, read(value)
+
+
+DIALECT: Final = Dialect(
+    name="vercel_ai",
+    scopes=("ai", "gen_ai"),
+    evidence=(_OPERATION_ID, "ai.model.", "ai.response.", "ai.usage.", "ai.toolCall."),
+    kinds={
+        _OPERATION_ID: {
+            "ai.generateText": _AGENT,
+            "ai.streamText": _AGENT,
+            "ai.generateObject": _AGENT,
+            "ai.streamObject": _AGENT,
+            "ai.generateText.doGenerate": _CHAT,
+            "ai.streamText.doStream": _CHAT,
+            "ai.generateObject.doGenerate": _CHAT,
+            "ai.streamObject.doStream": _CHAT,
+            "ai.embed.doEmbed": Kinded("embedding", "embeddings"),
+            "ai.embedMany.doEmbed": Kinded("embedding", "embeddings"),
+            "ai.toolCall": Kinded("tool", "execute_tool"),
+        }
+    },
+    operations={"agent_step": STRUCTURAL},
+    sources={
+        PROVIDER: ("ai.model.provider",),
+        REQUEST_MODEL: ("ai.model.id",),
+        RESPONSE_MODEL: ("ai.response.model",),
+        RESPONSE_ID: ("ai.response.id",),
+        FINISH_REASONS: ("ai.response.finishReason", "ai.finishReason"),
+        TIME_TO_FIRST_CHUNK: (
+            ("ai.response.msToFirstChunk", coerce.milliseconds),
+            ("ai.stream.msToFirstChunk", coerce.milliseconds),
+        ),
+        "gen_ai.request.max_tokens": ("ai.settings.maxOutputTokens", "ai.settings.maxTokens"),
+        "gen_ai.request.temperature": ("ai.settings.temperature",),
+        "gen_ai.request.top_p": ("ai.settings.topP",),
+        "gen_ai.request.top_k": ("ai.settings.topK",),
+        "gen_ai.request.seed": ("ai.settings.seed",),
+        "gen_ai.request.frequency_penalty": ("ai.settings.frequencyPenalty",),
+        "gen_ai.request.presence_penalty": ("ai.settings.presencePenalty",),
+        "gen_ai.request.stop_sequences": ("ai.settings.stopSequences",),
+        "gen_ai.usage.input_tokens": ("ai.usage.inputTokens", "ai.usage.promptTokens", "ai.usage.tokens"),
+        "gen_ai.usage.output_tokens": ("ai.usage.outputTokens", "ai.usage.completionTokens"),
+        "gen_ai.usage.cache_read.input_tokens": (
+            "ai.usage.inputTokenDetails.cacheReadTokens",
+            "ai.usage.cachedInputTokens",
+        ),
+        "gen_ai.usage.cache_write.input_tokens": ("ai.usage.inputTokenDetails.cacheWriteTokens",),
+        "gen_ai.usage.reasoning.output_tokens": (
+            "ai.usage.outputTokenDetails.reasoningTokens",
+            "ai.usage.reasoningTokens",
+        ),
+        "@total_tokens": ("ai.usage.totalTokens",),
+        TOOL_NAME: ("ai.toolCall.name",),
+        TOOL_CALL_ID: ("ai.toolCall.id",),
+        CONVERSATION_ID: (
+            *(_PROPERTIES + name for name in ("sessionId", "conversationId", "threadId", "chatId")),
+            "ai.settings.context.sessionId",
+        ),
+        USER_ID: (_PROPERTIES + "userId", "ai.settings.context.userId"),
+    },
+    sources_by_kind={"agent": {AGENT_NAME: ("ai.telemetry.functionId",)}},
+    content={
+        "ai.prompt.messages": ("gen_ai.input.messages", "gen_ai.system_instructions"),
+        "ai.prompt.tools": ("gen_ai.tool.definitions",),
+        "ai.response.reasoning": ("gen_ai.output.messages",),
+        "ai.response.text": ("gen_ai.output.messages",),
+        "ai.response.object": ("gen_ai.output.messages",),
+        "ai.response.toolCalls": ("gen_ai.output.messages",),
+        "ai.toolCall.args": ("gen_ai.tool.call.arguments",),
+        "ai.toolCall.result": ("gen_ai.tool.call.result",),
+    },
+    complete=_complete,
+)

@@ -1,0 +1,171 @@
+"""Token counts out of the usage object of a model API, which many instrumentations pass on as JSON.
+
+Recognised by shape: OpenAI's two APIs, Anthropic, Gemini, Bedrock, LangChain's `usage_metadata` and LiteLLM's
+mixture. The counts come out as the conventions want them: input with the cache, output with reasoning.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+from spanledger.conventions.coerce import MAX_EXACT, parse_json
+from spanledger.conventions.content import python_repr
+from spanledger.conventions.dialect import USAGE
+
+if TYPE_CHECKING:
+    from spanledger.conventions.dialect import Facts
+    from spanledger.conventions.values import Value
+
+MAX_CHARS: Final = 16_384
+"""A longer text is no usage object."""
+
+_TARGETS: Final[Mapping[str, str]] = {name: target for target, name in USAGE.items()}
+
+_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
+    "input": ("input_tokens", "prompt_tokens", "prompt_token_count", "promptTokenCount", "inputTokens"),
+    "output": ("output_tokens", "completion_tokens", "candidates_token_count", "candidatesTokenCount", "outputTokens"),
+    "total": ("total_tokens", "total_token_count", "totalTokenCount", "totalTokens"),
+    "cache_read": (
+        "cache_read_input_tokens", "cached_content_token_count", "cachedContentTokenCount", "cacheReadInputTokens",
+    ),
+    "cache_write": ("cache_creation_input_tokens", "cacheWriteInputTokens"),
+    "cache_write_1h": ("cache_creation_input_tokens_above_1hr",),
+    "thoughts": ("thoughts_token_count", "thoughtsTokenCount"),
+    "tool_results": ("tool_use_prompt_token_count", "toolUsePromptTokenCount"),
+}  # fmt: skip
+
+_INPUT_DETAILS: Final = ("prompt_tokens_details", "input_tokens_details", "input_token_details")
+_OUTPUT_DETAILS: Final = ("completion_tokens_details", "output_tokens_details", "output_token_details")
+_WRITE_DETAILS: Final = ("cache_creation", "cache_creation_token_details")
+_OF_INPUT: Final[Mapping[str, tuple[str, ...]]] = {
+    "cache_read": ("cached_tokens", "cache_read"),
+    "cache_write": ("cache_write_tokens", "cache_creation_tokens", "cache_creation"),
+    "audio_input": ("audio_tokens", "audio"),
+}
+_OF_OUTPUT: Final[Mapping[str, tuple[str, ...]]] = {
+    "reasoning": ("reasoning_tokens", "reasoning", "thinking_tokens"),
+    "audio_output": ("audio_tokens", "audio"),
+}
+_OF_WRITES: Final[Mapping[str, tuple[str, ...]]] = {
+    "cache_write_5m": ("ephemeral_5m_input_tokens",),
+    "cache_write_1h": ("ephemeral_1h_input_tokens",),
+}
+
+
+def offer_usage(facts: Facts, key: str, usage: Value) -> None:
+    """Give what a usage object in attribute `key` says: an object, or the JSON or Python `repr` of one.
+
+    Counts that the span already says stay, but where it says the very number that the object has without the
+    cache, or without reasoning, the whole one takes its place.
+    """
+    found = usage_object(usage)
+    if found is None:
+        return
+    raw = {name: _first(found, names) for name, names in _NAMES.items()}
+    for name, count in counts_of(found).items():
+        target = _TARGETS[name]
+        if name in ("input", "output") and raw[name] is not None and facts.values.get(target) == raw[name]:
+            facts.correct(target, key, count)
+        else:
+            facts.offer(target, key, count)
+
+
+def usage_object(value: Value) -> dict[str, Value] | None:
+    """Return the object that a text or a structured attribute holds; None when it holds none."""
+    if isinstance(value, str):
+        if value[:1] != "{" or len(value) > MAX_CHARS:
+            return None
+        parsed = parse_json(value)
+        if parsed is None and (rewritten := python_repr.to_json(value)) is not None:
+            parsed = parse_json(rewritten)
+        value = parsed
+    return value if isinstance(value, dict) else None
+
+
+def usage_within(text: str, keys: tuple[str, ...] = ("usage", "usage_metadata", "usageMetadata")) -> Value:
+    """Return the last usage object inside the JSON of a whole answer; None when there is none.
+
+    Texts within cannot be taken for it: their quotes are escaped.
+    """
+    for key in keys:
+        at = text.rfind(f'"{key}"')
+        if at <= 0 or text[at - 1] == "\\":
+            continue
+        start = text.find("{", at, at + len(key) + 8)
+        if start < 0:
+            continue
+        try:
+            found: Value = json.JSONDecoder().raw_decode(text[start : start + MAX_CHARS])[0]
+        except (ValueError, RecursionError):
+            continue
+        return found
+    return None
+
+
+def counts_of(usage: Mapping[str, Value]) -> dict[str, int]:
+    """Return name in `tokens.COUNTS` -> count, inclusive. The total served to decide that, and is left out."""
+    counts = {name: count for name, names in _NAMES.items() if (count := _first(usage, names)) is not None}
+    detailed = False
+    for keys, names in ((_INPUT_DETAILS, {**_OF_INPUT, **_OF_WRITES}), (_OUTPUT_DETAILS, _OF_OUTPUT)):
+        for inner in _objects(usage, keys):
+            detailed = True
+            for nested in (inner, *_objects(inner, _WRITE_DETAILS)):
+                _take(counts, nested, names)
+    for inner in _objects(usage, _WRITE_DETAILS):
+        _take(counts, inner, _OF_WRITES)
+    if not counts.get("cache_write"):
+        split = counts.get("cache_write_5m", 0) + counts.get("cache_write_1h", 0)
+        if split:
+            counts["cache_write"] = split
+    total, thoughts, results = (counts.pop(name, None) for name in ("total", "thoughts", "tool_results"))
+    if "input" in counts:
+        counts["input"] += results or 0
+        if _leaves_cache_out(counts, total, plain=not detailed):
+            counts["input"] += counts.get("cache_read", 0) + counts.get("cache_write", 0)
+    if thoughts is not None:
+        counts["reasoning"] = thoughts
+        if "output" in counts:
+            counts["output"] += thoughts
+    return {name: count for name, count in counts.items() if count or not name.startswith("audio")}
+
+
+def _leaves_cache_out(counts: Mapping[str, int], total: int | None, *, plain: bool) -> bool:
+    """Tell whether the input is only what was not cached.
+
+    Anthropic says no total, Bedrock one with the cache; who says details of its input includes them.
+    """
+    cached = counts.get("cache_read", 0) + counts.get("cache_write", 0)
+    if not cached:
+        return False
+    if cached > counts["input"]:
+        return True
+    if total is not None:
+        return total == counts["input"] + counts.get("output", 0) + cached
+    return plain
+
+
+def _take(counts: dict[str, int], source: Mapping[str, Value], names: Mapping[str, tuple[str, ...]]) -> None:
+    for name, keys in names.items():
+        count = _first(source, keys)
+        if count is not None and not counts.get(name):
+            counts[name] = count
+
+
+def _first(source: Mapping[str, Value], keys: tuple[str, ...]) -> int | None:
+    """Return the first count under any of the names that is not 0, for some fill in the names of others with it."""
+    found: int | None = None
+    for key in keys:
+        value = source.get(key)
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if type(value) is int and 0 <= value <= MAX_EXACT:
+            found = value
+            if value:
+                break
+    return found
+
+
+def _objects(source: Mapping[str, Value], keys: tuple[str, ...]) -> list[Mapping[str, Value]]:
+    return [inner for key in keys if isinstance(inner := source.get(key), dict)]

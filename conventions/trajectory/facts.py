@@ -1,0 +1,125 @@
+"""What a run is called, whom it belongs to, and who gave work to whom."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Final, Literal
+
+from spanledger.conventions.run import Handoff, RunEvaluation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from spanledger.conventions.trajectory.edges import Judgement
+    from spanledger.conventions.trajectory.order import Placed
+    from spanledger.conventions.trajectory.tree import Key, Node
+
+TextField = Literal["conversation_id", "user_id", "service_name", "workflow_name"]
+
+_MAX_HANDOFFS: Final = 256
+
+
+def said(steps: Sequence[Placed], name: TextField) -> str:
+    """Return what the topmost step says that says anything, of equals the first; "" for nothing."""
+    best = min((step for step in steps if getattr(step.step, name)), key=lambda step: step.depth, default=None)
+    return getattr(best.step, name) if best is not None else ""
+
+
+def agent_of(steps: Sequence[Placed]) -> str:
+    """Return the agent that a run is called by: the outermost that has a name, else its workflow."""
+    runners = [step for step in steps if step.is_runner and step.agent]
+    first = min(runners, key=lambda step: step.depth, default=None)
+    if first is not None:
+        return first.agent
+    return next((step.agent for step in steps if step.agent), "") or said(steps, "workflow_name")
+
+
+def dimensions_of(steps: Sequence[Placed]) -> dict[str, str]:
+    """Return the run's value of each dimension: the topmost, of equals the first."""
+    found: dict[str, str] = {}
+    for step in sorted(steps, key=lambda step: step.depth):
+        if step.detail is not None:
+            for name, value in step.detail.dimensions.items():
+                found.setdefault(name, value)
+    return dict(sorted(found.items()))
+
+
+def fingerprints_of(steps: Sequence[Placed]) -> dict[str, str]:
+    """Return agent -> a digest of the instructions, tools and model of its first call that says any of them."""
+    found: dict[str, str] = {}
+    for step in steps:
+        detail = step.detail
+        if step.agent in found or not step.agent or not step.is_call or detail is None:
+            continue
+        if detail.prompt is not None or detail.tools is not None:
+            what = f"{detail.prompt}|{detail.tools}|{step.step.request_model or step.step.model}"
+            found[step.agent] = blake2b(what.encode("utf-8", "replace"), digest_size=8).hexdigest()
+    return dict(sorted(found.items()))
+
+
+def handoffs_of(steps: Sequence[Placed]) -> tuple[Handoff, ...]:
+    """Return who gave work to whom: agents below agents, and named agents one after the other below one parent."""
+    found: list[Handoff] = []
+    before: dict[int | None, Placed] = {}
+    for step in steps:
+        if not step.is_runner or not step.step.agent_name:
+            continue
+        above = steps[step.parent].agent if step.parent is not None else ""
+        last = before.get(step.parent)
+        if above and above != step.agent:
+            found.append(Handoff(above, step.agent, step.index, "delegation"))
+        elif last is not None and last.agent != step.agent and last.end <= step.start:
+            found.append(Handoff(last.agent, step.agent, step.index, "handoff"))
+        before[step.parent] = step
+    return tuple(found[:_MAX_HANDOFFS])
+
+
+def evaluations_of(
+    steps: Sequence[Placed], given: Iterable[Judgement], traces: frozenset[bytes], session: str
+) -> tuple[RunEvaluation, ...]:
+    """Return the evaluations of a run: of its spans, and of those given apart the ones that are about it.
+
+    A span that only evaluates judges its parent. What names a response judges that; what names a span judges its
+    step, or the step above it; what names only a conversation judges the run.
+    """
+    by_response: dict[str, int] = {}
+    by_span: dict[Key, int] = {}
+    for step in steps:
+        if step.step.response_id:
+            by_response.setdefault(step.step.response_id, step.index)
+        for node in (step.node, *step.node.twins):
+            by_span.setdefault(node.key, step.index)
+            _claim_structure(node, step.index, by_span)
+    found: dict[RunEvaluation, None] = {}
+    for step in steps:
+        for evaluation in step.detail.evaluations if step.detail is not None else ():
+            about: int | None = step.parent if step.step.kind == "evaluation" else step.index
+            if evaluation.response_id in by_response:
+                found[RunEvaluation(evaluation, by_response[evaluation.response_id], "response_id")] = None
+            else:
+                found[RunEvaluation(evaluation, about, "parent")] = None
+    for judgement in given:
+        evaluation = judgement.evaluation
+        span = by_span.get((judgement.trace_id, judgement.span_id))
+        if evaluation.response_id in by_response:
+            found[RunEvaluation(evaluation, by_response[evaluation.response_id], "response_id")] = None
+        elif span is not None:
+            found[RunEvaluation(evaluation, span, "parent")] = None
+        elif judgement.trace_id in traces and judgement.trace_id:
+            found[RunEvaluation(evaluation, None, "parent")] = None
+        elif session and judgement.conversation_id == session and not evaluation.response_id:
+            found[RunEvaluation(evaluation, None, "conversation")] = None
+    return tuple(sorted(found, key=_rank))
+
+
+def _claim_structure(node: Node, index: int, by_span: dict[Key, int]) -> None:
+    """Let spans below a step that are no steps themselves lead to it."""
+    waiting = [child for child in node.children if child.step is None or child.step.kind == "other"]
+    while waiting:
+        child = waiting.pop()
+        by_span.setdefault(child.key, index)
+        waiting.extend(one for one in child.children if one.step is None or one.step.kind == "other")
+
+
+def _rank(one: RunEvaluation) -> tuple[int, int, str, str]:
+    return -1 if one.step is None else one.step, one.evaluation.at_ns, one.evaluation.name, repr(one)

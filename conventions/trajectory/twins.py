@@ -1,0 +1,280 @@
+"""Several spans that report one piece of work become one step.
+
+Frameworks and the libraries below them both report a model call, tools are reported by the caller and by
+the server, agents by the framework twice. `conventions.ledger` has said of each model call whether it counts;
+here the tree is whole, and the report that is best placed stands for all:
+
+* a model call with exactly one model call below it, one of them a roll-up of the other, is that call; with
+  several below it, it is no call but holds them together;
+* a roll-up that is a twin of a counted call elsewhere (same response id, or same tokens within its time) is
+  that call, and stays where an agent is above it;
+* a tool below a tool of the same name is that tool, and so is a lone one of another trace within its time;
+* an agent directly below an agent of the same name is that agent.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from spanledger.conventions.detail import Detail
+from spanledger.conventions.trajectory.tree import walk
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from spanledger.conventions.reading import StepKind
+    from spanledger.conventions.step import Step
+    from spanledger.conventions.trajectory.tree import Node
+
+CALLS: Final = frozenset({"llm", "embedding"})
+RUNNERS: Final = frozenset({"agent", "workflow"})
+
+_PREFIX: Final = re.compile(r".*(?:__|[-.:/ ])(?=[^-.:/ ])")
+_MAX_BACK: Final = 64
+
+
+def bare(tool_name: str) -> str:
+    """Return a tool's name without its server or plugin: `mcp__travel__get_weather` is `get_weather`."""
+    return _PREFIX.sub("", tool_name)
+
+
+def same_tool(one: str, other: str) -> bool:
+    """Tell whether two names may be one tool, one of them with a prefix."""
+    return one == other or (bare(one) == bare(other) and (one == bare(one) or other == bare(other)))
+
+
+def merge(roots: Sequence[Node]) -> list[Node]:
+    """Let one node stand for all reports of the same work (`Node.same_as`), and give it what they know.
+
+    Return the roots that are left: a report from another trace goes below the node that stands for it.
+    """
+    nodes = list(walk(roots))
+    above = _work_above(nodes)
+    _nested_calls(nodes, above)
+    _nested_tools_and_agents(nodes, above)
+    _apart_calls(nodes, above)
+    _apart_tools(nodes, above)
+    for node in nodes:
+        if node.twins:
+            node.step = united(node)
+    return [root for root in roots if root.parent is None]
+
+
+def resolve(node: Node) -> Node:
+    """Return the node that stands for `node`."""
+    while node.same_as is not None:
+        node = node.same_as
+    return node
+
+
+def _work_above(nodes: Iterable[Node]) -> dict[Node, Node | None]:
+    """Return for each node the nearest above it that is GenAI work and more than structure."""
+    above: dict[Node, Node | None] = {}
+    for node in nodes:  # parents come first
+        parent = node.parent
+        above[node] = None if parent is None else parent if _works(parent) else above[parent]
+    return above
+
+
+def _works(node: Node) -> bool:
+    return node.step is not None and node.step.kind != "other"
+
+
+def _kind(node: Node) -> StepKind | None:
+    return node.step.kind if node.step is not None else None
+
+
+def rolled_up(node: Node) -> bool:
+    """Tell whether the ledger said that a span's own numbers are those of another span."""
+    cost = node.step.cost if node.step is not None else None
+    return cost is not None and cost.status == "rollup" and cost.reason != "repeated"
+
+
+def _stand_for(keeper: Node, twin: Node) -> None:
+    twin.same_as = keeper
+    keeper.twins += [twin, *twin.twins]
+    twin.twins = []
+
+
+def _move_below(keeper: Node, twin: Node) -> None:
+    """Take a report that has no agent above to the node that stands for it, with all that is below it."""
+    if twin.record.trace_id == keeper.record.trace_id:
+        return
+    if twin.parent is not None:
+        twin.parent.children.remove(twin)
+    twin.parent, twin.basis = keeper, "time"
+    keeper.children.append(twin)
+
+
+def _nested_calls(nodes: Sequence[Node], above: dict[Node, Node | None]) -> None:
+    inner: dict[Node, list[Node]] = {}
+    for node in nodes:
+        outer = above[node]
+        if outer is not None and _kind(node) in CALLS and _kind(outer) == _kind(node):
+            inner.setdefault(outer, []).append(node)
+    for outer in reversed(nodes):  # the innermost first
+        below = inner.get(outer)
+        if below is None:
+            continue
+        if not rolled_up(outer) and not _unpriced_wrapper(outer, below):
+            for node in below:
+                if rolled_up(node) and node.same_as is None:
+                    _stand_for(outer, node)
+        elif len(below) == 1:
+            keeper = resolve(below[0])
+            if keeper is not outer:
+                _stand_for(keeper, outer)
+        else:
+            outer.hidden = True
+
+
+def _unpriced_wrapper(outer: Node, below: Sequence[Node]) -> bool:
+    """Tell the same where nothing was priced, from the tokens alone."""
+    if outer.step is None or outer.step.cost is not None:
+        return False
+    if outer.step.usage is None:
+        return True
+    return any(node.step is not None and node.step.cost is None and _tokens(node) == _tokens(outer) for node in below)
+
+
+def _tokens(node: Node) -> tuple[int, int] | None:
+    usage = node.step.usage if node.step is not None else None
+    return None if usage is None else (usage.input or 0, usage.output or 0)
+
+
+def _nested_tools_and_agents(nodes: Sequence[Node], above: dict[Node, Node | None]) -> None:
+    for node in nodes:
+        outer = above[node]
+        if outer is None or node.step is None or outer.step is None or outer.step.kind != node.step.kind:
+            continue
+        if node.step.kind == "tool":
+            ids = {node.step.tool_call_id, outer.step.tool_call_id} - {""}
+            if node.step.tool_name and same_tool(node.step.tool_name, outer.step.tool_name) and len(ids) < 2:
+                _stand_for(resolve(outer), node)
+        elif node.step.kind in RUNNERS and node.step.agent_name and node.step.agent_name == outer.step.agent_name:
+            _stand_for(resolve(outer), node)
+
+
+def _apart_calls(nodes: Sequence[Node], above: dict[Node, Node | None]) -> None:
+    counted: dict[str | tuple[int, int], list[Node]] = {}
+    for node in nodes:
+        if _kind(node) in CALLS and node.same_as is None and not rolled_up(node) and not node.hidden:
+            for name in _names(node):
+                counted.setdefault(name, []).append(node)
+    for node in nodes:
+        if _kind(node) not in CALLS or node.same_as is not None or node.hidden or not rolled_up(node):
+            continue
+        found = next(
+            (
+                other
+                for name in _names(node)
+                for other in counted.get(name, ())[:_MAX_BACK]
+                if other.same_as is None and other is not node and (isinstance(name, str) or _nests(other, node))
+            ),
+            None,
+        )
+        if found is None:
+            continue
+        # Where an agent is above, the call has its place; the numbers come from whoever counts.
+        keeper, twin = (node, found) if above[node] is not None and above[found] is None else (found, node)
+        _stand_for(keeper, twin)
+        if above[twin] is None:
+            _move_below(keeper, twin)
+
+
+def _names(node: Node) -> list[str | tuple[int, int]]:
+    names: list[str | tuple[int, int]] = []
+    if node.step is not None and node.step.response_id:
+        names.append(node.step.response_id)
+    if (tokens := _tokens(node)) is not None:
+        names.append(tokens)
+    elif node.step is not None and node.step.status == "error":
+        names.append((-1, -1))
+    return names
+
+
+def _nests(one: Node, other: Node) -> bool:
+    """Tell whether one of two recorded times lies within the other."""
+    a, b = one.record, other.record
+    return (a.start_ns <= b.start_ns and b.end_ns <= a.end_ns) or (b.start_ns <= a.start_ns and a.end_ns <= b.end_ns)
+
+
+def _apart_tools(nodes: Sequence[Node], above: dict[Node, Node | None]) -> None:
+    by_name: dict[str, list[Node]] = {}
+    for node in nodes:
+        if node.step is not None and node.step.kind == "tool" and node.same_as is None and node.step.tool_name:
+            by_name.setdefault(bare(node.step.tool_name), []).append(node)
+    for tools in by_name.values():
+        names = {tool.step.tool_name for tool in tools if tool.step is not None}
+        if len(names) == 1 and all(above[tool] is not None for tool in tools):
+            continue
+        tools.sort(key=lambda node: (node.record.start_ns, node.rank))
+        for place, node in enumerate(tools):
+            for tool in reversed(tools[max(0, place - _MAX_BACK) : place]):
+                if tool.same_as is None and _serves(node, tool, above):
+                    _stand_for(tool, node)
+                    _move_below(tool, node)
+                    break
+
+
+def _serves(node: Node, tool: Node, above: dict[Node, Node | None]) -> bool:
+    """Tell whether a tool span is what the server says of a call that lies around it in time, with a caller above."""
+    assert node.step is not None
+    assert tool.step is not None
+    name, other = node.step.tool_name, tool.step.tool_name
+    lone = above[node] is None and node.record.trace_id != tool.record.trace_id
+    return (
+        (lone or name != other)
+        and above[tool] is not None
+        and same_tool(name, other)
+        and node.record.end_ns <= tool.record.end_ns
+        and len({tool.step.tool_call_id, node.step.tool_call_id} - {""}) < 2
+    )
+
+
+def united(node: Node) -> Step:
+    """Return the step of a node with what its twins know and it does not; its own words come first."""
+    assert node.step is not None
+    step = node.step
+    steps = [twin.step for twin in node.twins if twin.step is not None]
+    counting = next((one for one in (step, *steps) if one.cost is not None and one.cost.status != "rollup"), step)
+    failed = next((one for one in (step, *steps) if one.status == "error"), step)
+    if step.kind in CALLS:
+        failed = counting if counting is not step else failed
+
+    def first(text: Callable[[Step], str]) -> str:
+        return text(step) or next((found for one in steps if (found := text(one))), "")
+
+    return replace(
+        step,
+        agent_name=first(lambda one: one.agent_name),
+        provider=first(lambda one: one.provider),
+        model=first(lambda one: one.model),
+        request_model=first(lambda one: one.request_model),
+        response_model=first(lambda one: one.response_model),
+        response_id=first(lambda one: one.response_id),
+        tool_call_id=first(lambda one: one.tool_call_id),
+        workflow_name=first(lambda one: one.workflow_name),
+        conversation_id=first(lambda one: one.conversation_id),
+        user_id=first(lambda one: one.user_id),
+        status=failed.status,
+        error_type=failed.error_type,
+        attempt=max(one.attempt for one in (step, *steps)),
+        usage=counting.usage or step.usage or next((one.usage for one in steps if one.usage is not None), None),
+        cost=counting.cost,
+        detail=_united_detail([one.detail for one in (step, *steps) if one.detail is not None]),
+    )
+
+
+def _united_detail(details: Sequence[Detail]) -> Detail | None:
+    if len(details) < 2:
+        return details[0] if details else None
+    merged = {
+        name: next((value for detail in details if (value := getattr(detail, name))), getattr(details[0], name))
+        for name in Detail.__dataclass_fields__
+    }
+    merged["evaluations"] = tuple(dict.fromkeys(one for detail in details for one in detail.evaluations))
+    merged["dimensions"] = {name: text for detail in reversed(details) for name, text in detail.dimensions.items()}
+    return Detail(**merged)

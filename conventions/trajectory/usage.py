@@ -1,0 +1,252 @@
+"""What a run used, each billed call once: in all, by agent, by tool, by dimension.
+
+Money and tokens belong to the leaves. `conventions.ledger` has said which spans count; where the whole tree is
+known, leaves win over what agents report above them: an agent that reports more than the calls below it has
+calls that nobody saw (`unattributed`, priced like the calls that were seen), one that reports less is wrong
+and noted. An agent is counted itself only when nothing below it tells tokens.
+
+A tool's share is what its result induced: the cost of the model call that read it first, split evenly among the
+results that this call read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from spanledger.conventions.run import RunTotals, RunUsage, Share
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from spanledger.conventions.trajectory.calls import Attempts, Joins
+    from spanledger.conventions.trajectory.order import Placed
+    from spanledger.conventions.usage import Usage
+
+_NEAR: Final = 100
+"""A difference of less than one part in this many is another way of counting, not a hidden call."""
+
+
+@dataclass(slots=True)
+class Sum:
+    """What was added up. `pico` is None until something had a price."""
+
+    input: int = 0
+    output: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+    reasoning: int = 0
+    pico: int | None = None
+    pico_input: int | None = None
+    pico_output: int | None = None
+    unpriced: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """Return all tokens."""
+        return self.input + self.output
+
+    def add(self, other: Sum) -> None:
+        """Add another sum."""
+        self.input += other.input
+        self.output += other.output
+        self.cache_read += other.cache_read
+        self.cache_write += other.cache_write
+        self.reasoning += other.reasoning
+        self.unpriced += other.unpriced
+        self.pico = _plus(self.pico, other.pico)
+        self.pico_input = _plus(self.pico_input, other.pico_input)
+        self.pico_output = _plus(self.pico_output, other.pico_output)
+
+
+def _plus(one: int | None, other: int | None) -> int | None:
+    return one if other is None else other if one is None else one + other
+
+
+@dataclass(slots=True)
+class Bill:
+    """What each step is billed for, and what no step is."""
+
+    own: dict[int, Sum] = field(default_factory=dict)
+    """By step: what counts."""
+    unattributed: Sum = field(default_factory=Sum)
+    less: int = 0
+    """Agents that report less than the calls below them."""
+    more: int = 0
+
+
+def settle(steps: Sequence[Placed]) -> Bill:
+    """Decide what each step is billed for."""
+    bill = Bill()
+    below = [Sum() for _ in steps]
+    for step in reversed(steps):  # children come before their parents
+        own = _counts(step)
+        under = below[step.index]
+        usage = step.step.usage
+        if not step.is_call and usage is not None and usage.known and under.tokens:
+            own = None
+            under.add(_excess(bill, usage, under))
+        if own is not None:
+            bill.own[step.index] = own
+            under.add(own)
+        if step.parent is not None:
+            below[step.parent].add(under)
+    return bill
+
+
+def _counts(step: Placed) -> Sum | None:
+    """Return what the ledger says that a step is billed for; None for roll-ups and what is no call."""
+    cost, usage = step.step.cost, step.step.usage
+    if cost is None:
+        if not step.is_call or step.node.hidden:
+            return None
+        return _sum(usage)
+    if cost.status == "rollup" and cost.reason != "repeated":
+        return None
+    counted = _sum(usage)
+    counted.pico, counted.pico_input, counted.pico_output = cost.total, cost.input, cost.output
+    counted.unpriced = int(cost.status == "unpriced")
+    return counted
+
+
+def _sum(usage: Usage | None) -> Sum:
+    if usage is None:
+        return Sum()
+    return Sum(
+        usage.input or 0, usage.output or 0, usage.cache_read or 0, usage.cache_write or 0, usage.reasoning or 0
+    )  # fmt: skip
+
+
+def _excess(bill: Bill, usage: Usage, under: Sum) -> Sum:
+    """Note what an agent reports beyond what is below it, and return that."""
+    tokens_in, tokens_out = (usage.input or 0) - under.input, (usage.output or 0) - under.output
+    least_in, least_out = under.input // _NEAR, under.output // _NEAR
+    if tokens_in < -least_in or tokens_out < -least_out:
+        bill.less += 1
+        return Sum()
+    if tokens_in <= least_in and tokens_out <= least_out:
+        return Sum()
+    bill.more += 1
+    hidden = Sum(max(0, tokens_in), max(0, tokens_out))
+    hidden.pico = _like(hidden, under)
+    bill.unattributed.add(hidden)
+    return Sum(hidden.input, hidden.output)
+
+
+def _like(hidden: Sum, seen: Sum) -> int | None:
+    """Return what hidden tokens cost at the average price of those that were seen."""
+    if seen.pico is None or not seen.tokens:
+        return None
+    if seen.pico_input is None or seen.pico_output is None:
+        return seen.pico * hidden.tokens // seen.tokens
+    cost_in = seen.pico_input * hidden.input // seen.input if seen.input else 0
+    cost_out = seen.pico_output * hidden.output // seen.output if seen.output else 0
+    return cost_in + cost_out
+
+
+def total(steps: Sequence[Placed], bill: Bill, attempts: Attempts) -> RunTotals:
+    """Add up a run."""
+    whole = Sum()
+    for own in bill.own.values():
+        whole.add(own)
+    calls = [step for step in steps if step.is_call and not step.node.hidden]
+    tools = [step for step in steps if step.step.kind == "tool"]
+    return RunTotals(
+        steps=len(steps) - len(attempts.follows),
+        llm_calls=len(calls),
+        llm_calls_failed=sum(step.step.status == "error" for step in calls),
+        tool_calls=len(tools),
+        tool_calls_failed=sum(step.step.status == "error" for step in tools),
+        retries=attempts.retries,
+        max_depth=max((step.depth + step.is_runner for step in steps), default=0),
+        input_tokens=whole.input,
+        output_tokens=whole.output,
+        cache_read_tokens=whole.cache_read,
+        cache_write_tokens=whole.cache_write,
+        reasoning_tokens=whole.reasoning,
+        cost_pico_usd=whole.pico,
+        unpriced_calls=whole.unpriced,
+        unattributed_cost_pico_usd=bill.unattributed.pico or 0,
+        unattributed_tokens=bill.unattributed.tokens,
+        rollups_less=bill.less,
+        rollups_more=bill.more,
+    )
+
+
+@dataclass(slots=True)
+class _Part:
+    llm_calls: int = 0
+    tool_calls: int = 0
+    used: Sum = field(default_factory=Sum)
+
+    def take(self, step: Placed, own: Sum | None) -> None:
+        self.llm_calls += step.is_call
+        self.tool_calls += step.step.kind == "tool"
+        if own is not None:
+            self.used.add(own)
+
+    def share(self, name: str) -> Share:
+        used = self.used
+        return Share(name, self.llm_calls, self.tool_calls, used.input, used.output, used.pico)
+
+
+def by_agent(steps: Sequence[Placed], bill: Bill) -> tuple[Share, ...]:
+    """Return what each named agent had, in order of appearance."""
+    return _shares(steps, bill, [step.agent for step in steps])
+
+
+def by_dimension(steps: Sequence[Placed], bill: Bill) -> dict[str, tuple[Share, ...]]:
+    """Return what each value of each dimension had. A step without a value has that of its parent."""
+    values: list[Mapping[str, str]] = []
+    for step in steps:
+        above = values[step.parent] if step.parent is not None else {}
+        own = step.detail.dimensions if step.detail is not None else {}
+        values.append({**above, **own} if own else above)
+    names = sorted({name for value in values for name in value})
+    return {name: _shares(steps, bill, [value.get(name, "") for value in values]) for name in names}
+
+
+def _shares(steps: Sequence[Placed], bill: Bill, names: Sequence[str]) -> tuple[Share, ...]:
+    parts: dict[str, _Part] = {}
+    for step, name in zip(steps, names, strict=True):
+        if name:
+            parts.setdefault(name, _Part()).take(step, bill.own.get(step.index))
+    return tuple(part.share(name) for name, part in parts.items())
+
+
+def by_tool(steps: Sequence[Placed], bill: Bill, joins: Joins) -> tuple[Share, ...]:
+    """Return the calls of each tool, and what its results induced, in order of appearance."""
+    parts: dict[str, _Part] = {}
+    read: dict[int, list[int]] = {}
+    for step in steps:
+        if step.step.kind == "tool":
+            parts.setdefault(step.step.tool_name or step.step.name, _Part()).tool_calls += 1
+            if (reader := joins.read_by.get(step.index)) is not None:
+                read.setdefault(reader, []).append(step.index)
+    for reader, results in sorted(read.items()):
+        own = bill.own.get(reader)
+        names = [steps[index].step.tool_name or steps[index].step.name for index in results]
+        for name in dict.fromkeys(names):
+            parts[name].llm_calls += 1
+        if own is not None:
+            for place, name in enumerate(names):
+                parts[name].used.add(_split(own, place, len(names)))
+    return tuple(part.share(name) for name, part in parts.items())
+
+
+def _split(whole: Sum, place: int, parts: int) -> Sum:
+    """Return one of `parts` shares that add up to the whole; the first ones have what is left over."""
+
+    def part(amount: int) -> int:
+        return amount // parts + (place < amount % parts)
+
+    pico = None if whole.pico is None else part(whole.pico)
+    return Sum(part(whole.input), part(whole.output), pico=pico)
+
+
+def shown(step: Placed) -> RunUsage | None:
+    """Return a step's own report of tokens, as the document has it."""
+    usage = step.step.usage
+    if usage is None:
+        return None
+    return RunUsage(usage.input, usage.output, usage.cache_read, usage.cache_write, usage.reasoning)

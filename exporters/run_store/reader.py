@@ -1,0 +1,236 @@
+"""Finds runs in the store. Opens the file for reading only: the sidecar may write at the same time.
+
+A reader sees the store as it was when it began to read, however long it takes.
+"""
+# ruff: noqa: S608 - the queries are put together from our own words; what others say is a parameter
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+from spanledger.exporters.run_store.chain import Break, Entry, Mark, base, verify
+from spanledger.exporters.run_store.filter import NEWEST, Filter, NoSuchRun, StoreError, where
+from spanledger.exporters.run_store.schema import BUSY_S, FILE_NAME, MIGRATIONS, NewerVersion, NotAStore, identify
+from spanledger.exporters.run_store.summary import COLUMNS, RunColumns, encodable, summarize
+
+MIN_PREFIX: Final = 4
+"""Characters of a run id that are enough to name it, if no other run begins with them."""
+
+_COLUMNS: Final = ", ".join(f"runs.{column}" for column in COLUMNS)
+_MARKED: Final = (
+    "(SELECT count(*) FROM run_findings AS f WHERE f.seq = runs.seq)"
+    " + (SELECT count(*) FROM findings AS f WHERE f.run_id = runs.run_id AND NOT EXISTS"
+    " (SELECT 1 FROM run_findings AS own WHERE own.seq = runs.seq AND own.kind = f.kind AND own.rule = f.rule))"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A run as it is listed."""
+
+    seq: int
+    columns: RunColumns
+    findings: int
+
+
+class RunReader:
+    """The store, open for reading; a context manager. Methods raise `StoreError`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path / FILE_NAME if path.is_dir() else path
+        if not self.path.is_file():
+            raise StoreError(
+                f"there is no run store at {self.path}: the sidecar makes it when its run_store exporter starts; "
+                "name another with --store"
+            )
+        try:
+            self._connection = _open(self.path)
+        except (NotAStore, NewerVersion) as error:
+            raise StoreError(f"{self.path}: {error}") from error
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.path} cannot be read: {error}") from error
+
+    def __enter__(self) -> Self:
+        """Begin to read."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def runs(self, wanted: Filter, limit: int | None = None, *, oldest_first: bool = False) -> Iterator[Listed]:
+        """Yield runs, the newest revision of each, by the time they started."""
+        terms, parameters = where(wanted)
+        order = "ASC" if oldest_first else "DESC"
+        rows = self._rows(
+            f"SELECT runs.seq, {_MARKED}, {_COLUMNS} FROM runs WHERE {terms} "
+            f"ORDER BY started_ns {order}, runs.seq {order} LIMIT ?",
+            [*parameters, -1 if limit is None else limit],
+        )
+        for seq, findings, *columns in rows:
+            yield Listed(seq, RunColumns(*columns), findings)
+
+    def count(self, wanted: Filter) -> int:
+        """Return how many runs there are."""
+        terms, parameters = where(wanted)
+        return int(next(self._rows(f"SELECT count(*) FROM runs WHERE {terms}", parameters))[0])
+
+    def find(self, name: str) -> Listed:
+        """Return the run that `name` means: an id or the beginning of one, a trace id, or `latest`."""
+        if name == "latest":
+            for run in self.runs(Filter(), 1):
+                return run
+            raise NoSuchRun(f"there are no runs in {self.path} yet")
+        found = self._named("runs.run_id = ?", name)
+        if not found and len(name) >= MIN_PREFIX:
+            found = self._named("substr(runs.run_id, 1, ?) = ?", len(name), name) or self._named(
+                "runs.seq IN (SELECT seq FROM run_traces WHERE trace_id = ?)", name.lower()
+            )
+        if len(found) == 1:
+            return found[0]
+        if found:
+            ids = ", ".join(run.columns.run_id for run in found[:5])
+            raise NoSuchRun(f"{len(found)} runs are meant by {name!r}: {ids}; write more of the id")
+        for (other,) in self._rows("SELECT replaced_by FROM replaced WHERE run_id = ? ORDER BY seq DESC", (name,)):
+            raise NoSuchRun(f"run {name} turned out to be part of run {other}; look at that one")
+        hint = f"; write at least {MIN_PREFIX} characters of the id" if len(name) < MIN_PREFIX else ""
+        raise NoSuchRun(f"there is no run {name!r} in {self.path}{hint}; `spanledger runs list` shows what there is")
+
+    def _named(self, term: str, *parameters: object) -> list[Listed]:
+        rows = self._rows(
+            f"SELECT runs.seq, {_MARKED}, {_COLUMNS} FROM runs WHERE {term} AND {NEWEST} LIMIT 100", parameters
+        )
+        return [Listed(seq, RunColumns(*columns), findings) for seq, findings, *columns in rows]
+
+    def revision(self, run_id: str, revision: int) -> int:
+        """Return the entry of one revision of a run."""
+        for (seq,) in self._rows("SELECT seq FROM runs WHERE run_id = ? AND revision = ?", (run_id, revision)):
+            return int(seq)
+        have = [row[0] for row in self._rows("SELECT revision FROM runs WHERE run_id = ? ORDER BY 1", (run_id,))]
+        raise NoSuchRun(f"run {run_id} has no revision {revision}; it has {', '.join(map(str, have))}")
+
+    def text(self, seq: int) -> str:
+        """Return a stored document as its JSON text."""
+        for (body,) in self._rows("SELECT body FROM entries WHERE seq = ?", (seq,)):
+            return str(body)
+        raise StoreError(f"entry {seq} is missing; `spanledger runs verify` says what else is")
+
+    def document(self, seq: int) -> dict[str, Any]:
+        """Return a stored document."""
+        try:
+            document = json.loads(self.text(seq))
+        except (ValueError, RecursionError) as error:
+            raise StoreError(f"entry {seq} is not readable: {error}; see `spanledger runs verify`") from error
+        if not isinstance(document, dict):
+            raise StoreError(f"entry {seq} is no document; see `spanledger runs verify`")
+        return document
+
+    def events(self, document: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return the findings that came by themselves and belong to a run, oldest first."""
+        traces = [trace for trace in document.get("trace_ids") or () if isinstance(trace, str)][:500]
+        rows = self._rows(
+            "SELECT body FROM findings JOIN entries USING (seq) WHERE findings.run_id = ? OR"
+            f" (findings.run_id = '' AND findings.trace_id IN ({', '.join('?' * len(traces)) or 'NULL'}))"
+            " ORDER BY at_ns, seq",
+            [document.get("run_id"), *traces],
+        )
+        spans = {step.get("span_id") for step in document.get("steps") or () if isinstance(step, dict)}
+        events = []
+        for (body,) in rows:
+            event = json.loads(body)
+            # Several runs may share a trace; the span says whose it is.
+            if event.get("run_id") or not event.get("span_id") or event["span_id"] in spans:
+                events.append(event)
+        return events
+
+    def head(self) -> Mark:
+        """Return the end of the chain."""
+        for row in self._rows("SELECT seq, hash FROM head", ()):
+            return Mark(*row)
+        return Mark()
+
+    def base(self) -> Mark:
+        """Return where the chain begins: after what retention took away."""
+        query = "SELECT CAST(body AS BLOB) FROM entries WHERE kind = 'pruned' ORDER BY seq DESC LIMIT 1"
+        for (body,) in self._rows(query, ()):
+            return base(body)
+        return Mark()
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield all entries in order, as they are."""
+        rows = self._rows("SELECT seq, kind, stored_ns, CAST(body AS BLOB), CAST(hash AS BLOB) FROM entries "
+                          "ORDER BY seq", ())  # fmt: skip
+        return (Entry(*row) for row in rows)
+
+    def breaks(self, entries: Iterator[Entry], expected: bytes | None = None) -> Iterator[Break]:
+        """Yield where the chain or the tables made from it do not hold. `entries` is `self.entries()`."""
+        for (problem,) in self._rows("PRAGMA quick_check(3)", ()):
+            if problem != "ok":
+                yield Break(0, f"the file is damaged: {problem}")
+        wrong: list[Break] = []
+        yield from verify(self._checked(entries, wrong), self.base(), self.head(), expected)
+        yield from wrong
+        extra = "SELECT seq FROM runs WHERE seq NOT IN (SELECT seq FROM entries WHERE kind = 'run') LIMIT 10"
+        for (seq,) in self._rows(extra, ()):
+            yield Break(seq, f"a run is listed for entry {seq}, which is none")
+
+    def _checked(self, entries: Iterator[Entry], wrong: list[Break]) -> Iterator[Entry]:
+        """Compare what the tables say of each run with its document, on the way."""
+        for entry in entries:
+            if entry.kind == "run" and (problem := self._differs(entry)) is not None:
+                wrong.append(Break(entry.seq, problem))
+            yield entry
+
+    def _differs(self, entry: Entry) -> str | None:
+        try:
+            summary = summarize(json.loads(entry.body))
+        except (ValueError, AttributeError, RecursionError):
+            return f"entry {entry.seq} holds no run document"
+        row = next(self._rows(f"SELECT {_COLUMNS} FROM runs WHERE seq = ?", (entry.seq,)), None)
+        if row is None:
+            return f"entry {entry.seq} is not listed"
+        findings = self._rows("SELECT kind, rule, severity FROM run_findings WHERE seq = ?", (entry.seq,))
+        if RunColumns(*row) != summary.columns or set(findings) != set(summary.findings):
+            return f"entry {entry.seq} is listed with other values than its document has"
+        return None
+
+    def _rows(self, query: str, parameters: Sequence[object]) -> Iterator[Any]:
+        known = [encodable(value) if isinstance(value, str) else value for value in parameters]
+        try:
+            yield from self._connection.execute(query, known)
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.path} cannot be read: {error}") from error
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    address = path.absolute().as_uri()
+    try:
+        return _identified(f"{address}?mode=ro")
+    except sqlite3.OperationalError:
+        # In a directory that cannot be written SQLite has no place for its shared memory; without a
+        # write-ahead log there is nothing to share.
+        if Path(f"{path}-wal").exists():
+            raise
+        return _identified(f"{address}?mode=ro&immutable=1")
+
+
+def _identified(address: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(address, timeout=BUSY_S, isolation_level=None, uri=True)
+    try:
+        connection.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
+        # One snapshot for everything that is read.
+        connection.execute("BEGIN")
+        version = identify(connection)
+        if version < len(MIGRATIONS):
+            raise NotAStore(
+                "the file is empty or of an older version; a sidecar that starts with it brings it up to date"
+            )
+    except BaseException:
+        connection.close()
+        raise
+    return connection

@@ -1,0 +1,12 @@
+"""Runs of agents, put together from spans: the connector `trajectory`.
+
+* `connector.py`: its life and what goes in; `assembly.py`: what follows, in short turns.
+* `store.py`: which spans belong together and when nothing more is to come (the state machine is there), with
+  `group.py` (the evidence), `joins.py` (what joins traces, as they come), `records.py` and `packing.py` (how they
+  are kept).
+* `reports.py`: from a closed group to its runs, a pure function around `conventions.trajectory.build`, with
+  `edges.py` (what joins traces, as a function of the spans) and `emitted.py` (ids and revisions).
+* `events.py`, `outbox.py`: into the logs pipelines; `run_metrics.py`, `gauges.py`: into the metrics;
+  `annotation.py`: onto the root spans.
+* `journal.py`, `wire.py`: open runs on disk.
+"""

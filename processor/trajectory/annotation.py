@@ -1,0 +1,108 @@
+"""The roll-up of a run on its root span, in passing.
+
+SDKs send children before their parents, so that most of a run is known when its root comes. Nothing is held
+back for the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from typing import TYPE_CHECKING, Final
+
+from spanledger.conventions.run_document import root_attributes
+from spanledger.conventions.step import Step
+from spanledger.conventions.trajectory import build
+from spanledger.conventions.values import key_value
+from spanledger.processor.trajectory.edges import edges
+from spanledger.processor.trajectory.loops import with_findings
+from spanledger.processor.trajectory.packing import unpack
+from spanledger.processor.trajectory.records import key_of
+from spanledger.processor.trajectory.reports import Built
+
+if TYPE_CHECKING:
+    from spanledger.conventions.run import Completeness
+    from spanledger.conventions.step import Bridge
+    from spanledger.conventions.values import Value
+    from spanledger.processor.batch import Batch
+    from spanledger.processor.trajectory.assembly import Assembly
+    from spanledger.processor.trajectory.config import TrajectoryConfig
+    from spanledger.processor.trajectory.group import Group
+    from spanledger.processor.trajectory.records import Key, Record
+
+MAX_RECORDS: Final = 1_000
+"""Spans of one run up to which it is rolled up in passing."""
+
+_ROOTS: Final = frozenset({"agent", "workflow", "other"})
+_LOOP: Final = "spanledger.loop"
+
+
+def annotate(
+    batch: Batch, steps: Sequence[Step], bridges: Sequence[Bridge], assembly: Assembly, config: TrajectoryConfig
+) -> Generator[None, None, int]:
+    """Write the roll-ups; return the roots that were passed over because there is too much below them."""
+    by_trace: dict[bytes, list[Record]] = {}
+    for step in steps:
+        by_trace.setdefault(step.trace_id, []).append(step)
+    for bridge in bridges:
+        if bridge.trace_id in by_trace:
+            by_trace[bridge.trace_id].append(bridge)
+    candidates = {
+        key_of(step): step.trace_id
+        for step in steps
+        if step.kind in _ROOTS and (not step.parent_span_id or step.remote_parent)
+    }
+    rooted = set(candidates.values())
+    wanted: dict[Key, dict[str, Value]] = {}
+    skipped = 0
+    for trace_id, own in by_trace.items():
+        group = assembly.store.group_of(trace_id)
+        if group is not None and group.state != "open":
+            continue
+        if assembly.loops is not None:
+            came = [record for record in own if isinstance(record, Step)]
+            wanted.update({key: {_LOOP: True} for key in assembly.loops.marked(group, came)})
+        if trace_id in rooted:
+            if len(own) + (len(group.packed) if group is not None else 0) > MAX_RECORDS:
+                skipped += 1
+                continue
+            built = _build(_records(group, own), group.changes if group is not None else 0, config)
+            assembly.remember(group.traces[0] if group is not None else trace_id, built)
+            for run in built.runs:
+                key = trace_id + bytes.fromhex(run.root_span_id or "")
+                if key in candidates:
+                    wanted[key] = {**wanted.get(key, {}), **root_attributes(run)}
+        yield
+    _write(batch, wanted)
+    return skipped
+
+
+def _records(group: Group | None, own: Sequence[Record]) -> dict[Key, Record]:
+    known: dict[Key, Record] = {}
+    if group is not None:
+        known = {key: unpack(packed, group.resources) for key, packed in group.packed.items()}
+    for record in own:
+        known.setdefault(key_of(record), record)
+    return known
+
+
+def _build(present: dict[Key, Record], changes: int, config: TrajectoryConfig) -> Built:
+    records = present.values()
+    waits = any(
+        record.parent_span_id and not record.remote_parent and record.trace_id + record.parent_span_id not in present
+        for record in records
+    )
+    completeness: Completeness = "open" if waits else "complete"
+    links = edges(records, config.stitch, config.stitch_window)
+    runs = with_findings(build(records, links=links, completeness=completeness), records, config.loops.rules())
+    return Built(frozenset(present), changes, completeness, runs)
+
+
+def _write(batch: Batch, wanted: dict[Key, dict[str, Value]]) -> None:
+    for group in batch.groups if wanted else ():
+        for index, span in enumerate(group.items):
+            if span is None or (attributes := wanted.get(span.trace_id + span.span_id)) is None:
+                continue
+            kept = [pair for pair in span.attributes if pair.key not in attributes]
+            del span.attributes[:]
+            span.attributes.extend([*kept, *(key_value(key, value) for key, value in attributes.items())])
+            group.changed.add(index)

@@ -1,0 +1,297 @@
+"""From spans to runs that are told of: the store, and what follows when it closes a group.
+
+Everything here runs in the event loop and in short turns; only the documents of large runs are made in a
+thread, from a snapshot.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict, deque
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from spanledger.conventions.details import merged
+from spanledger.conventions.step import Step
+from spanledger.processor.trajectory import events
+from spanledger.processor.trajectory.gauges import Gauges
+from spanledger.processor.trajectory.loops import KINDS, Found, Loops
+from spanledger.processor.trajectory.records import key_of
+from spanledger.processor.trajectory.reports import Built, Snapshot, completeness_of, compose
+from spanledger.processor.trajectory.run_metrics import RunMetrics
+from spanledger.processor.trajectory.store import Store
+
+if TYPE_CHECKING:
+    from spanledger.conventions.detail import Detail
+    from spanledger.conventions.trajectory import Judgement
+    from spanledger.processor.component import Host
+    from spanledger.processor.trajectory.config import TrajectoryConfig
+    from spanledger.processor.trajectory.emitted import Change
+    from spanledger.processor.trajectory.group import Group
+    from spanledger.processor.trajectory.journal import Journal, Remembered
+    from spanledger.processor.trajectory.outbox import Outbox
+    from spanledger.processor.trajectory.records import Record
+    from spanledger.processor.trajectory.store import Disposition, Reason
+
+SLICE_S: Final = 0.005
+"""Seconds of work in one turn."""
+
+LARGE: Final = 200
+"""Records of a group whose documents are made in a thread."""
+
+MAX_BUILT: Final = 512
+CHECK_EVERY: Final = 32
+MAX_EARLY: Final = 2_000
+"""Log records that are kept for spans that have not come, and evaluations that are about nothing known."""
+
+
+class Assembly:
+    """Owns everything that is known of runs. No method waits."""
+
+    def __init__(self, config: TrajectoryConfig, host: Host, outbox: Outbox, journal: Journal | None) -> None:
+        self.store = Store(config)
+        self.large: deque[tuple[Group, Reason]] = deque()
+        """Closed groups whose documents are to be made elsewhere: `snapshot`, `compose`, `publish`."""
+        self._config = config
+        self._host = host
+        self._outbox = outbox
+        self._journal = journal
+        self._metrics = RunMetrics(host.metrics)
+        self._gauges = Gauges(host.metrics)
+        self._rules = config.loops.rules()
+        self.loops = Loops(self._rules) if self._rules is not None else None
+        self._became = host.metrics.counter("spanledger_trajectory_spans_total")
+        self._late = host.metrics.counter("spanledger_late_spans_total")
+        self._orphans = host.metrics.counter("spanledger_orphan_spans_total")
+        self._unrelated = host.metrics.counter("spanledger_trajectory_unrelated_spans_total")
+        self._closings = host.metrics.counter("spanledger_runs_closed_total")
+        self._revisions = host.metrics.counter("spanledger_run_revisions_total")
+        self._waiting: deque[Iterator[Record]] = deque()
+        self._said: OrderedDict[bytes, Detail] = OrderedDict()
+        self._unplaced: OrderedDict[Judgement, float] = OrderedDict()
+        self._fresh: dict[int, tuple[Group, list[Step]]] = {}
+        """Open groups that got steps which no rule has looked at."""
+        self._built: OrderedDict[bytes, Built] = OrderedDict()
+        self.waiting_spans = 0
+
+    # -- what comes in --
+
+    def take(self, records: tuple[Record, ...]) -> None:
+        """Take spans; what does not fit into a slice waits for `turn`."""
+        self.waiting_spans += len(records)
+        self._waiting.append(iter(records))
+        if len(self._waiting) == 1:
+            self._take_waiting(self._host.monotonic())
+
+    def judge(self, judgement: Judgement) -> None:
+        """Take an evaluation that came by itself."""
+        now_s = self._host.monotonic()
+        if not self.store.judge(judgement, now_s):
+            self._unplaced[judgement] = now_s
+            if len(self._unplaced) > MAX_EARLY:
+                self._unplaced.popitem(last=False)
+        elif self._journal is not None:
+            self._journal.judge(judgement, self._host.clock_ns())
+
+    def hear(self, trace_id: bytes, span_id: bytes, detail: Detail) -> None:
+        """Take what a log record says of a span, which comes before or after it."""
+        key = trace_id + span_id
+        if self.store.hear(trace_id, span_id, detail, self._host.monotonic()):
+            self._keep(key)
+            return
+        known = self._said.get(key)
+        self._said[key] = detail if known is None else merged(known, detail, self._config.max_content_bytes)
+        if len(self._said) > MAX_EARLY:
+            self._said.popitem(last=False)
+
+    def restore(self, remembered: Remembered) -> None:
+        """Take what a former life of the process knew."""
+        now_s, now_ns = self._host.monotonic(), self._host.clock_ns()
+
+        def then(at_ns: int) -> float:
+            return now_s - max(0, now_ns - at_ns) / 1e9
+
+        for arrived_ns, record in remembered.records:
+            self.store.add(record, then(arrived_ns))
+        for arrived_ns, judgement in remembered.judgements:
+            self.store.judge(judgement, then(arrived_ns))
+        for trace_id, run_id, said in remembered.runs:
+            self.store.report(trace_id, run_id, said)
+        for trace_id, at_ns in remembered.closed.items():
+            self.store.was_closed(trace_id, then(at_ns), now_s)
+        self._gauges.show(self.store, now_s)
+
+    def _take_waiting(self, now_s: float) -> bool:
+        """Add what waits until it is all or the slice is used up; tell whether something is left."""
+        until = self._host.monotonic() + SLICE_S
+        became: Counter[Disposition] = Counter()
+        count = 0
+        while self._waiting:
+            for record in self._waiting[0]:
+                became[self._add(record, now_s)] += 1
+                count += 1
+                if count % CHECK_EVERY == 0 and self._host.monotonic() >= until:
+                    self._count(became)
+                    return True
+            self._waiting.popleft()
+        self._count(became)
+        return False
+
+    def _add(self, record: Record, now_s: float) -> Disposition:
+        if isinstance(record, Step):
+            if record.agent_name:
+                self._metrics.see((record.service_name, record.agent_name))
+            if self._said and (said := self._said.pop(key_of(record), None)) is not None:
+                known = record.detail
+                record = replace(record, detail=said if known is None else merged(known, said))
+        became = self.store.add(record, now_s)
+        if became in ("new", "late", "better"):
+            if self._journal is not None:
+                self._journal.add(record, self._host.clock_ns())
+            if isinstance(record, Step) and (group := self.store.group_of(record.trace_id)) is not None:
+                self._gauges.grew(group)
+                if self.loops is not None and record.kind in KINDS and group.state == "open":
+                    self._fresh.setdefault(group.number, (group, []))[1].append(record)
+        if became in ("late", "too_late"):
+            self._late.add((record.service_name,))
+        return became
+
+    def _keep(self, key: bytes) -> None:
+        group = self.store.group_of(key[:16])
+        if self._journal is not None and group is not None and (record := group.record(key)) is not None:
+            self._journal.add(record, self._host.clock_ns())
+
+    def _count(self, became: Counter[Disposition]) -> None:
+        self.waiting_spans -= became.total()
+        for disposition, count in became.items():
+            self._became.add(("duplicate" if disposition == "better" else disposition,), count)
+
+    # -- turns --
+
+    def turn(self) -> float | None:
+        """Do what is due, for one slice. Return the seconds until the next turn, None when nothing is to come."""
+        now_s = self._host.monotonic()
+        self._host.metrics.tick(self._host.clock_ns())
+        until = now_s + SLICE_S
+        more = self._take_waiting(now_s)
+        for judgement in tuple(self._unplaced)[:CHECK_EVERY]:
+            placed_s = self._unplaced.pop(judgement)
+            if now_s - placed_s < self._config.late.remember and not self.store.judge(judgement, now_s):
+                self._unplaced[judgement] = placed_s
+        while self._fresh and not more:
+            self._look(*self._fresh.pop(next(iter(self._fresh))))
+            more = self._host.monotonic() >= until
+        while not more:
+            due = self.store.due(now_s, 1)
+            if not due:
+                break
+            for group, reason in due:
+                self._settle(group, reason, now_s)
+            more = self._host.monotonic() >= until
+        self._tidy(now_s)
+        if more:
+            return 0.0
+        at = self.next_turn()
+        return None if at is None else max(0.0, at - now_s)
+
+    def next_turn(self) -> float | None:
+        """Return when something is due; None when nothing is to come."""
+        if self._waiting or self._fresh:
+            return 0.0
+        nexts = [at for at in (self.store.next_deadline(), self._gauges.next_look()) if at is not None]
+        return min(nexts, default=None)
+
+    def close_all(self) -> None:
+        """Make everything due, for the process is about to end."""
+        while self._take_waiting(self._host.monotonic()):
+            pass
+        self.store.close_all(self._host.monotonic())
+
+    def snapshot(self, group: Group, reason: Reason) -> Snapshot:
+        """Return what the runs of a group follow from."""
+        return Snapshot(
+            dict(group.packed),
+            list(group.resources),
+            group.changes,
+            tuple(group.judgements or ()),
+            group.emitted or {},
+            completeness_of(group, reason),
+            tuple(self._config.stitch),
+            self._config.stitch_window,
+            self._rules,
+            tuple((group.told or {}).values()),
+            self._built.pop(group.traces[0], None),
+        )
+
+    def remember(self, trace_id: bytes, built: Built) -> None:
+        """Keep runs that were built in passing, for a while. They follow from their records and nothing else."""
+        self._built[trace_id] = built
+        if len(self._built) > MAX_BUILT:
+            self._built.popitem(last=False)
+
+    def publish(self, group: Group, reason: Reason, snapshot: Snapshot, changes: list[Change]) -> None:
+        """Tell of the runs of a closed group."""
+        now_ns = self._host.clock_ns()
+        # It may have become part of another one while the documents were made.
+        keeper = group.living() or group
+        keeper.completeness = snapshot.completeness
+        emitted = dict(keeper.emitted or {})
+        unfinished = snapshot.completeness == "shutdown" and self._journal is not None
+        for change in changes:
+            run = change.run
+            if not unfinished:  # else it goes on after the restart, and is counted then
+                self._metrics.count(change)
+                if reason != "late":
+                    self._closings.add((reason,))
+                orphans = sum(step.basis == "inferred_parent" for step in run.steps)
+                if orphans and not change.before:
+                    self._orphans.add((run.service_name,), orphans)
+            if change.before:
+                self._revisions.add(())
+            elif self.loops is not None:
+                self.loops.histories.add(run)
+            self._outbox.put(run.service_name, events.closed(run, change.document, now_ns))
+            for run_id in change.replaced:
+                emitted.pop(run_id, None)
+                self._outbox.put(run.service_name, events.replaced(run_id, run, now_ns))
+                if self._journal is not None:
+                    self._journal.withdraw(run_id)
+            emitted[run.run_id] = change.now
+            if self._journal is not None:
+                self._journal.report(group.traces[0], run.run_id, change.now)
+        keeper.emitted = emitted
+        if self._journal is not None and not unfinished and keeper.state != "open":
+            self._journal.closed(group.traces, now_ns)
+
+    def _look(self, group: Group, steps: list[Step]) -> None:
+        now = group.living()
+        if self.loops is None or now is None or now.state != "open":
+            return
+        for found in self.loops.look(now, steps):
+            self._tell(now, found)
+
+    def _tell(self, group: Group, found: Found) -> None:
+        self._metrics.count_loop(group.label, found)
+        self._outbox.put(group.label[0], events.looped(found.loop, found.run_id, self._host.clock_ns()))
+
+    def _settle(self, group: Group, reason: Reason, now_s: float) -> None:
+        if group.merged_into is not None:
+            return  # it goes on as part of another
+        self._gauges.ended(group, now_s)
+        if self.loops is not None:
+            self.loops.forget(group)
+        if len(group.packed) > LARGE:
+            self.large.append((group, reason))
+            return
+        snapshot = self.snapshot(group, reason)
+        self.publish(group, reason, snapshot, compose(snapshot))
+
+    def _tidy(self, now_s: float) -> None:
+        if self.store.unrelated_spans:
+            self._unrelated.add((), self.store.unrelated_spans)
+            self.store.unrelated_spans = 0
+        if self.store.forgotten_traces:
+            if self._journal is not None:
+                self._journal.forget(self.store.forgotten_traces)
+            self.store.forgotten_traces = []
+        self._gauges.show(self.store, now_s)

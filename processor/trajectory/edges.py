@@ -1,0 +1,93 @@
+"""Which span goes on with the work of a span in another trace. Pure: a function of the records of one group."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING
+
+from spanledger.conventions.step import Step
+from spanledger.conventions.trajectory.edges import Edge
+from spanledger.processor.trajectory.group import is_loose
+from spanledger.processor.trajectory.joins import MIN_ID_CHARS, continues
+from spanledger.processor.trajectory.packing import HISTORY
+
+if TYPE_CHECKING:
+    from spanledger.conventions.run import EdgeBasis
+    from spanledger.processor.trajectory.records import Record
+
+
+def edges(records: Iterable[Record], stitch: Collection[str], window_s: float) -> tuple[Edge, ...]:
+    """Return the joins between traces that no link says, each span by the first rule of `stitch` that holds."""
+    steps = sorted((record for record in records if isinstance(record, Step)), key=_rank)
+    if len({step.trace_id for step in steps}) < 2:
+        return ()
+    between = _Between(steps, window_s)
+    rules = [rule for name, rule in between.rules if name in stitch]
+    found = []
+    for step in steps:
+        edge = next(filter(None, (rule(step) for rule in rules)), None)
+        if edge is not None:
+            found.append(edge)
+    return tuple(found)
+
+
+def _rank(step: Step) -> tuple[int, int, bytes, bytes]:
+    return step.start_ns, step.end_ns, step.trace_id, step.span_id
+
+
+class _Between:
+    def __init__(self, steps: list[Step], window_s: float) -> None:
+        self._window_ns = int(window_s * 1e9)
+        self._requested: dict[str, Step] = {}
+        self._after: dict[int, list[Step]] = {}
+        self._conversations: dict[str, list[Step]] = {}
+        for step in steps:
+            if step.detail is not None:
+                for request in step.detail.requests:
+                    self._requested.setdefault(request.id, step)
+                if step.detail.after is not None:
+                    self._after.setdefault(step.detail.after, []).append(step)
+            if is_loose(step) and step.conversation_id:
+                self._conversations.setdefault(step.conversation_id, []).append(step)
+        self.rules = (
+            ("tool_call_id", self._by_tool_call),
+            ("conversation", self._by_conversation),
+            ("history", self._by_history),
+        )
+
+    def _by_tool_call(self, step: Step) -> Edge | None:
+        if step.kind == "tool":
+            return self._edge(step, self._requested.get(_long(step.tool_call_id)), "tool_call_id")
+        if step.detail is None or not step.detail.answered or not continues(step):
+            return None
+        return self._edge(step, self._requested.get(_long(step.detail.answered[-1])), "history")
+
+    def _by_conversation(self, step: Step) -> Edge | None:
+        if not continues(step):
+            return None
+        before: Step | None = None
+        for other in self._conversations.get(step.conversation_id, ()):
+            if other is step:
+                break
+            before = other
+        if before is None or step.start_ns - before.end_ns > self._window_ns:
+            return None
+        return self._edge(step, before, "conversation")
+
+    def _by_history(self, step: Step) -> Edge | None:
+        if step.detail is None or not continues(step):
+            return None
+        for digest in reversed(step.detail.history[-HISTORY:]):
+            earlier = [other for other in self._after.get(digest, ()) if other.start_ns < step.start_ns]
+            if earlier and (edge := self._edge(step, earlier[-1], "history")):
+                return edge
+        return None
+
+    def _edge(self, step: Step, source: Step | None, basis: EdgeBasis) -> Edge | None:
+        if source is None or source is step or source.trace_id == step.trace_id:
+            return None
+        return Edge(step.trace_id, step.span_id, source.trace_id, source.span_id, basis)
+
+
+def _long(id_: str) -> str:
+    return id_ if len(id_) >= MIN_ID_CHARS else ""

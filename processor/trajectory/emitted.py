@@ -1,0 +1,116 @@
+"""What was said of a run before: its id and revision, and what of it is in the metrics.
+
+A run keeps its id. Where its root comes late, or two runs turn out to be one, the id that follows from the
+spans would change; the run is then recognised by its first step, and keeps the id it was reported under.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Final
+
+from spanledger.conventions.run_document import document
+
+if TYPE_CHECKING:
+    from spanledger.conventions.run import Completeness, Outcome, Run, RunEvaluation
+
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+_AT_ONCE: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Emitted:
+    """What was last said of a run."""
+
+    revision: int
+    digest: str
+    """Of everything but the revision."""
+    service_name: str
+    agent_name: str
+    outcome: Outcome
+    completeness: Completeness
+    cost_pico_usd: int
+    anchor: str
+    """Trace id and span id of its first step."""
+    evaluations: tuple[str, ...] = ()
+    """Digests of those that are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A run that is new or differs from what was said of it."""
+
+    run: Run
+    now: Emitted
+    document: bytes
+    """The run as JSON in UTF-8."""
+    before: tuple[Emitted, ...] = ()
+    """Nothing for a new run, several where runs turned out to be one."""
+    replaced: tuple[str, ...] = ()
+    """Ids of runs that turned out to be part of this one."""
+
+
+def changes(emitted: Mapping[str, Emitted], runs: Sequence[Run]) -> list[Change]:
+    """Return the runs that differ from what was said of them, with their ids and revisions."""
+    found: list[Change] = []
+    owners = _owners(emitted, runs)
+    for run in runs:
+        ids = owners.get(run.run_id, ())
+        before = tuple(emitted[run_id] for run_id in ids)
+        revision = max((known.revision for known in before), default=0) + 1
+        named = replace(run, run_id=ids[0] if ids else run.run_id, revision=revision)
+        now, written = _told(named)
+        if len(before) != 1 or now.digest != before[0].digest:
+            found.append(Change(named, now, written, before, ids[1:]))
+    return found
+
+
+def _owners(emitted: Mapping[str, Emitted], runs: Sequence[Run]) -> dict[str, tuple[str, ...]]:
+    """Return for each run the ids it was reported under: its own, or of the runs whose first step it contains."""
+    if not emitted:
+        return {}
+    owners: dict[str, tuple[str, ...]] = {run.run_id: (run.run_id,) for run in runs if run.run_id in emitted}
+    lost = {known.anchor: run_id for run_id, known in emitted.items() if run_id not in owners}
+    for run in runs if lost else ():
+        for step in run.steps:
+            if (run_id := lost.pop(step.trace_id + step.span_id, None)) is not None:
+                owners[run.run_id] = (*owners.get(run.run_id, ()), run_id)
+    return owners
+
+
+def name_of(evaluation: RunEvaluation) -> str:
+    """Return a digest that tells an evaluation from others, in every revision of its run."""
+    return blake2b(
+        repr((evaluation.evaluation, evaluation.basis)).encode("utf-8", "replace"), digest_size=9
+    ).hexdigest()
+
+
+def _told(run: Run) -> tuple[Emitted, bytes]:
+    """Return what to remember of a run that is told now, and its document.
+
+    Steps are written some at a time: the library would hold up every other thread for a whole large document.
+    """
+    whole = document(run)
+    revision, steps = whole.pop("revision"), whole.pop("steps")
+    rest = _json(whole)
+    listed = b",".join(_json(steps[first : first + _AT_ONCE])[1:-1] for first in range(0, len(steps), _AT_ONCE))
+    now = Emitted(
+        revision=revision,
+        digest=blake2b(rest + listed, digest_size=12).hexdigest(),
+        service_name=run.service_name,
+        agent_name=run.agent_name,
+        outcome=run.outcome,
+        completeness=run.completeness,
+        cost_pico_usd=run.totals.cost_pico_usd or 0,
+        anchor=run.steps[0].trace_id + run.steps[0].span_id if run.steps else "",
+        evaluations=tuple(sorted(map(name_of, run.evaluations))),
+    )
+    return now, b'%s,"revision":%d,"steps":[%s]}' % (rest[:-1], revision, listed)
+
+
+def _json(value: object) -> bytes:
+    return _ENCODER.encode(value).encode("utf-8", "backslashreplace")

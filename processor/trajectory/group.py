@@ -1,0 +1,232 @@
+"""A connected set of traces, and what its spans say about whether more will come.
+
+Spans are sent when they have ended, children mostly before their parents. So a span that is still open
+shows only in its children: they name a parent that has not come. As long as such a parent is in the
+same process, it is still running or lost. A parent in another process may be one that nobody reports
+here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Literal
+
+from spanledger.conventions.step import Step
+from spanledger.processor.trajectory.packing import pack, unpack
+from spanledger.processor.trajectory.records import Key, Record, richer
+
+if TYPE_CHECKING:
+    from spanledger.conventions.loops import Loop
+    from spanledger.conventions.run import Completeness
+    from spanledger.conventions.trajectory import Judgement
+    from spanledger.conventions.values import Attributes
+    from spanledger.processor.trajectory.emitted import Emitted
+
+State = Literal["open", "closed", "revised", "gone"]
+"""See the state machine in `store`."""
+
+Phase = Literal["running", "remote", "waiting", "joinable", "ended"]
+"""What the spans say: a parent is missing; only a parent elsewhere is; no model has read a tool's result yet; another
+call may join by its conversation; nothing is open."""
+
+Label = tuple[str, str]
+"""(service name, agent name)."""
+
+LOOSE_KINDS: Final = frozenset({"llm", "embedding", "retrieval", "tool"})
+GROUP_BYTES: Final = 1_000
+RECORD_BYTES: Final = 190
+"""Of a record besides its own: its key, and its places in dicts."""
+
+
+def is_loose(record: Record) -> bool:
+    """Tell whether a call has nothing above it: its instrumentation makes each call a trace."""
+    return not record.parent_span_id and isinstance(record, Step) and record.kind in LOOSE_KINDS
+
+
+@dataclass(slots=True, eq=False)
+class Group:
+    """The records of one connected set of traces. Times are `host.monotonic` seconds of arrival."""
+
+    number: int
+    opened_s: float
+    touched_s: float
+    traces: list[bytes]
+    state: State = "open"
+    packed: dict[Key, bytes] = field(default_factory=dict)
+    """The records, see `packing`."""
+    resources: list[Attributes] = field(default_factory=list)
+    """What packed steps refer to."""
+    changes: int = 0
+    """How often a record was replaced by a better one."""
+    missing: dict[Key, bool] = field(default_factory=dict)
+    """Parents that have not come -> whether a child of theirs in the same process was seen."""
+    local_missing: int = 0
+    """How many of `missing` are in the same process."""
+    tops: int = 0
+    """Spans without a parent."""
+    loose: int = 0
+    """Those of them that are calls with nothing above."""
+    steps: int = 0
+    cost_pico_usd: int = 0
+    label: Label = ("", "")
+    asked: set[str] | None = None
+    """Loose calls: tool-call ids that a model asked for."""
+    answered: set[str] | None = None
+    """Loose calls: tool-call ids whose result a model has read."""
+    joinable: bool = False
+    """A call without an agent has a conversation but no content that would say whether it was the last."""
+    size_bytes: int = GROUP_BYTES
+    due_s: float = 0.0
+    queued_s: float = float("inf")
+    """The earliest entry in the queue of deadlines."""
+    emitted: dict[str, Emitted] | None = None
+    """Run id -> what was last said of it."""
+    judgements: list[Judgement] | None = None
+    """Evaluations that came by themselves."""
+    completeness: Completeness = "open"
+    """Of the runs that were reported last."""
+    merged_into: Group | None = None
+    told: dict[str, Loop] | None = None
+    """Loops that were told of, by their fingerprints."""
+
+    def living(self) -> Group | None:
+        """Return the group that this one is part of by now; None when it was forgotten."""
+        group = self
+        while group.merged_into is not None:
+            group = group.merged_into
+        return None if group.state == "gone" else group
+
+    def phase(self) -> Phase:
+        """Return what the spans say about what is to come."""
+        if self.local_missing or not (self.tops or self.missing):
+            return "running"
+        if self.missing:
+            return "remote"
+        if self.loose and self.loose == self.tops:
+            if self.asked and self.asked - (self.answered or set()):
+                return "waiting"
+            if self.joinable:
+                return "joinable"
+        return "ended"
+
+    def put(self, key: Key, record: Record) -> None:
+        """Add a span that is new to the group."""
+        self.packed[key] = packed = pack(record, self.resources)
+        self.size_bytes += RECORD_BYTES + len(packed)
+        was_missing = self.missing.pop(key[:24], None)
+        if was_missing:
+            self.local_missing -= 1
+        if not record.parent_span_id or record.parent_span_id == record.span_id:
+            self.tops += 1
+            self.loose += is_loose(record)
+        else:
+            self._expect(record)
+        if isinstance(record, Step):
+            self._note(record)
+
+    def record(self, key: Key) -> Record | None:
+        """Return one record; None when it is not there."""
+        packed = self.packed.get(key)
+        return None if packed is None else unpack(packed, self.resources)
+
+    def start_of(self, key: Key) -> int | None:
+        """Return when a span began, in ns; None when it is not there."""
+        record = self.record(key)
+        return None if record is None else record.start_ns
+
+    def replace(self, key: Key, record: Record) -> bool:
+        """Keep the better of two reports of one span; tell whether that is the new one."""
+        kept = self.record(key)
+        better = record if kept is None else richer(kept, record)
+        if better is kept:
+            return False
+        self.exchange(key, better)
+        return True
+
+    def exchange(self, key: Key, better: Record) -> None:
+        """Put another report of the same span in the place of the one that is there."""
+        kept = self.record(key)
+        packed = pack(better, self.resources)
+        self.size_bytes += len(packed) - len(self.packed[key])
+        self.packed[key] = packed
+        self.changes += 1
+        if isinstance(kept, Step):
+            self.steps -= 1
+            self.cost_pico_usd -= cost_of(kept)
+        if isinstance(better, Step):
+            self._note(better)
+
+    def absorb(self, other: Group) -> None:
+        """Take everything of a group that turned out to be connected with this one."""
+        self.opened_s = min(self.opened_s, other.opened_s)
+        self.touched_s = max(self.touched_s, other.touched_s)
+        self.traces += other.traces
+        self._adopt(other)
+        # Keys begin with trace ids and no trace is in two groups: no parent that one misses is in the other.
+        self.missing.update(other.missing)
+        self.local_missing += other.local_missing
+        self.tops += other.tops
+        self.loose += other.loose
+        self.steps += other.steps
+        self.cost_pico_usd += other.cost_pico_usd
+        self.size_bytes += other.size_bytes
+        self.joinable = self.joinable or other.joinable
+        if other.asked or other.answered:
+            self.asked = (self.asked or set()) | (other.asked or set())
+            self.answered = (self.answered or set()) | (other.answered or set())
+        if other.told:
+            self.told = {**(self.told or {}), **other.told}
+        if other.emitted:
+            self.emitted = {**(self.emitted or {}), **other.emitted}
+        if other.judgements:
+            self.judgements = [*(self.judgements or ()), *other.judgements]
+        if not self.label[1]:
+            self.label = other.label
+        other.merged_into = self
+        other.packed = {}
+        other.missing = {}
+        other.emitted = None
+
+    def _adopt(self, other: Group) -> None:
+        if all(mine is its for mine, its in zip(self.resources, other.resources, strict=False)) and len(
+            other.resources
+        ) <= len(self.resources):
+            self.packed.update(other.packed)
+            return
+        # What they refer to has another place here.
+        for key, packed in other.packed.items():
+            self.packed[key] = pack(unpack(packed, other.resources), self.resources)
+
+    def _expect(self, record: Record) -> None:
+        parent = record.trace_id + record.parent_span_id
+        if parent in self.packed:
+            return
+        local = not record.remote_parent
+        known = self.missing.get(parent)
+        if local and not known:
+            self.local_missing += 1
+        self.missing[parent] = local or bool(known)
+
+    def _note(self, step: Step) -> None:
+        self.steps += 1
+        self.cost_pico_usd += cost_of(step)
+        top = step.kind in ("agent", "workflow") and not step.parent_span_id
+        if step.agent_name and (top or not self.label[1]):
+            self.label = (step.service_name, step.agent_name)
+        elif not self.label[0]:
+            self.label = (step.service_name, "")
+        if not is_loose(step):
+            return
+        detail = step.detail
+        self.joinable = self.joinable or (bool(step.conversation_id) and (detail is None or detail.after is None))
+        if detail is not None and (detail.requests or detail.answered):
+            self.asked = {*(self.asked or ()), *(request.id for request in detail.requests)}
+            self.answered = {*(self.answered or ()), *detail.answered}
+
+
+def cost_of(step: Step) -> int:
+    """Return the money that a step counts for, in pico-dollars; 0 for what is counted elsewhere or unknown."""
+    cost = step.cost
+    if cost is None or cost.total is None or cost.status not in ("priced", "conflict"):
+        return 0
+    return cost.total

@@ -1,0 +1,225 @@
+"""What joins spans of different traces: links, tool-call ids, and for calls without an agent their conversation.
+
+Each index remembers which group last had a key, and is bounded: what was remembered longest falls out.
+Both directions are kept, for either side may come first.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Collection, Hashable, Iterator
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
+
+from spanledger.conventions.step import Step
+from spanledger.processor.trajectory.group import Group, is_loose
+from spanledger.processor.trajectory.packing import HISTORY
+
+if TYPE_CHECKING:
+    from spanledger.processor.trajectory.records import Record
+
+MAX_LINKS: Final = 8
+"""A span with more links collects the work of many others; it does not make them one run."""
+
+MIN_ID_CHARS: Final = 8
+"""A shorter tool-call id (`call_0`, `1`) is not unique enough to join what is in different traces."""
+
+_MAX_IDS: Final = 64
+_MAX_SAME: Final = 64
+
+_K = TypeVar("_K", bound=Hashable)
+
+
+class Recent(Generic[_K]):
+    """Key -> the group that last had it, for at most `limit` keys."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._groups: OrderedDict[_K, Group] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    def find(self, key: _K) -> Group | None:
+        """Return the group as it is now; None when there is none or it was forgotten."""
+        group = self._groups.get(key)
+        if group is None:
+            return None
+        living = group.living()
+        if living is None:
+            del self._groups[key]
+        return living
+
+    def note(self, key: _K, group: Group) -> None:
+        """Remember `group` under `key`."""
+        self._groups[key] = group
+        self._groups.move_to_end(key)
+        if len(self._groups) > self._limit:
+            self._groups.popitem(last=False)
+
+
+class Chains:
+    """Digest of a conversation so far -> the groups that came to it, for at most `limit` digests.
+
+    Runs that say the very same, word for word, come to the same digests. Each of them goes on once.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._groups: OrderedDict[int, list[Group]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    def take(self, digest: int) -> Group | None:
+        """Return the group that came to this point first; the last one left may be taken again."""
+        groups = self._groups.get(digest)
+        while groups:
+            living = groups[0].living()
+            if living is None or len(groups) > 1:
+                del groups[0]
+            if living is not None:
+                return living
+        self._groups.pop(digest, None)
+        return None
+
+    def note(self, digest: int, group: Group) -> None:
+        """Remember that `group` came to this point."""
+        groups = self._groups.setdefault(digest, [])
+        if len(groups) < _MAX_SAME:
+            groups.append(group)
+        self._groups.move_to_end(digest)
+        if len(self._groups) > self._limit:
+            self._groups.popitem(last=False)
+
+
+class Joins:
+    """The indexes. `limit` is the number of keys in each."""
+
+    def __init__(self, stitch: Collection[str], window_s: float, limit: int) -> None:
+        self._stitch = frozenset(stitch)
+        self._window_s = window_s
+        self._linked: Recent[bytes] = Recent(limit)
+        self._requested: Recent[str] = Recent(limit)
+        self._called: Recent[str] = Recent(limit)
+        self._read: Recent[str] = Recent(limit)
+        self._conversations: Recent[tuple[str, str]] = Recent(limit)
+        self._after = Chains(limit)
+        self._history: Recent[int] = Recent(limit)
+        self._responses: Recent[str] = Recent(limit)
+        self._loose_responses: Recent[str] = Recent(limit)
+        self._sessions: Recent[str] = Recent(limit)
+
+    def statistics(self) -> dict[str, int]:
+        """Return the number of keys in each index."""
+        return {
+            "links": len(self._linked),
+            "tool_calls": len(self._requested) + len(self._called) + len(self._read),
+            "conversations": len(self._conversations),
+            "history": len(self._after) + len(self._history),
+            "responses": len(self._responses),
+        }
+
+    def expected(self, trace_id: bytes) -> Group | None:
+        """Return the group with a link to a trace that is new."""
+        return self._linked.find(trace_id)
+
+    def linked_traces(self, record: Record) -> Iterator[bytes]:
+        """Yield the other traces that a span belongs to by its links."""
+        if "link" not in self._stitch and "mcp" not in self._stitch:
+            return
+        says = record.detail if isinstance(record, Step) else record
+        links = says.links if says is not None else ()
+        if len(links) <= MAX_LINKS:
+            yield from (trace_id for trace_id, _ in links if trace_id != record.trace_id)
+
+    def await_trace(self, trace_id: bytes, group: Group) -> None:
+        """Remember that a trace which has not come is linked with `group`."""
+        self._linked.note(trace_id, group)
+
+    def partners(self, step: Step, now_s: float) -> list[Group]:
+        """Return the groups that `step` belongs to by what it says, by the first rule that finds any."""
+        rules = (self._by_response, self._by_tool_call, self._by_conversation, self._by_history)
+        for rule in rules:
+            found = [group for group in rule(step, now_s) if group is not None]
+            if found:
+                return found
+        return []
+
+    def remember(self, step: Step, group: Group) -> None:
+        """Let later spans find `group` by what `step` says."""
+        detail = step.detail
+        if step.kind == "tool" and len(step.tool_call_id) >= MIN_ID_CHARS:
+            self._called.note(step.tool_call_id, group)
+        if detail is not None:
+            for request in detail.requests[:_MAX_IDS]:
+                if len(request.id) >= MIN_ID_CHARS:
+                    self._requested.note(request.id, group)
+        if step.conversation_id:
+            self._sessions.note(step.conversation_id, group)
+        if len(step.response_id) >= MIN_ID_CHARS:
+            self._responses.note(step.response_id, group)
+            if is_loose(step):
+                self._loose_responses.note(step.response_id, group)
+        if not is_loose(step):
+            return
+        if step.conversation_id:
+            self._conversations.note((step.service_name, step.conversation_id), group)
+        if detail is not None:
+            if detail.after is not None:
+                self._after.note(detail.after, group)
+            if not detail.asks_user:
+                if detail.answered and len(detail.answered[-1]) >= MIN_ID_CHARS:
+                    self._read.note(detail.answered[-1], group)
+                for digest in detail.history[-HISTORY:]:
+                    self._history.note(digest, group)
+
+    def judged(self, response_id: str, conversation_id: str) -> Group | None:
+        """Return the group that an evaluation without a trace is about."""
+        return (self._responses.find(response_id) if response_id else None) or (
+            self._sessions.find(conversation_id) if conversation_id else None
+        )
+
+    def _by_response(self, step: Step, _now_s: float) -> Iterator[Group | None]:
+        # Two instrumentations report one call, one of them in a trace of its own.
+        if len(step.response_id) >= MIN_ID_CHARS:
+            index = self._responses if is_loose(step) else self._loose_responses
+            yield index.find(step.response_id)
+
+    def _by_tool_call(self, step: Step, _now_s: float) -> Iterator[Group | None]:
+        if "tool_call_id" not in self._stitch:
+            return
+        if step.kind == "tool" and len(step.tool_call_id) >= MIN_ID_CHARS:
+            yield self._requested.find(step.tool_call_id)
+            yield self._read.find(step.tool_call_id)
+        detail = step.detail
+        if detail is None:
+            return
+        for request in detail.requests[:_MAX_IDS]:
+            yield self._called.find(request.id)
+            yield self._read.find(request.id)
+        # The results of earlier turns are in the history too: only the last one says where this call belongs.
+        if continues(step) and detail.answered and len(detail.answered[-1]) >= MIN_ID_CHARS:
+            yield self._requested.find(detail.answered[-1])
+            yield self._called.find(detail.answered[-1])
+
+    def _by_conversation(self, step: Step, now_s: float) -> Iterator[Group | None]:
+        if "conversation" not in self._stitch or not step.conversation_id or not continues(step):
+            return
+        group = self._conversations.find((step.service_name, step.conversation_id))
+        if group is not None and now_s - group.touched_s <= self._window_s:
+            yield group
+
+    def _by_history(self, step: Step, _now_s: float) -> Iterator[Group | None]:
+        detail = step.detail
+        if "history" not in self._stitch or detail is None or not is_loose(step):
+            return
+        if detail.after is not None:
+            yield self._history.find(detail.after)
+        if not detail.asks_user:
+            for digest in reversed(detail.history[-HISTORY:]):
+                yield self._after.take(digest)
+
+
+def continues(step: Step) -> bool:
+    """Tell whether a call without an agent may belong to an earlier one: it is not the first of a user's turn."""
+    return is_loose(step) and not (step.detail is not None and step.detail.asks_user)

@@ -1,0 +1,331 @@
+"""Open runs on disk, so that a killed process resumes them.
+
+A SQLite file in WAL mode holds what the store holds: the records of open and remembered groups, what was
+reported of their runs, and the ids of closed traces. One thread writes, in batches, half a second after the
+first change. What that promises: after the process is killed, all spans that were acknowledged more than a
+second before are there again; after the machine is, what the operating system had written, and the file is
+whole either way. A file that is not whole is put aside under another name, reported, and a new one begun.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import hashlib
+import os
+import secrets
+import sqlite3
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from spanledger.conventions.step import Bridge, Step
+from spanledger.conventions.trajectory.edges import Judgement
+from spanledger.processor.trajectory import wire
+from spanledger.processor.trajectory.emitted import Emitted
+
+if TYPE_CHECKING:
+    from spanledger.processor.component import Host
+    from spanledger.processor.trajectory.records import Record
+
+FILE: Final = "open-runs.db"
+FLUSH_AFTER_S: Final = 0.5
+MAX_WAITING: Final = 200_000
+"""Changes that may wait for the disk; further ones are not written, which is counted."""
+
+_SWEEP_EVERY_NS: Final = 60 * 10**9
+_VERSION: Final = 1
+_SCHEMA: Final = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
+CREATE TABLE resource (id INTEGER PRIMARY KEY, body TEXT NOT NULL UNIQUE);
+CREATE TABLE record (
+    key BLOB PRIMARY KEY, trace_id BLOB NOT NULL, arrived_ns INTEGER NOT NULL, resource INTEGER, body TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX record_trace ON record (trace_id);
+CREATE TABLE run (run_id TEXT PRIMARY KEY, trace_id BLOB NOT NULL, body TEXT NOT NULL) WITHOUT ROWID;
+CREATE INDEX run_trace ON run (trace_id);
+CREATE TABLE closed (trace_id BLOB PRIMARY KEY, at_ns INTEGER NOT NULL, held INTEGER NOT NULL) WITHOUT ROWID;
+"""
+
+_T = TypeVar("_T")
+_Change = Callable[[sqlite3.Connection], object]
+
+
+@dataclass(slots=True)
+class Remembered:
+    """What was on disk."""
+
+    records: list[tuple[int, Record]] = field(default_factory=list)
+    """(time of arrival in ns since the epoch, record), in that order."""
+    judgements: list[tuple[int, Judgement]] = field(default_factory=list)
+    runs: list[tuple[bytes, str, Emitted]] = field(default_factory=list)
+    """(trace id, run id, what was said of it)."""
+    closed: dict[bytes, int] = field(default_factory=dict)
+    """Trace id -> when its group was closed."""
+    unreadable: int = 0
+    """Rows that another version wrote, or nobody."""
+
+
+class Journal:
+    """The file. Ids of closed traces are kept for `forget_s`. `sleep` is the waiting before changes are written."""
+
+    def __init__(
+        self,
+        directory: str,
+        host: Host,
+        forget_s: float,
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._directory = Path(directory)
+        self._host = host
+        self._forget_ns = int(forget_s * 1e9)
+        self._sleep = sleep
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"{host.id} storage")
+        self._errors = host.metrics.counter("spanledger_trajectory_storage_errors_total")
+        self._waiting: list[_Change] = []
+        self._task: asyncio.Task[None] | None = None
+        self._connection: sqlite3.Connection | None = None
+        self._lock = -1
+        self._resources: dict[int, tuple[object, int]] = {}
+        self._failing = False
+        self._sweep_ns = 0
+        self._aside = ""
+
+    async def open(self) -> tuple[bytes, Remembered]:
+        """Open the file; return the key of its digests and what was in it. Raises ValueError when it cannot be used."""
+        opened = await self._in_thread(self._open)
+        if self._aside:
+            self._errors.add(("open",))
+            self._host.log.error(
+                "storage: %s could not be read (%s) and was put aside; open runs begin anew", self._path, self._aside
+            )
+        return opened
+
+    async def close(self) -> None:
+        """Write what waits, and close the file."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._connection is not None:
+            await self._write(self._take())
+            await self._in_thread(self._close)
+        self._thread.shutdown(wait=False)
+
+    def statistics(self) -> dict[str, int]:
+        """Return the changes that wait for the disk."""
+        return {"waiting_changes": len(self._waiting)}
+
+    # -- changes --
+
+    def add(self, record: Record, arrived_ns: int) -> None:
+        """Keep a record."""
+        self._note(lambda db: self._add(db, record, arrived_ns))
+
+    def judge(self, judgement: Judgement, arrived_ns: int) -> None:
+        """Keep an evaluation that came by itself."""
+        body = wire.write(judgement)
+        key = hashlib.blake2b(body.encode(), digest_size=16).digest()
+        self._note(lambda db: db.execute(_ADD, (key, judgement.trace_id, arrived_ns, None, body)))
+
+    def report(self, trace_id: bytes, run_id: str, said: Emitted) -> None:
+        """Keep what was said of a run."""
+        self._note(lambda db: db.execute("REPLACE INTO run VALUES (?, ?, ?)", (run_id, trace_id, wire.write(said))))
+
+    def withdraw(self, run_id: str) -> None:
+        """Forget a run that turned out to be part of another."""
+        self._note(lambda db: db.execute("DELETE FROM run WHERE run_id = ?", (run_id,)))
+
+    def closed(self, traces: Iterable[bytes], at_ns: int) -> None:
+        """Keep that the group of these traces was closed; its records stay."""
+        rows = [(trace_id, at_ns) for trace_id in traces]
+        self._note(lambda db: db.executemany("REPLACE INTO closed VALUES (?, ?, 1)", rows))
+
+    def forget(self, traces: Iterable[bytes]) -> None:
+        """Give up the records of these traces."""
+        rows = [(trace_id,) for trace_id in traces]
+
+        def delete(db: sqlite3.Connection) -> None:
+            db.executemany("DELETE FROM record WHERE trace_id = ?", rows)
+            db.executemany("DELETE FROM run WHERE trace_id = ?", rows)
+            db.executemany("UPDATE closed SET held = 0 WHERE trace_id = ?", rows)
+
+        self._note(delete)
+
+    # -- writing --
+
+    def _note(self, change: _Change) -> None:
+        if len(self._waiting) >= MAX_WAITING:
+            self._errors.add(("write",))
+            return
+        self._waiting.append(change)
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._write_all(), name=f"{self._host.id} storage")
+
+    async def _write_all(self) -> None:
+        while self._waiting:
+            await self._sleep(FLUSH_AFTER_S)
+            await asyncio.shield(asyncio.ensure_future(self._write(self._take())))
+
+    def _take(self) -> list[_Change]:
+        taken, self._waiting = self._waiting, []
+        return taken
+
+    async def _write(self, taken: Sequence[_Change]) -> None:
+        try:
+            await self._in_thread(lambda: self._apply(taken))
+        except (sqlite3.Error, OSError) as error:
+            self._errors.add(("write",), len(taken))
+            if not self._failing:
+                self._failing = True
+                self._host.log.error("storage: %d changes were not written to %s: %s", len(taken), self._path, error)
+                self._host.report("recoverable_error", f"storage: cannot write {self._path}: {error}")
+        else:
+            if self._failing:
+                self._failing = False
+                self._host.report("ok", "")
+
+    async def _in_thread(self, work: Callable[[], _T]) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    # -- in the thread --
+
+    @property
+    def _path(self) -> Path:
+        return self._directory / FILE
+
+    def _open(self) -> tuple[bytes, Remembered]:
+        try:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = os.open(self._directory / f"{FILE}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(self._lock)
+                raise ValueError(f"storage: {self._directory} is in use by another trajectory connector") from None
+            try:
+                return self._begin()
+            except sqlite3.DatabaseError as error:
+                self._put_aside(error)
+                return self._begin()
+        except OSError as error:
+            raise ValueError(f"storage: cannot use {self._directory}: {error.strerror}") from error
+        except sqlite3.Error as error:
+            raise ValueError(f"storage: cannot use {self._path}: {error}") from error
+
+    def _begin(self) -> tuple[bytes, Remembered]:
+        # Records may hold prompts: for the owner's eyes only. SQLite gives its other files the same mode.
+        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        db = self._connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = NORMAL")
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        if version not in (0, _VERSION):
+            raise sqlite3.DatabaseError(f"it has version {version} of another release, {_VERSION} is known")
+        if version == 0:
+            db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
+            db.execute("INSERT INTO meta VALUES ('key', ?)", (secrets.token_bytes(32),))
+        elif (found := db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+            raise sqlite3.DatabaseError(str(found))
+        (key,) = db.execute("SELECT value FROM meta WHERE name = 'key'").fetchone() or (None,)
+        if not isinstance(key, bytes):
+            raise sqlite3.DatabaseError("the key of its digests is missing")
+        return key, self._load(db)
+
+    def _load(self, db: sqlite3.Connection) -> Remembered:
+        found = Remembered()
+        resources: dict[int | None, dict[str, Any]] = {None: {}}
+        for number, body in db.execute("SELECT id, body FROM resource"):
+            with self._counting(found):
+                resources[number] = wire.read_resource(body)
+        for arrived_ns, resource, body in db.execute(
+            "SELECT arrived_ns, resource, body FROM record ORDER BY arrived_ns, key"
+        ):
+            with self._counting(found):
+                record = wire.read(body, resources.get(resource, {}))
+                if isinstance(record, Judgement):
+                    found.judgements.append((arrived_ns, record))
+                elif isinstance(record, Step | Bridge):
+                    found.records.append((arrived_ns, record))
+        for run_id, trace_id, body in db.execute("SELECT run_id, trace_id, body FROM run"):
+            with self._counting(found):
+                said = wire.read(body, {})
+                if isinstance(said, Emitted):
+                    found.runs.append((trace_id, run_id, said))
+        for trace_id, at_ns in db.execute("SELECT trace_id, at_ns FROM closed"):
+            found.closed[trace_id] = at_ns
+        return found
+
+    @contextlib.contextmanager
+    def _counting(self, found: Remembered) -> Iterator[None]:
+        try:
+            yield
+        except (ValueError, TypeError, KeyError, AttributeError):
+            found.unreadable += 1
+
+    def _put_aside(self, why: Exception) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        self._aside = str(why)
+        name = f"{FILE}.bad-{self._host.clock_ns() // 10**9}"
+        for end in ("", "-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                (self._directory / (FILE + end)).rename(self._directory / (name + end))
+
+    def _apply(self, changes: Sequence[_Change]) -> None:
+        db = self._connection
+        if db is None or not changes:
+            return
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            for change in changes:
+                change(db)
+            self._sweep(db)
+        except BaseException:
+            self._resources.clear()
+            db.execute("ROLLBACK")
+            raise
+        db.execute("COMMIT")
+
+    def _sweep(self, db: sqlite3.Connection) -> None:
+        """Give up the ids of traces that were closed long ago."""
+        now_ns = self._host.clock_ns()
+        if now_ns >= self._sweep_ns:
+            self._sweep_ns = now_ns + _SWEEP_EVERY_NS
+            db.execute("DELETE FROM closed WHERE held = 0 AND at_ns < ?", (now_ns - self._forget_ns,))
+
+    def _add(self, db: sqlite3.Connection, record: Record, arrived_ns: int) -> None:
+        resource = self._resource(db, record) if isinstance(record, Step) else None
+        key = record.trace_id + record.span_id + record.start_ns.to_bytes(8, "big")
+        db.execute(_ADD, (key, record.trace_id, arrived_ns, resource, wire.write(record)))
+
+    def _resource(self, db: sqlite3.Connection, step: Step) -> int:
+        """Return the number of a step's resource. Steps of one service share the very same object."""
+        known = self._resources.get(id(step.resource))
+        if known is not None and known[0] is step.resource:
+            return known[1]
+        body = wire.write_resource(step.resource)
+        db.execute("INSERT OR IGNORE INTO resource (body) VALUES (?)", (body,))
+        (number,) = db.execute("SELECT id FROM resource WHERE body = ?", (body,)).fetchone()
+        if len(self._resources) >= 1024:
+            self._resources.clear()
+        self._resources[id(step.resource)] = (step.resource, number)
+        return int(number)
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.execute(
+                "DELETE FROM resource WHERE id NOT IN (SELECT resource FROM record WHERE resource IS NOT NULL)"
+            )
+            self._connection.close()
+            self._connection = None
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+
+_ADD: Final = "REPLACE INTO record VALUES (?, ?, ?, ?, ?)"

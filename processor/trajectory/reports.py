@@ -1,0 +1,91 @@
+"""What there is to say of a group when it is closed or revised: its runs as documents. Pure, and not always quick."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from spanledger.conventions.trajectory import build
+from spanledger.processor.trajectory.edges import edges
+from spanledger.processor.trajectory.emitted import Change, changes
+from spanledger.processor.trajectory.loops import with_findings
+from spanledger.processor.trajectory.packing import unpack
+
+if TYPE_CHECKING:
+    from spanledger.conventions.loops import Loop, LoopRules
+    from spanledger.conventions.run import Completeness, Run
+    from spanledger.conventions.trajectory import Judgement
+    from spanledger.conventions.values import Attributes
+    from spanledger.processor.trajectory.emitted import Emitted
+    from spanledger.processor.trajectory.group import Group
+    from spanledger.processor.trajectory.records import Key
+    from spanledger.processor.trajectory.store import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """Runs that were built for a root in passing. Mostly nothing more comes, and they are those to be told of."""
+
+    keys: frozenset[Key]
+    changes: int
+    completeness: Completeness
+    runs: tuple[Run, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything that the runs of a group follow from. Nobody changes it: it may be read in another thread."""
+
+    packed: Mapping[Key, bytes]
+    resources: list[Attributes]
+    changes: int
+    judgements: tuple[Judgement, ...]
+    emitted: Mapping[str, Emitted]
+    completeness: Completeness
+    stitch: tuple[str, ...]
+    stitch_window_s: float
+    rules: LoopRules | None = None
+    told: tuple[Loop, ...] = ()
+    """Loops that were found while the group was open."""
+    built: Built | None = None
+    """What was built in passing."""
+
+    def runs(self) -> tuple[Run, ...]:
+        """Return the runs."""
+        built = self.built
+        if (
+            built is not None
+            and not self.judgements
+            and not self.told
+            and (built.completeness, built.changes) == (self.completeness, self.changes)
+            and built.keys == self.packed.keys()
+        ):
+            return built.runs
+        records = [unpack(packed, self.resources) for packed in self.packed.values()]
+        runs = build(
+            records,
+            links=edges(records, self.stitch, self.stitch_window_s),
+            evaluations=self.judgements,
+            completeness=self.completeness,
+        )
+        return with_findings(runs, records, self.rules, self.told)
+
+
+def compose(snapshot: Snapshot) -> list[Change]:
+    """Return the runs that are new or differ from what was said of them."""
+    return changes(snapshot.emitted, snapshot.runs())
+
+
+def completeness_of(group: Group, reason: Reason) -> Completeness:
+    """Return what a run may say of itself when its group is closed for `reason`."""
+    open_ended = group.phase() in ("running", "waiting")
+    if reason == "late":
+        return group.completeness if open_ended or group.completeness == "truncated" else "complete"
+    if reason == "shutdown":
+        return "shutdown" if open_ended else "complete"
+    if reason in ("span_limit", "max_duration"):
+        return "truncated"
+    if reason in ("evicted_count", "evicted_bytes"):
+        return "evicted"
+    return "complete" if reason == "root" else "idle"

@@ -1,0 +1,114 @@
+"""Runs as numbers. A run is counted once, when it is closed; what a later revision adds is added, no more.
+
+Counters only grow and histograms take nothing back. So what a revision makes less or different (an outcome
+that changed, a cost that fell, two runs that turned out to be one) stays as it was counted, and is counted
+in `spanledger_run_corrections_total`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from spanledger.processor.trajectory.emitted import name_of
+
+if TYPE_CHECKING:
+    from spanledger.conventions.run import Run
+    from spanledger.processor.metric_store import MetricStore
+    from spanledger.processor.trajectory.emitted import Change, Emitted
+    from spanledger.processor.trajectory.group import Label
+    from spanledger.processor.trajectory.loops import Found
+
+_MAX_SEEN: Final = 10_000
+
+
+class RunMetrics:
+    """Counts runs into the `spanledger_run*` metrics."""
+
+    def __init__(self, table: MetricStore) -> None:
+        self._seen: set[Label] = set()
+        self._runs = table.counter("spanledger_runs_total")
+        self._cost_total = table.counter("spanledger_run_cost_usd_total")
+        self._corrections = table.counter("spanledger_run_corrections_total")
+        self._duration = table.histogram("spanledger_run_duration_seconds")
+        self._cost = table.histogram("spanledger_run_cost_usd")
+        self._steps = table.histogram("spanledger_run_steps")
+        self._llm_calls = table.histogram("spanledger_run_llm_calls")
+        self._tool_calls = table.histogram("spanledger_run_tool_calls")
+        self._depth = table.histogram("spanledger_run_depth")
+        self._evaluations = table.counter("spanledger_evaluations_total")
+        self._loops = table.counter("spanledger_loops_total")
+        self._wasted = table.counter("spanledger_loop_wasted_cost_usd_total")
+        self._score = table.histogram("spanledger_evaluation_score")
+
+    def see(self, label: Label) -> None:
+        """Create the series of an agent, so that its first run is an increase."""
+        if label in self._seen:
+            return
+        if len(self._seen) >= _MAX_SEEN:
+            self._seen.clear()
+        self._seen.add(label)
+        service_name, agent_name = label
+        self._runs.zeros(service_name=service_name, agent_name=agent_name)
+        self._cost_total.zeros(service_name=service_name, agent_name=agent_name)
+
+    def count(self, change: Change) -> None:
+        """Count a run, or what a revision of it adds."""
+        run = change.run
+        label = (run.service_name, run.agent_name)
+        self.see(label)
+        # What a former life of the process told when it ended was not counted then.
+        before = [known for known in change.before if known.completeness != "shutdown"]
+        if before:
+            self._correct(run, before)
+        else:
+            self._runs.add((*label, run.outcome, run.completeness), 1, _exemplar(run))
+            self._observe(run, label)
+        cost = (run.totals.cost_pico_usd or 0) - sum(known.cost_pico_usd for known in before)
+        if run.totals.cost_pico_usd is not None and cost >= 0:
+            self._cost_total.add((*label, run.outcome), cost / 1e12, _exemplar(run))
+        elif cost < 0:
+            self._corrections.add(("cost",))
+        known = {name for told in before for name in told.evaluations}
+        for judged in run.evaluations:
+            if name_of(judged) not in known:
+                evaluation = judged.evaluation
+                labels = (*label, evaluation.name, evaluation.label or "")
+                self._evaluations.add(labels, 1, _exemplar(run))
+                if evaluation.score is not None:
+                    self._score.observe(labels, evaluation.score, _exemplar(run))
+
+    def count_loop(self, label: Label, found: Found) -> None:
+        """Count a loop that is new, or what it wasted since it was told."""
+        loop, before = found.loop, found.before
+        labels = (label[0], loop.agent_name or label[1], loop.rule)
+        trace_id = loop.spans[-1][0] if loop.spans else None
+        if before is None:
+            self._loops.add(labels, 1, trace_id)
+        wasted = (loop.wasted_pico_usd or 0) - ((before.wasted_pico_usd or 0) if before is not None else 0)
+        self._wasted.add(labels, max(0, wasted) / 1e12, trace_id)
+
+    def _correct(self, run: Run, before: Sequence[Emitted]) -> None:
+        first = before[0]
+        if first.outcome != run.outcome:
+            self._corrections.add(("outcome",))
+        if first.completeness != run.completeness:
+            self._corrections.add(("completeness",))
+        if (first.service_name, first.agent_name) != (run.service_name, run.agent_name):
+            self._corrections.add(("agent",))
+        self._corrections.add(("runs",), len(before) - 1)
+
+    def _observe(self, run: Run, label: Label) -> None:
+        exemplar = _exemplar(run)
+        if run.duration_s is not None:
+            self._duration.observe(label, run.duration_s, exemplar)
+        if run.totals.cost_pico_usd is not None:
+            self._cost.observe(label, run.totals.cost_pico_usd / 1e12, exemplar)
+        self._steps.observe(label, run.totals.steps, exemplar)
+        self._llm_calls.observe(label, run.totals.llm_calls, exemplar)
+        self._tool_calls.observe(label, run.totals.tool_calls, exemplar)
+        self._depth.observe(label, run.totals.max_depth, exemplar)
+
+
+def _exemplar(run: Run) -> bytes | None:
+    return bytes.fromhex(run.trace_ids[0]) if run.trace_ids else None

@@ -1,0 +1,463 @@
+"""The connector in its pipeline: what it writes on spans, hands to logs pipelines, and finds again after a crash."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections import deque
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from spanledger.conventions.reading import Cost, Reading
+from spanledger.conventions.usage import Usage
+from spanledger.conventions.values import attributes_of, key_value
+from spanledger.processor.batch import Batch, Delivery, decode, finish
+from spanledger.processor.component import Passive, Refused, Rejected
+from spanledger.processor.metric_store import MetricTable
+from spanledger.processor.trajectory.config import TrajectoryConfig
+from spanledger.processor.trajectory.connector import Trajectory
+from spanledger.processor.trajectory.journal import FILE
+from spanledger.processor.trajectory.records import Record
+from spanledger.service.flow import Intake, Pipeline, Stage
+from tests.assembled_runs import agent, documents_of, run, says, span_id, spans_of, step, total, trace
+from tests.fakes import Clock, FakeSink, host, request, span
+
+
+class Bed:
+    """A connector on a clock that stands still, and the logs pipeline behind it."""
+
+    def __init__(self, **config: Any) -> None:
+        self.clock = Clock()
+        self.table = MetricTable()
+        self.answers: list[Exception] = []
+        self.batches: list[Batch] = []
+        self.slept: list[float] = []
+        self.config = TrajectoryConfig.model_validate(config)
+        self.connector = self.again()
+
+    def again(self) -> Trajectory:
+        """Return a connector as the next process would have it."""
+        surroundings = host("trajectory", self.clock, self.table)  # type: ignore[arg-type]
+        self.connector = Trajectory(self.config, surroundings, sleep=self.sleep)
+        self.connector.consumers = {"logs": self.consume}
+        return self.connector
+
+    async def consume(self, batch: Batch) -> None:
+        """Be the logs pipeline."""
+        if self.answers:
+            raise self.answers.pop(0)
+        self.batches.append(batch)
+
+    async def sleep(self, seconds: float) -> None:
+        """Let nobody wait."""
+        self.slept.append(seconds)
+        await asyncio.sleep(0)
+
+    def take(self, *records: Record) -> None:
+        """Give spans, as one request."""
+        steps = tuple(record for record in records if hasattr(record, "kind") and isinstance(record.kind, str))
+        bridges = tuple(record for record in records if record not in steps)
+        self.connector.commit(Delivery("traces", b"", len(records), 0, steps, bridges))  # type: ignore[arg-type]
+
+    async def wait(self, seconds: float = 0) -> None:
+        """Let time pass, and everybody do what is due."""
+        self.clock.now_s += seconds
+        self.connector._wake.set()
+        for _ in range(40):
+            await asyncio.sleep(0)
+
+    async def crash(self) -> None:
+        """End without a word, some time after the last change was written."""
+        journal = self.connector._journal
+        assert journal is not None
+        if journal._task is not None:
+            await journal._task
+        assert self.connector._task is not None
+        self.connector._task.cancel()
+        await asyncio.gather(self.connector._task, return_exceptions=True)
+        await journal._in_thread(journal._close)
+        self.connector = self.again()
+
+    @property
+    def records(self) -> list[LogRecord]:
+        """Return what the logs pipeline was given."""
+        return [record for batch in self.batches for group in batch.groups for record in group.items]
+
+    @property
+    def documents(self) -> list[Any]:
+        """Return the run documents it was given."""
+        return documents_of(self.records)
+
+
+class Reading2(Passive):
+    """A processor that reads spans by their names, as the normaliser would."""
+
+    def process(self, batch: Batch) -> Generator[None, None, None]:
+        """Fill in the readings."""
+        for group in batch.groups:
+            for index, item in enumerate(group.items):
+                if item.name.startswith("chat"):
+                    cost = Cost("priced", total=10**9)
+                    group.readings[index] = Reading("otel", "llm", "chat", usage=Usage(10, 2), cost=cost)
+                elif item.name.startswith("agent"):
+                    group.readings[index] = Reading("otel", "agent", "invoke_agent", agent_name="planner")
+                elif item.name.startswith("tool"):
+                    attributes = {"gen_ai.tool.call.arguments": '{"q": "x"}', "gen_ai.tool.call.result": "nothing new"}
+                    group.readings[index] = Reading(
+                        "otel", "tool", "execute_tool", tool_name="search", attributes=attributes
+                    )
+                yield
+
+
+def pipeline(bed: Bed, *sinks: Any) -> Intake:
+    """Return an intake into the connector and other sinks."""
+    stage = Stage(Reading2(), lambda _count: None, lambda _count: None)
+    one = Pipeline("traces", "traces", (stage,), (*sinks, bed.connector), bed.connector)
+    return Intake((one,), deque(maxlen=1), bed.clock.monotonic)
+
+
+async def send(intake: Intake, *spans: Any) -> None:
+    """Send spans through the pipeline."""
+    await intake(finish(decode("traces", request(*spans).SerializeToString(), 0)))
+
+
+def one_after_the_other(one: Span) -> Span:
+    """Return a span of half a second that begins at the second of its number."""
+    one.start_time_unix_nano = (1_700_000_000 + int.from_bytes(one.span_id, "big")) * 10**9
+    one.end_time_unix_nano = one.start_time_unix_nano + 5 * 10**8
+    return one
+
+
+def attributes(delivery: Delivery) -> list[dict[str, Any]]:
+    """Return the attributes of the spans that left."""
+    return [dict(attributes_of(item.attributes)) for item in finish(decode("traces", delivery.data, 0)).groups[0].items]
+
+
+# -- on the spans --
+
+
+async def test_the_roll_up_is_on_the_root_in_passing() -> None:
+    """Children came before it, in an earlier request and in its own."""
+    bed, sink = Bed(), FakeSink()
+    intake = pipeline(bed, sink)
+    await send(intake, span(2, 1, name="chat"))
+    await send(intake, span(3, 1, name="chat"), span(1, name="agent"))
+
+    child, root = attributes(sink.taken[1])
+    assert child == {}
+    assert root["spanledger.run.llm_calls"] == 2
+    assert root["spanledger.run.cost_usd"] == 0.002
+    assert root["spanledger.run.completeness"] == "complete"
+    assert root["spanledger.run.id"]
+
+
+async def test_a_root_whose_children_are_still_open_says_so() -> None:
+    """It may become more."""
+    bed, sink = Bed(), FakeSink()
+    await send(pipeline(bed, sink), span(3, 2, name="chat"), span(1, name="agent"))
+
+    assert attributes(sink.taken[0])[1]["spanledger.run.completeness"] == "open"
+
+
+async def test_what_was_built_in_passing_is_what_is_told() -> None:
+    """The same run, and its id on the span."""
+    bed, sink = Bed(), FakeSink()
+    await bed.connector.start()
+    await send(pipeline(bed, sink), span(2, 1, name="chat"), span(1, name="agent"))
+    await bed.wait(5)
+
+    (document,) = bed.documents
+    assert document["run_id"] == attributes(sink.taken[0])[1]["spanledger.run.id"]
+    assert document["totals"]["cost_usd"] == 0.001
+    await bed.connector.shutdown(bed.clock.now_s)
+
+
+async def test_a_request_that_is_refused_leaves_nothing_behind() -> None:
+    """It comes again, and counts then."""
+    bed = Bed()
+    with pytest.raises(Refused):
+        await send(pipeline(bed, FakeSink(room=0)), span(2, 1, name="chat"), span(1, name="agent"))
+
+    assert bed.connector.statistics()["open"] == 0
+    assert total(bed.table, "spanledger_trajectory_spans_total") == 0
+
+
+async def test_a_loop_is_told_and_marked_while_the_run_is_open() -> None:
+    """The same tool, the same arguments, the same result, again and again."""
+    bed, sink = Bed(), FakeSink()
+    await bed.connector.start()
+    intake = pipeline(bed, sink)
+    for number in range(2, 22, 2):
+        await send(
+            intake, *(one_after_the_other(span(number + n, 1, name=name)) for n, name in enumerate(("chat", "tool")))
+        )
+        await bed.wait()
+
+    (told, *_) = bed.records
+    said = attributes_of(told.attributes)
+    assert told.event_name == "spanledger.loop.detected"
+    assert said["spanledger.loop.rule"] == "exact_repeat"
+    assert total(bed.table, "spanledger_loops_total", "shop", "", "exact_repeat") == 1
+    assert bed.documents == []
+    marked = [one.get("spanledger.loop", False) for delivery in sink.taken for one in attributes(delivery)]
+    assert marked.count(True) >= 5
+    assert not any(marked[:4])
+    await bed.connector.shutdown(bed.clock.now_s)
+    assert [one["rule"] for one in bed.documents[0]["findings"]] == ["exact_repeat"]
+
+
+# -- into the logs pipelines --
+
+
+async def test_what_a_logs_pipeline_refuses_is_sent_again() -> None:
+    """After the time it asks for."""
+    bed = Bed()
+    bed.answers = [Refused("full", 3.0), Refused("full", None)]
+    await bed.connector.start()
+    bed.take(*run())
+    await bed.wait(5)
+
+    assert [document["totals"]["llm_calls"] for document in bed.documents] == [2]
+    assert bed.slept == [3.0, 1.0]
+    await bed.connector.shutdown(bed.clock.now_s)
+
+
+async def test_what_a_logs_pipeline_rejects_is_dropped_and_counted() -> None:
+    """It would be rejected for ever."""
+    bed = Bed()
+    bed.answers = [Rejected("too large")]
+    await bed.connector.start()
+    bed.take(*run())
+    await bed.wait(5)
+
+    assert bed.documents == []
+    assert total(bed.table, "spanledger_trajectory_events_dropped_total", "rejected") == 1
+    await bed.connector.shutdown(bed.clock.now_s)
+
+
+async def test_shutdown_hands_over_what_is_open() -> None:
+    """Before the exporters behind it stop."""
+    bed = Bed()
+    await bed.connector.start()
+    bed.take(*run(1), step(2, 1, 2))
+
+    assert await bed.connector.shutdown(bed.clock.now_s + 5) == 0
+    assert sorted(document["completeness"] for document in bed.documents) == ["complete", "shutdown"]
+
+
+async def test_shutdown_says_what_could_not_be_handed_over() -> None:
+    """A logs pipeline that refuses until the deadline."""
+    bed = Bed()
+    bed.answers = [Refused("full")] * 1_000_000
+    await bed.connector.start()
+    bed.take(*run())
+
+    assert await bed.connector.shutdown(bed.clock.now_s) == 1
+    assert total(bed.table, "spanledger_trajectory_events_dropped_total", "shutdown") == 1
+
+
+async def test_without_a_logs_pipeline_there_are_still_metrics() -> None:
+    """Nobody has to keep documents."""
+    bed = Bed()
+    bed.connector.consumers = {}
+    await bed.connector.start()
+    bed.take(*run())
+    await bed.wait(5)
+
+    assert total(bed.table, "spanledger_runs_total") == 1
+    await bed.connector.shutdown(bed.clock.now_s)
+
+
+async def test_a_large_run_is_told_all_the_same() -> None:
+    """Its document is made in a thread."""
+    bed = Bed()
+    await bed.connector.start()
+    bed.take(*(step(number, 1) for number in range(2, 400)), agent(1, spans=400))
+    await bed.connector.shutdown(bed.clock.now_s + 5)
+
+    assert bed.documents[0]["totals"]["llm_calls"] == 398
+
+
+# -- out of logs --
+
+
+def logs(*records: LogRecord) -> Delivery:
+    """Return log records as a pipeline hands them over."""
+    message = ExportLogsServiceRequest()
+    message.resource_logs.add().scope_logs.add().log_records.extend(records)
+    return Delivery("logs", message.SerializeToString(), len(records), 0)
+
+
+async def test_an_evaluation_in_a_log_record_is_joined_to_its_run() -> None:
+    """After the run was closed: a revision."""
+    bed = Bed()
+    await bed.connector.start()
+    bed.take(*run())
+    await bed.wait(5)
+    judged = LogRecord(
+        event_name="gen_ai.evaluation.result",
+        trace_id=trace(1),
+        span_id=span_id(2),
+        attributes=[key_value("gen_ai.evaluation.name", "helpful"), key_value("gen_ai.evaluation.score.value", 0.5)],
+    )
+    bed.connector.commit(logs(judged))
+    await bed.wait()
+    await bed.wait(5)
+
+    assert [document["revision"] for document in bed.documents] == [1, 2]
+    assert [(one["name"], one["step"]) for one in bed.documents[1]["evaluations"]] == [("helpful", 1)]
+    await bed.connector.shutdown(bed.clock.now_s)
+
+
+async def test_other_log_records_are_not_even_read() -> None:
+    """Logs of applications pass through here in masses."""
+    bed = Bed()
+    bed.connector.commit(logs(LogRecord(severity_text="INFO")))
+
+    assert bed.connector.statistics()["waiting_log_records"] == 0
+
+
+# -- after a crash --
+
+
+async def test_a_killed_process_resumes_its_open_runs(tmp_path: Path) -> None:
+    """What came before and after is one run, told once."""
+    bed = Bed(storage=str(tmp_path / "state"))
+    await bed.connector.start()
+    bed.take(says(step(2, 1), history=(2**63, 5), input="ping"), step(3, 1))
+    await bed.crash()
+    await bed.connector.start()
+    assert bed.connector.statistics()["open"] == 1
+    bed.take(agent(1))
+    await bed.wait(5)
+
+    (document,) = bed.documents
+    assert spans_of([document]) == [(trace(1).hex(), span_id(number).hex()) for number in (1, 2, 3)]
+    assert document["steps"][1]["input"] == "ping"
+    assert document["totals"]["cost_usd"] == 0.0005
+    await bed.connector.shutdown(bed.clock.now_s)
+
+
+async def test_a_run_that_was_told_before_a_crash_is_revised_after_it(tmp_path: Path) -> None:
+    """Its id and revision are known; it is not counted again."""
+    bed = Bed(storage=str(tmp_path))
+    await bed.connector.start()
+    bed.take(*run())
+    await bed.wait(5)
+    await bed.crash()
+    await bed.connector.start()
+    await bed.wait(5)
+    assert len(bed.documents) == 1, "nothing new, so nothing is told"
+    bed.take(step(9, 1))
+    await bed.wait()
+    await bed.wait(5)
+
+    assert [document["revision"] for document in bed.documents] == [1, 2]
+    assert total(bed.table, "spanledger_runs_total") == 1
+    await bed.connector.shutdown(bed.clock.now_s)
+
+
+async def test_a_restart_in_order_goes_on_too_and_counts_a_run_once(tmp_path: Path) -> None:
+    """What was told at the end of the process was not the end of the run."""
+    bed = Bed(storage=str(tmp_path))
+    await bed.connector.start()
+    bed.take(step(2, 1))
+    await bed.connector.shutdown(bed.clock.now_s + 5)
+    assert total(bed.table, "spanledger_runs_total") == 0
+    await bed.again().start()
+    bed.take(agent(1))
+    await bed.wait(5)
+
+    assert [(one["revision"], one["completeness"]) for one in bed.documents] == [(1, "shutdown"), (2, "complete")]
+    assert total(bed.table, "spanledger_runs_total", "shop", "planner", "success", "complete") == 1
+    await bed.connector.shutdown(bed.clock.now_s)
+
+
+async def test_what_is_no_longer_held_is_forgotten_on_disk_too(tmp_path: Path) -> None:
+    """The file does not grow for ever, and a late span is still known as one."""
+    bed = Bed(storage=str(tmp_path), late={"remember": "10s", "forget": "100s"})
+    await bed.connector.start()
+    bed.take(*run())
+    await bed.wait(5)
+    await bed.wait(10)
+    await bed.crash()
+    with sqlite3.connect(tmp_path / FILE) as db:
+        assert db.execute("SELECT count(*) FROM record").fetchone() == (0,)
+        assert db.execute("SELECT count(*) FROM closed").fetchone() == (1,)
+    db.close()
+    await bed.connector.start()
+    bed.take(step(9, 1))
+    await bed.wait(100)
+
+    assert total(bed.table, "spanledger_trajectory_spans_total", "too_late") == 1
+    assert len(bed.documents) == 1
+    await bed.connector.shutdown(bed.clock.now_s)
+
+
+async def test_a_damaged_file_is_put_aside_and_reported(tmp_path: Path) -> None:
+    """A sidecar that does not start for old data would be worse."""
+    bed = Bed(storage=str(tmp_path))
+    (tmp_path / FILE).write_bytes(b"no database" * 1000)
+    await bed.connector.start()
+    bed.take(*run())
+    await bed.wait(5)
+
+    assert len(bed.documents) == 1
+    (aside,) = [name for name in names_in(tmp_path) if ".bad-" in name]
+    assert aside.startswith(FILE)
+    assert total(bed.table, "spanledger_trajectory_storage_errors_total", "open") == 1
+    await bed.connector.shutdown(bed.clock.now_s)
+
+
+async def test_a_row_that_nobody_understands_is_left_out(tmp_path: Path) -> None:
+    """Another release may have written it."""
+    bed = Bed(storage=str(tmp_path))
+    await bed.connector.start()
+    bed.take(step(2, 1), step(3, 1))
+    await bed.crash()
+    with sqlite3.connect(tmp_path / FILE) as db:
+        db.execute("UPDATE record SET body = '{\"_\":\"Poem\"}' WHERE substr(key, 24, 1) = x'02'")
+    db.close()
+    await bed.connector.start()
+    bed.take(agent(1))
+    await bed.wait(5)
+
+    assert spans_of(bed.documents) == [(trace(1).hex(), span_id(number).hex()) for number in (1, 3)]
+    await bed.connector.shutdown(bed.clock.now_s)
+
+
+async def test_two_processes_do_not_share_a_directory(tmp_path: Path) -> None:
+    """A reload waits for the one that leaves."""
+    bed = Bed(storage=str(tmp_path))
+    await bed.connector.start()
+    first = bed.connector
+    with pytest.raises(ValueError, match="is in use"):
+        await bed.again().start()
+
+    await first.shutdown(bed.clock.now_s)
+
+
+def names_in(directory: Path) -> list[str]:
+    """Return what is in a directory."""
+    return [path.name for path in directory.iterdir()]
+
+
+def test_the_file_is_for_its_owner_only(tmp_path: Path) -> None:
+    """It may hold prompts."""
+
+    async def once() -> None:
+        bed = Bed(storage=str(tmp_path / "state"))
+        await bed.connector.start()
+        bed.take(*run())
+        await bed.wait()
+        await bed.crash()
+
+    asyncio.run(once())
+    modes = {path.stat().st_mode & 0o077 for path in [tmp_path / "state", *(tmp_path / "state").iterdir()]}
+    assert modes == {0}

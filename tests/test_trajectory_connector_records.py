@@ -1,0 +1,149 @@
+"""Records as they wait in memory and on disk: what comes out is what went in."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spanledger.conventions.detail import Detail, Evaluation, Print, ToolRequest
+from spanledger.conventions.reading import Cost
+from spanledger.conventions.step import Bridge, Step
+from spanledger.conventions.trajectory import Judgement
+from spanledger.conventions.usage import Usage
+from spanledger.conventions.values import Attributes
+from spanledger.processor.trajectory import wire
+from spanledger.processor.trajectory.emitted import Emitted
+from spanledger.processor.trajectory.group import Group
+from spanledger.processor.trajectory.joins import Chains, Recent
+from spanledger.processor.trajectory.packing import HISTORY, pack, unpack
+from tests.assembled_runs import step
+
+texts = st.text(max_size=8)
+ids = st.binary(min_size=8, max_size=8)
+digests = st.integers(0, 2**64 - 1)
+scores = st.floats(allow_nan=False)
+counts = st.none() | st.integers(0, 2**40)
+prints = st.builds(Print, digests, st.frozensets(st.integers(0, 2**32 - 1), max_size=64), st.integers(0, 10**6))
+evaluations = st.builds(Evaluation, texts, st.none() | scores, st.none() | texts, st.none() | texts, texts)
+details = st.builds(
+    Detail,
+    links=st.lists(st.tuples(ids, ids), max_size=2).map(tuple),
+    requests=st.lists(st.builds(ToolRequest, texts, texts, st.none() | digests), max_size=2).map(tuple),
+    answered=st.lists(texts, max_size=2).map(tuple),
+    history=st.lists(digests, max_size=HISTORY).map(tuple),
+    after=st.none() | digests,
+    asks_user=st.booleans(),
+    arguments=st.none() | prints,
+    result=st.none() | prints,
+    output=st.none() | prints,
+    evaluations=st.lists(evaluations, max_size=2).map(tuple),
+    outcome=texts,
+    input=st.none() | texts,
+    dimensions=st.dictionaries(texts, texts, max_size=2),
+)
+usages = st.builds(Usage, counts, counts, counts, conflicts=st.lists(texts, max_size=2).map(tuple))
+costs = st.builds(Cost, st.sampled_from(["priced", "unpriced", "rollup"]), texts, counts, price_ref=texts)
+steps = st.builds(
+    replace,
+    st.just(step(1)),
+    name=texts,
+    end_ns=st.integers(0, 2**64 - 1),
+    usage=st.none() | usages,
+    cost=st.none() | costs,
+    detail=st.none() | details,
+    time_to_first_chunk_s=st.none() | scores,
+    resource=st.dictionaries(texts, texts | st.integers() | st.lists(texts), max_size=2),
+    remote_parent=st.booleans(),
+)
+bridges = st.builds(
+    Bridge, ids, ids, ids, st.integers(0, 5), st.integers(0, 2**64 - 1), st.just(5), texts, texts, st.booleans(),
+    st.lists(st.tuples(ids, ids), max_size=2).map(tuple), st.booleans(),
+)  # fmt: skip
+
+
+@settings(max_examples=50, deadline=None)
+@given(records=st.lists(steps | bridges, max_size=4))
+def test_packing_gives_back_what_it_took(records: list[Step | Bridge]) -> None:
+    """All of it, resources included, which are kept once."""
+    resources: list[Attributes] = []
+    packed = [pack(record, resources) for record in records]
+
+    assert [unpack(one, resources) for one in packed] == records
+    assert len(resources) <= len(records)
+
+
+@settings(max_examples=50, deadline=None)
+@given(record=steps | bridges)
+def test_the_file_gives_back_what_it_took(record: Step | Bridge) -> None:
+    """The resource comes from beside."""
+    resource = wire.read_resource(wire.write_resource(record.resource)) if isinstance(record, Step) else {}
+
+    assert wire.read(wire.write(record), resource) == record
+
+
+def test_the_file_has_room_for_what_was_said_of_runs() -> None:
+    """And for evaluations that came by themselves."""
+    said = Emitted(2, "ab", "shop", "planner", "success", "complete", 5, "anchor", ("x", "y"))
+    judged = Judgement(Evaluation("helpful", 0.5), b"t" * 16, b"s" * 8)
+
+    assert wire.read(wire.write(said), {}) == said
+    assert wire.read(wire.write(judged), {}) == judged
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"_":"Poem"}', '{"_":"Usage"}', '{"_":"Step","trace_id":"xyz"}'])
+def test_what_nobody_wrote_is_an_error(text: str) -> None:
+    """Of a kind that is caught where the file is read."""
+    with pytest.raises((ValueError, TypeError, KeyError, AttributeError)):
+        wire.read(text, {})
+
+
+def test_fields_of_another_release_are_left_out() -> None:
+    """A file outlives an upgrade."""
+    text = wire.write(step(1)).replace('{"trace_id"', '{"mood":"good","trace_id"')
+
+    assert wire.read(text, {}) == replace(step(1), resource={})
+
+
+def test_of_a_long_history_the_end_is_kept() -> None:
+    """That is where the call before is."""
+    long = replace(step(1), detail=Detail(history=tuple(range(64))))
+    kept = unpack(pack(long, []), [{}])
+
+    assert isinstance(kept, Step)
+    assert kept.detail is not None
+    assert kept.detail.history == tuple(range(64 - HISTORY, 64))
+
+
+def group(number: int) -> Group:
+    """Return a group."""
+    return Group(number, 0, 0, [])
+
+
+def test_an_index_is_bounded_and_forgets_what_was_remembered_longest() -> None:
+    """And follows groups that became one."""
+    index: Recent[int] = Recent(2)
+    first, second, third = group(1), group(2), group(3)
+    for key, one in ((1, first), (2, second), (1, first), (3, third)):
+        index.note(key, one)
+    third.merged_into = first
+
+    assert (len(index), index.find(2), index.find(3)) == (2, None, first)
+    first.state = "gone"
+    assert index.find(1) is None
+
+
+def test_equal_chains_are_taken_one_by_one() -> None:
+    """The last one left may be taken again: a call that is tried a second time."""
+    chains = Chains(2)
+    groups = [group(number) for number in range(3)]
+    for one in groups:
+        chains.note(7, one)
+    groups[1].state = "gone"
+
+    assert [chains.take(7) for _ in range(3)] == [groups[0], groups[2], groups[2]]
+    for digest in (8, 9):
+        chains.note(digest, groups[0])
+    assert chains.take(7) is None
