@@ -174,7 +174,7 @@ GENAI: Final = (
         "spanledger_spans_total", "Spans, by the dialect that they were read as.",
         Label("dialect", "`none` for spans that no dialect claims"), KIND,
     ),
-    _counter("spanledger_duplicate_spans_total", "Model calls that came again and were counted once.", SERVICE),
+    _counter("spanledger_duplicate_spans_total", "Model and tool calls that were told again and counted once.", SERVICE),
     _counter(
         "spanledger_usage_conflicts_total", "Token counts that cannot be or do not add up; the spans keep them.",
         SERVICE, Label("conflict", "What is wrong, as in docs/attributes.md"),

@@ -13,7 +13,7 @@ from spanledger.conventions.metrics import METRICS
 from spanledger.processor.ancestry import Ancestry
 from spanledger.processor.component import ComponentConfig, Host, register
 from spanledger.processor.metric_store import MAX_SERIES
-from spanledger.processor.step_metrics import SemconvMetrics, StepMetrics, ToolCalls
+from spanledger.processor.step_metrics import SemconvMetrics, StepMetrics
 
 if TYPE_CHECKING:
     from spanledger.conventions.step import Step
@@ -58,7 +58,6 @@ class GenAIMetrics:
         self._host = host
         self._step_metrics = StepMetrics(host.metrics, config.exemplars)
         self._semconv_metrics = SemconvMetrics(host.metrics, config.exemplars)
-        self._tool_calls = ToolCalls()
         self._uncounted = host.metrics.counter("spanledger_uncounted_steps_total")
         self._counted = 0
         self._failed = 0
@@ -112,10 +111,8 @@ class GenAIMetrics:
         until = self._host.monotonic() + SLICE_S
         for step, tool_around in steps:
             try:
-                if step.kind == "tool" and not self._tool_calls.is_new(step, tool_around):
-                    continue
-                self._step_metrics.count(step)
-                self._semconv_metrics.count(step)
+                if self._step_metrics.count(step, tool_around):
+                    self._semconv_metrics.count(step)
             except Exception:
                 # A fault of ours. Its neighbours still count, and the request was acknowledged already.
                 if not self._failed:

@@ -250,7 +250,8 @@ class GenaiPricing(Passive):
         for spelling in self._config.attributes:
             attributes |= spelled(spelling, cost)
         span = group.items[index]
-        if COST in attributes and COST in reading.attributes and impossible(reading.attributes[COST]):
+        told = reading.attributes.get(COST) if reading.reported_cost_usd is not None else None
+        if COST in attributes and COST in reading.attributes and impossible(told):
             replaced(span, reading, attributes)
         if reading.echo_edits and decision.verdict in COUNTED and inscribe(span, reading, reading.echo_edits):
             group.changed.add(index)

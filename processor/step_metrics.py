@@ -136,6 +136,7 @@ class StepMetrics:
     def __init__(self, table: MetricStore, exemplars: bool) -> None:
         self._exemplars = exemplars
         self._retried = Retries()
+        self._told_tools = ToolCalls()
         self._spans = table.counter("spanledger_spans_total")
         self._duplicates = table.counter("spanledger_duplicate_spans_total")
         self._conflicts = table.counter("spanledger_usage_conflicts_total")
@@ -154,8 +155,11 @@ class StepMetrics:
         """Count spans that no dialect claims."""
         self._spans.add((NO_DIALECT, "other"), count)
 
-    def count(self, step: Step) -> None:
-        """Count one step."""
+    def count(self, step: Step, around: Step | None = None) -> bool:
+        """Count one step; `around` is the tool call that a tool's span is part of.
+
+        Tell whether it is work of its own, and not a tool call that was told before.
+        """
         self._spans.add((step.dialect, step.kind))
         if step.usage is not None:
             for conflict in step.usage.conflicts:
@@ -163,6 +167,9 @@ class StepMetrics:
         if step.agent_name:
             self._agents.set((step.service_name, step.agent_name, "", "", ""), 1)
         if step.kind == "tool":
+            if not self._told_tools.is_new(step, around):
+                self._duplicates.add((step.service_name,))
+                return False
             self._count_tool(step)
         elif step.cost is not None and step.cost.reason == REPEATED:
             self._duplicates.add((step.service_name,))
@@ -174,6 +181,7 @@ class StepMetrics:
         elif step.kind in _CALLS and step.cost is not None and step.cost.reason == IN_PARENT:
             # Its tokens were counted before it came, with the agent's sum; the call itself was not.
             self._count_call(step)
+        return True
 
     def _count_tool(self, step: Step) -> None:
         trace_id = step.trace_id if self._exemplars else None

@@ -138,6 +138,29 @@ def test_tools_at_the_same_time_are_one_round_where_no_model_call_is_seen() -> N
     assert find(together, RULES) == ()
 
 
+def test_agents_side_by_side_do_not_repeat_each_other() -> None:
+    """Each reads the same instructions, and what one finds out is no progress of another."""
+    story = Story(ask=False)
+    for agent in ("one", "two", "three", "four"):
+        story.model(agent_name=agent).tool("read_rules", {}, LONG, agent_name=agent)
+    assert find(story.steps, RULES) == ()
+    for number in range(2):
+        story.model(agent_name="one").model(agent_name="two")
+        story.tool("read_rules", {}, LONG, agent_name="one").tool("search", {"n": number}, number, agent_name="two")
+    loop = only(story)
+    assert (loop.agent_name, loop.count) == ("one", 3)
+
+
+def test_tool_without_an_agent_is_whose_model_asked_for_it() -> None:
+    """By the id of the call; where there is one agent, it is that one's."""
+    story = Story(ask=False)
+    for number in range(3):
+        asked = Detail(requests=(ToolRequest(f"id{number}", "weather", None),))
+        story.model(agent_name="one", detail=asked).model(agent_name="two")
+        story.tool("weather", PARIS, SUN, agent_name="", tool_call_id=f"id{number}")
+    assert only(story).wasted_pico_usd == 2 * CENT
+
+
 def test_tool_reported_twice_is_one_call() -> None:
     """By the framework and by the library below it."""
     story = Story()

@@ -13,7 +13,13 @@ from typing import Final
 from spanledger.conventions.content import parts
 from spanledger.conventions.content.parse import Json, Reader
 from spanledger.conventions.content.parts import Message, Part
-from spanledger.conventions.content.provider_parts import BY_TYPE, parts_of, response_of, tool_call_of
+from spanledger.conventions.content.provider_parts import (
+    BY_TYPE,
+    RESPONSE_KEYS,
+    parts_of,
+    response_of,
+    tool_call_of,
+)
 from spanledger.conventions.content.tools import definitions_of
 
 
@@ -27,7 +33,7 @@ class Conversation:
     finish_reasons: list[str] = field(default_factory=list)
 
 
-_HISTORIES: Final = ("messages", "contents", "input", "prompt", "prompts")
+_HISTORIES: Final = ("messages", "contents", "input", "prompt", "prompts", "replies")
 _INSTRUCTIONS: Final = ("system", "instructions", "system_instruction", "systemInstruction")
 _LANGCHAIN_CLASS: Final = (("Human", "user"), ("AI", "assistant"), ("System", "system"), ("Tool", "tool"))
 _ITEM_ROLES: Final = {
@@ -240,7 +246,8 @@ def _parts(fields: dict[str, Json], role: str, reader: Reader) -> list[Part]:
 
 def _holds_responses(content: Json) -> bool:
     return isinstance(content, list) and any(
-        isinstance(block, dict) and (block.get("type") in _RESPONSES or "toolResult" in block) for block in content
+        isinstance(block, dict) and (block.get("type") in _RESPONSES or any(key in block for key in RESPONSE_KEYS))
+        for block in content
     )
 
 

@@ -66,7 +66,7 @@ def tool_call_of(call: _Item, reader: Reader) -> list[Part]:
     spec = inner if isinstance(inner, dict) else call
     arguments = next((spec[key] for key in _ARGUMENTS if spec.get(key) is not None), None)
     name = _first(spec, "name", "toolName", "tool_name")
-    call_id = _first(call, "call_id", "id", "toolCallId", "toolUseId", "tool_call_id")
+    call_id = _first(call, "call_id", "id", "toolCallId", "toolUseId", "tool_call_id", "ref")
     if name is None and call_id is None and arguments is None:
         return []
     if name is None:
@@ -90,6 +90,9 @@ def _arguments(value: Json, reader: Reader) -> Json:
         return value
     return reader.arguments(value) if value else None
 
+
+RESPONSE_KEYS: Final = ("functionResponse", "function_response", "toolResult", "toolResponse", "tool_call_result")
+"""Keys of parts that hold what a tool answered and name no type."""
 
 _TEXT_BLOCK: Final = {"type", "text", "annotations", "id", "meta", "cache_control"}
 _ARGUMENTS: Final = ("arguments", "args", "input")
@@ -149,16 +152,18 @@ def _refusal(item: _Item, reader: Reader) -> list[Part] | None:
 
 
 def _keyed_call(item: _Item, reader: Reader) -> list[Part] | None:
-    call = _nested(item, "functionCall", "function_call", "toolUse")
+    call = _nested(item, "functionCall", "function_call", "toolUse", "toolRequest", "tool_call")
     return tool_call_of(call, reader) if call else None
 
 
 def _keyed_response(item: _Item, reader: Reader) -> list[Part] | None:
-    answer = _nested(item, "functionResponse", "function_response", "toolResult")
+    answer = _nested(item, *RESPONSE_KEYS)
     if not answer:
         return None
-    call_id = _first(answer, "id", "toolUseId")
-    return [parts.tool_call_response(call_id, response_of(answer.get("response", answer.get("content")), reader))]
+    asked = _nested(answer, "origin") or {}  # Haystack repeats the call within
+    call_id = _first({**asked, **answer}, "id", "toolUseId", "ref")
+    said = next((answer[key] for key in ("response", "content", "output", "result") if key in answer), None)
+    return [parts.tool_call_response(call_id, response_of(said, reader))]
 
 
 def _tool_result(item: _Item, reader: Reader) -> list[Part] | None:
@@ -299,12 +304,13 @@ BY_TYPE: Final[dict[str, _Convert]] = {
 BY_KEY: Final[tuple[tuple[str, _Convert], ...]] = (
     ("text", _gemini_text),
     ("toolUse", _keyed_call),
-    ("toolResult", _keyed_response),
     ("functionCall", _keyed_call),
     ("function_call", _keyed_call),
-    ("functionResponse", _keyed_response),
-    ("function_response", _keyed_response),
+    ("toolRequest", _keyed_call),
+    ("tool_call", _keyed_call),
+    *((key, _keyed_response) for key in RESPONSE_KEYS),
     ("reasoningContent", _reasoning),
+    ("reasoning", _reasoning),
     ("inlineData", _inline_data),
     ("inline_data", _inline_data),
     ("fileData", _file_data),

@@ -1,4 +1,4 @@
-"""Haystack 2.x and 3.x through `opentelemetry-haystack`.
+"""Haystack 2.x and 3.x through `opentelemetry-haystack`, under its own scope or any other.
 
 There is no `gen_ai.*` at all: model, counts and finish reasons stand in the replies, JSON of which the last message
 has its `meta`. A component of a pipeline is known by its class alone. An agent has a component around it and steps
@@ -17,6 +17,7 @@ from spanledger.conventions.dialect import (
     STRUCTURAL,
     TOOL_CALL_ID,
     TOOL_NAME,
+    Choose,
     Dialect,
     Facts,
     Kinded,
@@ -42,8 +43,24 @@ def _component(facts: Facts) -> Kinded:
     return next((kinded for ending, kinded in _ENDINGS if name.endswith(ending)), STRUCTURAL)
 
 
+_NAMES: Final[dict[str, Kinded | Choose]] = {
+    "haystack.agent.run": Kinded("agent", "invoke_agent"),
+    "haystack.pipeline.run": Kinded("workflow", "invoke_workflow"),
+    "haystack.async_pipeline.run": Kinded("workflow", "invoke_workflow"),
+    "haystack.agent.step.tool": Kinded("tool", "execute_tool"),
+    "haystack.agent.step.llm": Kinded("llm", "chat"),
+    "haystack.component.run": _component,
+    "haystack.agent.step": STRUCTURAL,
+    "haystack.agent.hook": STRUCTURAL,
+}
+
+
 def _complete(facts: Facts) -> None:
     attributes = facts.attributes
+    if not facts.told and (known := _NAMES.get(facts.span.name)) is not None:
+        # Applications give their own tracer to Haystack, and with it any scope.
+        facts.kind, facts.operation = known if isinstance(known, Kinded) else known(facts)
+        facts.told = True
     if facts.kind == "tool":
         facts.failed = facts.failed or attributes.get("haystack.tool.error") is True
     elif facts.kind in MODEL_CALLS:
@@ -77,16 +94,7 @@ DIALECT: Final = Dialect(
     name="haystack",
     scopes=("haystack",),
     evidence=("haystack.",),
-    names={
-        "haystack.agent.run": Kinded("agent", "invoke_agent"),
-        "haystack.pipeline.run": Kinded("workflow", "invoke_workflow"),
-        "haystack.async_pipeline.run": Kinded("workflow", "invoke_workflow"),
-        "haystack.agent.step.tool": Kinded("tool", "execute_tool"),
-        "haystack.agent.step.llm": Kinded("llm", "chat"),
-        "haystack.component.run": _component,
-        "haystack.agent.step": STRUCTURAL,
-        "haystack.agent.hook": STRUCTURAL,
-    },
+    names=_NAMES,
     sources={TOOL_NAME: ("haystack.tool.name",), TOOL_CALL_ID: ("haystack.tool.call.id",)},
     content={
         "haystack.agent.step.llm.input": ("gen_ai.input.messages", "gen_ai.tool.definitions"),

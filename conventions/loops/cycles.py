@@ -8,15 +8,15 @@ from spanledger.conventions.loops.rules import MAX_PERIOD
 from spanledger.conventions.loops.timeline import Act, asked_alike
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from spanledger.conventions.loops.findings import Findings, Place
     from spanledger.conventions.loops.rules import Basis, LoopRules
     from spanledger.conventions.loops.timeline import Timeline
 
 
-def find_cycles(line: Timeline, rules: LoopRules, findings: Findings) -> None:
-    """Look for cycles in what was done between two remarks of a person."""
+def find_cycles(events: Iterable[Place], line: Timeline, rules: LoopRules, findings: Findings) -> None:
+    """Look for cycles in what an agent did between two remarks of a person."""
     if rules.cycle_rounds <= 0:
         return
     places: list[Place] = []
@@ -24,7 +24,7 @@ def find_cycles(line: Timeline, rules: LoopRules, findings: Findings) -> None:
     same = [0] * (MAX_PERIOD + 1)
     """For each period how many of the last tokens are those of one period before."""
     turn = 0
-    for number, event in enumerate(line.events):
+    for number, event in events:
         if not isinstance(event, Act) or rules.is_polling(event.tool):
             continue
         if event.turn != turn:

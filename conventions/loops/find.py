@@ -35,9 +35,10 @@ def repeats(ordered: Sequence[Step], rules: LoopRules) -> tuple[Loop, ...]:
     """Return what is found in steps that `looked_at` chose."""
     line = timeline(ordered)
     findings = Findings()
-    streaks = Streaks(line, rules, findings)
-    for place in enumerate(line.events):
-        streaks.see(place)
-    find_cycles(line, rules, findings)
-    find_storms(line, rules, findings)
+    for places in line.by_agent():
+        streaks = Streaks(line, rules, findings)
+        for place in places:
+            streaks.see(place)
+        find_cycles(places, line, rules, findings)
+        find_storms(places, line, rules, findings)
     return findings.loops(line)

@@ -38,6 +38,7 @@ class Findings:
         period: int = 1,
     ) -> None:
         """Note a streak that is long enough, or has become longer by its last member."""
+        identity = (streak[0][1].agent, identity)
         known = self._found.get((rule, identity))
         if known is None:
             known = self._found[rule, identity] = Repeats(rule, subject, identity, threshold, basis, period)

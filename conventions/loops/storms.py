@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from typing import TYPE_CHECKING
 
 from spanledger.conventions.loops.streaks import waits
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from spanledger.conventions.loops.timeline import Call, Timeline
 
 
-def find_storms(line: Timeline, rules: LoopRules, findings: Findings) -> None:
-    """Look for storms of model and tool calls; a success ends one."""
+def find_storms(events: Iterable[Place], line: Timeline, rules: LoopRules, findings: Findings) -> None:
+    """Look for storms of an agent's model and tool calls; a success ends one."""
     if rules.retry_storm <= 0:
         return
     window_ns = int(rules.retry_window_s * 1e9)
     failures: dict[tuple[Hashable, ...], deque[Place]] = {}
-    for number, event in enumerate(line.events):
+    for number, event in events:
         identity = _request(event)
         if identity is None:
             continue

@@ -59,7 +59,7 @@ class Streak:
 
 
 class Streaks:
-    """Counts repeats over the events of one run, in order."""
+    """Counts repeats over the events of one agent, in order."""
 
     def __init__(self, line: Timeline, rules: LoopRules, findings: Findings) -> None:
         self._line = line

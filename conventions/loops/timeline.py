@@ -3,12 +3,14 @@
 Tool calls come from spans where there are any of that tool, else from what the model asked for: stacks that
 instrument only the client have no others. A framework and the library below it both report a call; the second
 report begins within the first and says the same, so it is left out. `round` counts model calls: calls that one
-answer asked for are no repeats of each other. `turn` counts what a person said in between: doing a thing again
+answer asked for are no repeats of each other. Each agent has rounds of its own, as agents that work side by side
+each have to look at the same things. `turn` counts what a person said in between: doing a thing again
 because somebody asks for it again is no loop.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 TOOLS: Final = frozenset({"tool", "retrieval"})
 LOOKED_AT: Final = TOOLS | {"llm"}
 
+_MAX_BACK: Final = 8
+"""Model calls that a twin is looked for among."""
 _NOTHING: Final = Detail()
 
 Signature = tuple[str, int | None]
@@ -38,6 +42,7 @@ class Act:
     tool: str
     arguments: Print | None
     result: Print | None
+    agent: str
     round: int
     turn: int
     call_id: str = ""
@@ -68,6 +73,7 @@ class Call:
 
     step: Step
     detail: Detail
+    agent: str
     round: int
     turn: int
 
@@ -81,6 +87,13 @@ class Timeline:
     """Model calls by round, twins included: which of two reports has the usage is not said by their order."""
     output_tokens: Mapping[int, int]
     """Round -> length of the answer, where known: all that tells two requests apart where content is not seen."""
+
+    def by_agent(self) -> Iterable[list[tuple[int, Act | Call]]]:
+        """Return for each agent its events and their places."""
+        found: dict[str, list[tuple[int, Act | Call]]] = {}
+        for place, event in enumerate(self.events):
+            found.setdefault(event.agent, []).append((place, event))
+        return found.values()
 
 
 def key(step: Step) -> tuple[int, int, bytes, bytes]:
@@ -111,50 +124,78 @@ def _rank(step: Step) -> tuple[int, int, str]:
 def timeline(steps: Sequence[Step]) -> Timeline:
     """Return what the ordered `steps` did."""
     seen = {_name(step) for step in steps if step.kind in TOOLS}
-    any_calls = any(step.kind == "llm" for step in steps)
+    agents = Agents(steps)
     events: list[Act | Call] = []
     spending: list[Call] = []
     ends: dict[int, int] = {}
     """Digest of a conversation after an answer -> acts before it."""
-    last_call: Call | None = None
-    recent: dict[str, Act] = {}
-    """Tool -> its last act, which a twin begins within."""
+    calls: deque[Call] = deque(maxlen=_MAX_BACK)
+    last_act: dict[str, Act] = {}
+    """By tool: a twin begins within it."""
+    rounds: dict[str, int] = {}
+    """Agent -> its last model call."""
     until = acts = turn = number = 0
     for step in steps:
+        agent = agents.of(step)
         if step.kind == "llm":
-            call = Call(step, step.detail or _NOTHING, number, turn)
-            if last_call is not None and _same_call(last_call, call):
+            call = Call(step, step.detail or _NOTHING, agent, number, turn)
+            twin = next((one for one in reversed(calls) if _same_call(one, call)), None)
+            if twin is not None:
+                call.round = twin.round
                 spending.append(call)
-                _complete(last_call, call)
+                if twin.detail is _NOTHING:
+                    twin.detail = call.detail
                 continue
             if _user_spoke(call.detail, ends, acts):
                 turn += 1
             number += 1
             call.round, call.turn = number, turn
-            events.append(call)
+            rounds[agent] = number
+            calls.append(call)
             spending.append(call)
-            last_call = call
-            for act in _requested(call, seen):
-                events.append(act)
-                acts += 1
+            requested = _requested(call, seen)
+            events += [call, *requested]
+            acts += len(requested)
             if call.detail.after is not None:
                 ends[call.detail.after] = acts
         else:
-            act = _act(step, number, turn)
-            before = recent.get(act.tool)
+            act = _act(step, agent, rounds.get(agent, number), turn)
+            before = last_act.get(act.tool)
             if before is not None and _same_act(before, act):
                 before.arguments = before.arguments or act.arguments
                 before.result = before.result or act.result
                 continue
-            if not any_calls and step.start_ns >= until:
+            if not agents.callers and step.start_ns >= until:
                 # Nothing says which calls one answer asked for; those that overlap in time may be.
                 number += 1
                 act.round = number
             until = max(until, step.end_ns)
-            recent[act.tool] = act
+            last_act[act.tool] = act
             events.append(act)
             acts += 1
     return Timeline(tuple(events), tuple(spending), _output_tokens(spending))
+
+
+class Agents:
+    """Says whose a step is: as the span says, or the model call that asked for it, or the only agent there is."""
+
+    def __init__(self, steps: Iterable[Step]) -> None:
+        calls = [step for step in steps if step.kind == "llm"]
+        named = {step.agent_name for step in calls} - {""}
+        self.callers = named or {step.agent_name for step in calls}
+        """Agents with model calls."""
+        self._asked = {
+            request.id: step.agent_name
+            for step in calls
+            if step.detail is not None and step.agent_name
+            for request in step.detail.requests
+            if request.id
+        }
+
+    def of(self, step: Step) -> str:
+        """Return the name of a step's agent; "" if nothing says it."""
+        name = step.agent_name or self._asked.get(step.tool_call_id, "")
+        return next(iter(self.callers)) if name not in self.callers and len(self.callers) == 1 else name
 
 
 def _output_tokens(calls: Iterable[Call]) -> dict[int, int]:
@@ -175,16 +216,18 @@ def _name(step: Step) -> str:
     return bare(step.tool_name or step.name)
 
 
-def _act(step: Step, number: int, turn: int) -> Act:
+def _act(step: Step, agent: str, number: int, turn: int) -> Act:
     detail = step.detail or _NOTHING
-    return Act(step, _name(step), detail.arguments, detail.result, number, turn, step.tool_call_id)
+    return Act(step, _name(step), detail.arguments, detail.result, agent, number, turn, step.tool_call_id)
 
 
 def _requested(call: Call, seen: set[str]) -> list[Act]:
     """Return the tool calls that an answer asks for and no span will tell of."""
     return [
-        Act(call.step, name, None if asked.arguments is None else Print(asked.arguments), None, call.round, call.turn,
-            asked.id, asked=True)
+        Act(
+            call.step, name, None if asked.arguments is None else Print(asked.arguments), None, call.agent,
+            call.round, call.turn, asked.id, asked=True,
+        )
         for asked in call.detail.requests
         if (name := bare(asked.name)) and name not in seen
     ]  # fmt: skip
@@ -204,18 +247,14 @@ def _same_call(one: Call, other: Call) -> bool:
         return False
     if second.parent_span_id == first.span_id and second.trace_id == first.trace_id:
         return True
+    if one.agent != other.agent:
+        return False
     before, after = one.detail, other.detail
     if before.requests or after.requests:
         return [(r.id, r.name) for r in before.requests] == [(r.id, r.name) for r in after.requests]
     if before.output is not None and after.output is not None:
         return before.output.digest == after.output.digest
     return False
-
-
-def _complete(call: Call, twin: Call) -> None:
-    """Let the call that stands for both know what only its twin says."""
-    if call.detail is _NOTHING:
-        call.detail = twin.detail
 
 
 def _same_act(one: Act, other: Act) -> bool:

@@ -1,0 +1,64 @@
+"""OpenLIT: 1.45 for Python, 1.15 for JavaScript.
+
+It speaks nearly the current names, with a great many of its own beside them. A cost of 0 is that of a model which
+is not in its price list. On model calls `gen_ai.tool.*` holds the calls that were asked for, joined by commas.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from spanledger.conventions import coerce
+from spanledger.conventions.dialect import (
+    CONVERSATION_ID,
+    COST,
+    DATA_SOURCES,
+    OPERATION,
+    STRUCTURAL,
+    TIME_TO_FIRST_CHUNK,
+    Dialect,
+    Facts,
+    Kinded,
+)
+
+_DB_OPERATION: Final = "db.operation.name"
+_QUERIES: Final = frozenset({"fetch", "get", "query", "search", "select"})
+
+
+def _complete(facts: Facts) -> None:
+    if facts.values.get(COST) == 0:
+        facts.forget(COST)
+    if facts.attributes.get(OPERATION) == "vectordb":
+        done = coerce.text(facts.attributes.get(_DB_OPERATION))
+        if done is not None and done.lower() in _QUERIES:
+            facts.kind, facts.operation = "retrieval", "retrieval"
+            for key in DATA_SOURCES:
+                facts.offer("gen_ai.data_source.id", key, coerce.text(facts.attributes.get(key)))
+
+
+DIALECT: Final = Dialect(
+    name="openlit",
+    scopes=("openlit", "@openlit/"),
+    evidence=("gen_ai.client.token.usage", "gen_ai.sdk.version", "openlit."),
+    operations={
+        "agent": Kinded("agent", "invoke_agent"),
+        "audio": Kinded("llm", "generate_content"),
+        "image": Kinded("llm", "generate_content"),
+        "memory": Kinded("memory"),
+        "memory_add": Kinded("memory", "create_memory"),
+        "memory_delete": Kinded("memory", "delete_memory"),
+        "memory_search": Kinded("memory", "search_memory"),
+        "memory_update": Kinded("memory", "update_memory"),
+        "execute_task": STRUCTURAL,
+        "framework": STRUCTURAL,
+        "rerank": STRUCTURAL,
+        "vectordb": STRUCTURAL,
+        "workflow": STRUCTURAL,
+    },
+    sources={
+        TIME_TO_FIRST_CHUNK: ("gen_ai.server.time_to_first_token",),
+        CONVERSATION_ID: ("gen_ai.session.id",),
+        "deployment.environment.name": ("gen_ai.environment",),
+    },
+    complete=_complete,
+)
