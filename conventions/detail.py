@@ -91,3 +91,5 @@ class Detail:
     """Model calls: the response that this call says it goes on from, where the provider keeps the history."""
     single: bool = False
     """It was put together from log records of one message each; `details.merged` goes on with the next."""
+    context: tuple[bytes, bytes] | None = None
+    """(trace id, span id) that came in the metadata of an MCP or A2A message."""

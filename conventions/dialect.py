@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, TypeVar, overload
 
 from spanledger.conventions.coerce import Coerce, parse_json
@@ -231,6 +232,18 @@ class Facts:
             target = PROMPT_VARIABLE + name
             if 0 < len(name) <= MAX_NAME_CHARS and target not in self.attributes:
                 self.offer(target, key, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+
+    def seconds_until(self, moment: str | None) -> float | None:
+        """Return the seconds from the start of the span to a time in ISO format; None for what is none."""
+        start_ns = self.span.start_time_unix_nano
+        if moment is None or len(moment) > 40 or not start_ns:
+            return None
+        try:
+            time = datetime.fromisoformat(moment)
+            seconds = (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() - start_ns / 1e9
+        except (ValueError, OverflowError, OSError):
+            return None
+        return seconds if 0 <= seconds < 86_400 else None
 
     def text(self, target: str) -> str | None:
         """Return what is known for a target that is text."""

@@ -131,7 +131,7 @@ class Editor:
                 and self._stands_elsewhere(key, entry, reading, facts)
             ):
                 reading.removals.append(key)
-        if reading.operation is not None:
+        if reading.operation is not None and not reading.unbilled:  # for a kind may be what says that
             for dialect in self._lookup.claimed(self._lookup.removing):
                 reading.removals += [key for key in dialect.kinds if key in reading.attributes]
 

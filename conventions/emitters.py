@@ -91,13 +91,20 @@ EMITTERS: Final[tuple[Emitter, ...]] = (
     Emitter("agentops", "inclusive"),
     Emitter("crewai", "exclusive", providers=_ANTHROPIC),
     Emitter("crewai", "inclusive"),
+    Emitter("genkit-tracer", "inclusive"),  # as the dialect reads it out of the answers
     Emitter("haystack", "inclusive"),
+    Emitter("@voltagent", "inclusive"),
     Emitter("semantic_kernel", "inclusive"),
     Emitter("ai@5 anthropic", "exclusive"),
     Emitter("ai@6", "inclusive"),
     Emitter("ai", "inclusive"),
     Emitter("gen_ai", "inclusive"),
+    Emitter("@mastra/", "inclusive", since=(1,)),
+    Emitter("lmnr", "inclusive"),
     Emitter("gemini-cli", "inclusive", "out"),
+    Emitter("livekit-agents", "inclusive"),
+    Emitter("org.springframework.boot", "exclusive", providers=_ANTHROPIC),
+    Emitter("org.springframework.boot", "inclusive"),
 )
 
 

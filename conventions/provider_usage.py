@@ -29,10 +29,11 @@ _NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "total": ("total_tokens", "total_token_count", "totalTokenCount", "totalTokens"),
     "cache_read": (
         "cache_read_input_tokens", "cached_content_token_count", "cachedContentTokenCount", "cacheReadInputTokens",
+        "cachedContentTokens",
     ),
     "cache_write": ("cache_creation_input_tokens", "cacheWriteInputTokens"),
     "cache_write_1h": ("cache_creation_input_tokens_above_1hr",),
-    "thoughts": ("thoughts_token_count", "thoughtsTokenCount"),
+    "thoughts": ("thoughts_token_count", "thoughtsTokenCount", "thoughtsTokens"),
     "tool_results": ("tool_use_prompt_token_count", "toolUsePromptTokenCount"),
 }  # fmt: skip
 

@@ -90,6 +90,14 @@ def test_backoff_is_waiting_on_purpose() -> None:
     assert only(hasty).count == 6
 
 
+def test_looking_once_in_five_minutes_is_waiting_on_purpose() -> None:
+    """As somebody asked for who lets an agent watch a job."""
+    story = Story()
+    for _ in range(6):
+        story.tool("job", {"id": 7}, "pending").wait(300)
+    assert find(story.steps, RULES) == ()
+
+
 def test_slower_and_slower_models_are_no_backoff() -> None:
     """How long a model takes is chance; nobody waits."""
     story = Story(ask=False)
@@ -105,6 +113,14 @@ def test_something_new_in_between_is_progress() -> None:
     story = Story()
     for edit in range(4):
         story.tool("edit", {"line": edit}, "ok").tool("test", {}, "1 failed")
+    assert find(story.steps, RULES) == ()
+
+
+def test_what_is_not_seen_in_between_may_be_progress() -> None:
+    """Some tools say their arguments, others do not."""
+    story = Story()
+    for _ in range(4):
+        story.tool("edit").tool("test", {}, "1 failed")
     assert find(story.steps, RULES) == ()
 
 
@@ -159,6 +175,17 @@ def test_tool_without_an_agent_is_whose_model_asked_for_it() -> None:
         story.model(agent_name="one", detail=asked).model(agent_name="two")
         story.tool("weather", PARIS, SUN, agent_name="", tool_call_id=f"id{number}")
     assert only(story).wasted_pico_usd == 2 * CENT
+
+
+def test_model_call_that_lasts_over_its_tools_is_not_one_answer() -> None:
+    """Some stacks report a whole conversation with a model as one call."""
+    story = Story(ask=False)
+    story.model()
+    for _ in range(3):
+        story.tool("weather", PARIS, SUN)
+    story.steps[0] = replace(story.steps[0], end_ns=story.now_ns)
+    loop = only(story)
+    assert (loop.rule, loop.count, loop.wasted_tokens) == ("exact_repeat", 3, None)
 
 
 def test_tool_reported_twice_is_one_call() -> None:

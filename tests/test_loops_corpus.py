@@ -10,8 +10,6 @@ from tests.corpus.captures import STACKS, Capture, packed
 from tests.corpus.trajectories import Workshop, groups
 
 RULES = LoopRules()
-CONTENTLESS = frozenset({"python/openllmetry-crewai"})
-"""Stacks whose runaways have neither tool spans nor model calls."""
 SHORT = frozenset({"python/openinference-crewai", "python/semantic-kernel", "js/openai-agents-openinference"})
 """Stacks that stop their runaway before the tenth call: too few where only names are seen."""
 FIRST = {"content": 3, "arguments": 5, "names": 10}
@@ -47,9 +45,6 @@ def test_runaways_are_found_early(capture: Capture, workshop: Workshop) -> None:
     """At the third call where results are seen, and in a finding that covers all of them at the end."""
     [steps] = steps_of(capture, workshop)
     first = first_found(steps)
-    if capture.stack in CONTENTLESS:
-        assert first is None
-        return
     assert first is not None
     assert (first.rule, first.count) == ("exact_repeat", FIRST[first.basis])
     [loop] = find(steps, RULES)
@@ -66,7 +61,7 @@ def test_runaways_are_found_by_names(capture: Capture, contentless: Workshop) ->
     """At the tenth call where no content may be looked at."""
     [steps] = steps_of(capture, contentless)
     first = first_found(steps)
-    if capture.stack in CONTENTLESS | SHORT:
+    if capture.stack in SHORT:
         assert first is None
     else:
         assert first is not None

@@ -10,6 +10,7 @@ import pytest
 from spanledger.conventions.detail import Evaluation, ToolRequest
 from spanledger.conventions.reading import Cost
 from spanledger.conventions.trajectory import Judgement
+from spanledger.processor.trajectory.carried_context import carried_context
 from spanledger.processor.trajectory.config import TrajectoryConfig
 from tests.assembled_runs import Bench, agent, bridge, run, says, span_id, spans_of, step, tool, trace
 
@@ -441,6 +442,31 @@ def test_a_link_joins_two_traces_whichever_comes_first() -> None:
         runs.wait(5)
 
         assert [len(document["trace_ids"]) for document in runs.documents] == [2]
+
+
+def test_a_context_inside_a_message_joins_two_traces() -> None:
+    """A server that writes it down and does not make it the parent of its span."""
+    runs = bench()
+    runs.take(tool(2, 1, 1), agent(1, 0, 1))
+    runs.take(says(agent(5, 0, 2, spans=1, agent_name="helper"), context=(trace(1), span_id(2))))
+    runs.wait(5)
+
+    (document,) = runs.documents
+    assert [one["basis"] for one in document["steps"]] == ["root", "parent", "mcp"]
+
+
+@pytest.mark.parametrize(
+    ("said", "context"),
+    [
+        ("00-" + "0a" * 16 + "-" + "0b" * 8 + "-01", (b"\n" * 16, b"\v" * 8)),
+        ("00-" + "00" * 16 + "-" + "0b" * 8 + "-01", None),
+        ("00-xyz", None),
+        (7, None),
+    ],
+)
+def test_a_context_is_read_as_w3c_has_it(said: Any, context: Any) -> None:
+    """And anything else is none."""
+    assert carried_context({"x": 1, "mcp.request.meta.traceparent": said}) == context
 
 
 def test_stitching_can_be_switched_off() -> None:

@@ -122,7 +122,7 @@ def _read_choices(
     for choice in choices:
         if not isinstance(choice, dict):
             continue
-        answer = choice.get(inner, choice.get("text"))
+        answer = choice.get(inner, choice.get("message", choice.get("text")))
         reason = next((choice[key] for key in reasons if choice.get(key)), None)
         _add_answer(answer, reason, reader, found)
 

@@ -112,6 +112,33 @@ PLACES: Final[Mapping[str, Places]] = {
         query=("haystack.component.input",),
         documents=("haystack.component.output",),
     ),
+    "genkit": Places(
+        prompt=("genkit:input",),
+        completion=("genkit:output",),
+        arguments=("genkit:input",),
+        result=("genkit:output",),
+        query=("genkit:input",),
+        documents=("genkit:output",),
+    ),
+    "voltagent": Places(
+        prompt=("llm.messages",),
+        completion=("output",),
+        arguments=("input",),
+        result=("output",),
+        query=("input",),
+        documents=("output",),
+    ),
+    "livekit": Places(
+        arguments=("lk.pii.function_tool.arguments", "lk.function_tool.arguments"),
+        result=("lk.pii.function_tool.output", "lk.function_tool.output"),
+    ),
+    "spring_ai": Places(
+        prompt=("gen_ai.prompt",),
+        completion=("gen_ai.completion",),
+        arguments=("spring.ai.tool.call.arguments",),
+        result=("spring.ai.tool.call.result",),
+        query=("db.vector.query.content", "db.query.text"),
+    ),
     "pydantic_ai": Places(events=("events",), arguments=("tool_arguments",), result=("tool_response",)),
     "vercel_ai": Places(
         prompt=("ai.prompt.messages",),
@@ -122,6 +149,7 @@ PLACES: Final[Mapping[str, Places]] = {
         arguments=("ai.toolCall.args",),
         result=("ai.toolCall.result",),
     ),
+    "laminar": Places(arguments=("lmnr.span.input",), result=("lmnr.span.output",)),
     "logfire": Places(events=("events",), prompt=("request_data",), completion=("response_data",)),
 }
 """One row a dialect; what is flattened or in events is found without one."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Final
 
 from spanledger.conventions import coerce
@@ -93,7 +92,7 @@ def _complete(facts: Facts) -> None:
     if _USAGE in attributes and ("gen_ai.usage.input_tokens" not in facts.values or BASIS in attributes):
         _read_usage(facts, attributes[_USAGE])
     if _STARTED in attributes:
-        facts.offer(TIME_TO_FIRST_CHUNK, _STARTED, _since_start(facts, coerce.unquoted(attributes[_STARTED])))
+        facts.offer(TIME_TO_FIRST_CHUNK, _STARTED, facts.seconds_until(coerce.unquoted(attributes[_STARTED])))
 
 
 def _read_models(facts: Facts) -> None:
@@ -164,19 +163,6 @@ def _part(side: str, name: str) -> str | None:
     if "cache" in name:
         return "cache_read"
     return "audio_input" if "audio" in name else None
-
-
-def _since_start(facts: Facts, moment: str | None) -> float | None:
-    """Return the seconds from the start of the span to a time in ISO format."""
-    start_ns = facts.span.start_time_unix_nano
-    if moment is None or len(moment) > 40 or not start_ns:
-        return None
-    try:
-        time = datetime.fromisoformat(moment)
-        seconds = (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() - start_ns / 1e9
-    except (ValueError, OverflowError, OSError):
-        return None
-    return seconds if 0 <= seconds < 86_400 else None
 
 
 def _finish_reasons(value: Value) -> Value:

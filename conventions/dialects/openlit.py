@@ -21,6 +21,7 @@ from spanledger.conventions.dialect import (
     Kinded,
 )
 
+_FIRST_CHUNK: Final = "gen_ai.server.time_to_first_token"
 _DB_OPERATION: Final = "db.operation.name"
 _QUERIES: Final = frozenset({"fetch", "get", "query", "search", "select"})
 
@@ -28,6 +29,9 @@ _QUERIES: Final = frozenset({"fetch", "get", "query", "search", "select"})
 def _complete(facts: Facts) -> None:
     if facts.values.get(COST) == 0:
         facts.forget(COST)
+    # Seconds, where others have milliseconds there. Without a stream it is the time of the whole answer.
+    if facts.kind == "llm" and facts.values.get("gen_ai.request.stream") is True:
+        facts.offer(TIME_TO_FIRST_CHUNK, _FIRST_CHUNK, coerce.number(facts.attributes.get(_FIRST_CHUNK)))
     if facts.attributes.get(OPERATION) == "vectordb":
         done = coerce.text(facts.attributes.get(_DB_OPERATION))
         if done is not None and done.lower() in _QUERIES:
@@ -39,7 +43,7 @@ def _complete(facts: Facts) -> None:
 DIALECT: Final = Dialect(
     name="openlit",
     scopes=("openlit", "@openlit/"),
-    evidence=("gen_ai.client.token.usage", "gen_ai.sdk.version", "openlit."),
+    evidence=("gen_ai.client.token.usage", "openlit."),
     operations={
         "agent": Kinded("agent", "invoke_agent"),
         "audio": Kinded("llm", "generate_content"),
@@ -53,10 +57,8 @@ DIALECT: Final = Dialect(
         "framework": STRUCTURAL,
         "rerank": STRUCTURAL,
         "vectordb": STRUCTURAL,
-        "workflow": STRUCTURAL,
     },
     sources={
-        TIME_TO_FIRST_CHUNK: ("gen_ai.server.time_to_first_token",),
         CONVERSATION_ID: ("gen_ai.session.id",),
         "deployment.environment.name": ("gen_ai.environment",),
     },

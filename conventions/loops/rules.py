@@ -59,6 +59,8 @@ class LoopRules:
     """Repeats whose pauses grow by this factor each time are waiting on purpose."""
     backoff_min_s: float = 1.0
     """The last pause of such a wait at the least; the time that models take is no pause."""
+    pause_s: float = 30.0
+    """Repeats with pauses of at least this are waiting on purpose too; not where model calls are not seen."""
     polling_tools: tuple[str, ...] = ("*poll*", "*wait*", "*sleep*")
     """Names (globs, in lower case) of tools that may be called again and again."""
     max_steps: int | None = None

@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final, Literal
 
 from spanledger.conventions.details import similar
+from spanledger.conventions.details.prints import MAX_SHINGLES
 from spanledger.conventions.loops.timeline import Act, Call, asked_alike
 
 if TYPE_CHECKING:
@@ -103,6 +104,8 @@ class Streaks:
         if self._rules.is_polling(act.tool):
             return
         if act.arguments is None:
+            if not act.failed:
+                self._forget()  # it may have been new
             self._count_name(place, act)
             return
         self._names = Streak()
@@ -111,12 +114,18 @@ class Streaks:
             self._count_result(place, act, act.result.digest)
         cluster = self._near_to(act, act.arguments)
         if new:
-            self._exact.clear()
-            self._errors.clear()
-            self._answers.clear()
-            self._near = {} if cluster is None else {act.tool: [cluster]}
+            self._forget()
+            if cluster is not None:
+                self._near[act.tool] = [cluster]
         self._count_exact(place, act)
         self._count_near(place, act, cluster)
+
+    def _forget(self) -> None:
+        """Begin to count anew, after progress."""
+        self._exact.clear()
+        self._near.clear()
+        self._errors.clear()
+        self._answers.clear()
 
     def _is_new(self, act: Act) -> bool:
         """Tell whether a call made progress, and remember it."""
@@ -233,8 +242,10 @@ class Streaks:
 
 
 def waits(places: Sequence[Place], line: Timeline, rules: LoopRules) -> bool:
-    """Tell whether the pauses between repeats grow as of somebody who backs off: the last three of them."""
+    """Tell whether the pauses between repeats are long, or grow as of somebody who backs off: the last three."""
     pauses = [_pause_s(one, other, line) for one, other in pairwise(places[-4:])]
+    if pauses and line.spending and min(pauses) >= rules.pause_s:
+        return True
     if len(pauses) < 2 or pauses[0] <= 0 or pauses[-1] < rules.backoff_min_s:
         return False
     return all(later >= earlier * rules.backoff_factor for earlier, later in pairwise(pauses))
@@ -253,6 +264,10 @@ def _alike(one: Print, other: Print, similarity: float) -> bool:
     if one.digest == other.digest:
         return True
     if min(one.size, other.size) < _SIZES * max(one.size, other.size):
+        return False
+    # Most pairs have so little in common that the estimate, which sorts, need not be made.
+    common = len(one.shingles & other.shingles)
+    if common < similarity * min(MAX_SHINGLES, len(one.shingles) + len(other.shingles) - common):
         return False
     return similar(one, other) >= similarity
 

@@ -132,8 +132,10 @@ def timeline(steps: Sequence[Step]) -> Timeline:
     calls: deque[Call] = deque(maxlen=_MAX_BACK)
     last_act: dict[str, Act] = {}
     """By tool: a twin begins within it."""
-    rounds: dict[str, int] = {}
+    asking: dict[str, Call] = {}
     """Agent -> its last model call."""
+    rounds: dict[str, int] = {}
+    """Agent -> the round it is in."""
     until = acts = turn = number = 0
     for step in steps:
         agent = agents.of(step)
@@ -150,7 +152,7 @@ def timeline(steps: Sequence[Step]) -> Timeline:
                 turn += 1
             number += 1
             call.round, call.turn = number, turn
-            rounds[agent] = number
+            asking[agent], rounds[agent] = call, number
             calls.append(call)
             spending.append(call)
             requested = _requested(call, seen)
@@ -165,15 +167,25 @@ def timeline(steps: Sequence[Step]) -> Timeline:
                 before.arguments = before.arguments or act.arguments
                 before.result = before.result or act.result
                 continue
-            if not agents.callers and step.start_ns >= until:
-                # Nothing says which calls one answer asked for; those that overlap in time may be.
+            if step.start_ns >= until and _nobody_asked(step, asking.get(agent), agents, until):
                 number += 1
-                act.round = number
+                act.round = rounds[agent] = number
             until = max(until, step.end_ns)
             last_act[act.tool] = act
             events.append(act)
             acts += 1
     return Timeline(tuple(events), tuple(spending), _output_tokens(spending))
+
+
+def _nobody_asked(step: Step, call: Call | None, agents: Agents, until: int) -> bool:
+    """Tell whether a tool call is a round of its own if it does not overlap with the one before (to `until`).
+
+    So it is where no model calls are seen, and within one that lasts over several tools: some stacks report a
+    conversation as one call.
+    """
+    if call is None:
+        return not agents.callers
+    return call.step.start_ns < until and step.end_ns <= call.step.end_ns
 
 
 class Agents:

@@ -8,5 +8,6 @@
   `edges.py` (what joins traces, as a function of the spans) and `emitted.py` (ids and revisions).
 * `events.py`, `outbox.py`: into the logs pipelines; `run_metrics.py`, `gauges.py`: into the metrics;
   `annotation.py`: onto the root spans.
+* `loops.py`: what is found while a run is open. `carried_context.py`: trace contexts inside messages.
 * `journal.py`, `wire.py`: open runs on disk.
 """

@@ -7,7 +7,7 @@ thread, from a snapshot.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +23,7 @@ from spanledger.processor.trajectory.store import Store
 
 if TYPE_CHECKING:
     from spanledger.conventions.detail import Detail
+    from spanledger.conventions.loops import Loop
     from spanledger.conventions.trajectory import Judgement
     from spanledger.processor.component import Host
     from spanledger.processor.trajectory.config import TrajectoryConfig
@@ -239,6 +240,7 @@ class Assembly:
         unfinished = snapshot.completeness == "shutdown" and self._journal is not None
         for change in changes:
             run = change.run
+            self._tell_rest(change, keeper.told or {})
             if not unfinished:  # else it goes on after the restart, and is counted then
                 self._metrics.count(change)
                 if reason != "late":
@@ -271,8 +273,33 @@ class Assembly:
             self._tell(now, found)
 
     def _tell(self, group: Group, found: Found) -> None:
-        self._metrics.count_loop(group.label, found)
-        self._outbox.put(group.label[0], events.looped(found.loop, found.run_id, self._host.clock_ns()))
+        loop, before = found.loop, found.before
+        label = (group.label[0], loop.agent_name or group.label[1])
+        wasted_usd = (loop.wasted_usd or 0.0) - ((before.wasted_usd or 0.0) if before is not None else 0.0)
+        self._metrics.count_loop(label, loop.rule, new=before is None, wasted_usd=wasted_usd)
+        place = loop.spans[-1] if loop.spans else (b"", b"")
+        record = events.looped(loop.finding({}), label[1], found.run_id, self._host.clock_ns(), place)
+        self._outbox.put(label[0], record)
+
+    def _tell_rest(self, change: Change, told: Mapping[str, Loop]) -> None:
+        """Tell of loops that were found only when the whole run was known, and what those told before came to."""
+        run = change.run
+        label = (run.service_name, run.agent_name)
+        before = {name: wasted for known in change.before for name, wasted in known.loops}
+        for finding in run.findings:
+            name, wasted_usd = finding.detail.get("fingerprint", ""), finding.detail.get("wasted_usd") or 0.0
+            if name in before:
+                self._metrics.count_loop(label, finding.rule, new=False, wasted_usd=wasted_usd - before[name])
+            elif (loop := told.get(name)) is not None:
+                more = wasted_usd - (loop.wasted_usd or 0.0)
+                self._metrics.count_loop(
+                    (label[0], loop.agent_name or label[1]), finding.rule, new=False, wasted_usd=more
+                )
+            else:
+                self._metrics.count_loop(label, finding.rule, new=True, wasted_usd=wasted_usd)
+                place = events.place_of(run, finding.steps[-1] if finding.steps else None)
+                record = events.looped(finding, label[1], run.run_id, self._host.clock_ns(), place)
+                self._outbox.put(label[0], record)
 
     def _settle(self, group: Group, reason: Reason, now_s: float) -> None:
         if group.merged_into is not None:

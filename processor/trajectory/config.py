@@ -12,10 +12,8 @@ from spanledger.processor.component import ComponentConfig, Settings
 from spanledger.processor.settings import Duration
 
 Stitch = Literal["parent", "link", "tool_call_id", "mcp", "conversation", "history"]
-RunRoot = Literal["invoke_workflow", "invoke_agent"]
 
 STITCHES: Final[tuple[Stitch, ...]] = get_args(Stitch)
-RUN_ROOTS: Final[tuple[RunRoot, ...]] = get_args(RunRoot)
 
 _Count = Annotated[int, pydantic.Field(gt=0)]
 _Times = Annotated[int, pydantic.Field(ge=0)]
@@ -110,8 +108,6 @@ class TrajectoryConfig(ComponentConfig):
     """With `content: full`: bytes kept of each input and each output; a cut is marked."""
     dimensions: list[str] = pydantic.Field(default_factory=list, max_length=32)
     """Attributes of spans or resources that runs are to carry, such as `team` or `feature`."""
-    run_roots: list[RunRoot] = pydantic.Field(default_factory=lambda: list(RUN_ROOTS))
-    """Operations that begin a run when nothing of the kind is above them."""
     stitch: list[Stitch] = pydantic.Field(default_factory=lambda: list(STITCHES))
     """What joins spans of different traces into one run. `parent` is always on."""
     stitch_window: Duration = 60.0

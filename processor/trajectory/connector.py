@@ -7,6 +7,7 @@ import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from spanledger import __version__
@@ -16,6 +17,7 @@ from spanledger.processor.batch import decode
 from spanledger.processor.component import Host, Refused, paced, register
 from spanledger.processor.trajectory.annotation import annotate
 from spanledger.processor.trajectory.assembly import SLICE_S, Assembly
+from spanledger.processor.trajectory.carried_context import carried_context
 from spanledger.processor.trajectory.config import TrajectoryConfig
 from spanledger.processor.trajectory.journal import Journal
 from spanledger.processor.trajectory.outbox import Outbox
@@ -137,7 +139,10 @@ class Trajectory:
 
     def detail(self, span: Span, reading: Reading, resource: Resource) -> Detail:
         """Return what joins this step to others."""
-        return self._details.read(span, reading, resource.attributes)
+        detail = self._details.read(span, reading, resource.attributes)
+        if "mcp" in self._config.stitch and (context := carried_context(reading.attributes)) is not None:
+            return replace(detail, context=context)
+        return detail
 
     def annotate(self, batch: Batch, steps: Sequence[Step], bridges: Sequence[Bridge]) -> Generator[None, None, None]:
         """Write the roll-up of a run onto its root, as far as the run is known by then, and mark what loops."""

@@ -51,6 +51,7 @@ class _Between:
                 self._conversations.setdefault(step.conversation_id, []).append(step)
         self.rules = (
             ("tool_call_id", self._by_tool_call),
+            ("mcp", self._by_context),
             ("conversation", self._by_conversation),
             ("history", self._by_history),
         )
@@ -61,6 +62,11 @@ class _Between:
         if step.detail is None or not step.detail.answered or not continues(step):
             return None
         return self._edge(step, self._requested.get(_long(step.detail.answered[-1])), "history")
+
+    def _by_context(self, step: Step) -> Edge | None:
+        if step.detail is None or step.detail.context is None:
+            return None
+        return Edge(step.trace_id, step.span_id, *step.detail.context, "mcp")
 
     def _by_conversation(self, step: Step) -> Edge | None:
         if not continues(step):

@@ -38,6 +38,8 @@ class Emitted:
     """Trace id and span id of its first step."""
     evaluations: tuple[str, ...] = ()
     """Digests of those that are counted."""
+    loops: tuple[tuple[str, float], ...] = ()
+    """Fingerprint and wasted dollars of those that are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,7 @@ def _told(run: Run) -> tuple[Emitted, bytes]:
         cost_pico_usd=run.totals.cost_pico_usd or 0,
         anchor=run.steps[0].trace_id + run.steps[0].span_id if run.steps else "",
         evaluations=tuple(sorted(map(name_of, run.evaluations))),
+        loops=tuple((one.detail.get("fingerprint", ""), one.detail.get("wasted_usd") or 0.0) for one in run.findings),
     )
     return now, b'%s,"revision":%d,"steps":[%s]}' % (rest[:-1], revision, listed)
 

@@ -11,12 +11,15 @@ from spanledger.conventions.run_document import root_attributes
 from spanledger.conventions.values import Value, key_value
 
 if TYPE_CHECKING:
-    from spanledger.conventions.loops import Loop
-    from spanledger.conventions.run import Run, Severity
+    from spanledger.conventions.run import Finding, Run, Severity
 
 RUN_CLOSED: Final = "spanledger.run.closed"
 RUN_REPLACED: Final = "spanledger.run.replaced"
 LOOP_DETECTED: Final = "spanledger.loop.detected"
+
+_LOOP: Final = (
+    "subject", "fingerprint", "count", "threshold", "basis", "first_span_id", "last_span_id", "wasted_tokens",
+)  # fmt: skip
 
 _SEVERITIES: Final[Mapping[Severity, tuple[str, str]]] = {
     "info": ("SEVERITY_NUMBER_INFO", "INFO"),
@@ -34,7 +37,7 @@ def closed(run: Run, document: bytes, now_ns: int) -> LogRecord:
         "gen_ai.conversation.id": run.session_id,
     }
     severity: Severity = "warning" if run.outcome == "failure" else "info"
-    record = event(RUN_CLOSED, said, severity, now_ns, *_place(run))
+    record = event(RUN_CLOSED, said, severity, now_ns, *place_of(run))
     ended_ns = run.started_at_ns + int((run.duration_s or 0) * 1e9)
     record.time_unix_nano = ended_ns if run.started_at_ns > 0 else now_ns
     record.body.string_value = document.decode()
@@ -44,28 +47,22 @@ def closed(run: Run, document: bytes, now_ns: int) -> LogRecord:
 def replaced(run_id: str, run: Run, now_ns: int) -> LogRecord:
     """Return the event that a run, reported before, turned out to be part of another one."""
     said: dict[str, Value] = {"spanledger.run.id": run_id, "spanledger.run.replaced_by": run.run_id}
-    return event(RUN_REPLACED, said, "info", now_ns, *_place(run))
+    return event(RUN_REPLACED, said, "info", now_ns, *place_of(run))
 
 
-def looped(loop: Loop, run_id: str, now_ns: int) -> LogRecord:
+def looped(finding: Finding, agent_name: str, run_id: str, now_ns: int, place: tuple[bytes, bytes]) -> LogRecord:
     """Return the event of a loop, on its last step."""
+    detail = finding.detail
     said: dict[str, Value] = {
         "spanledger.run.id": run_id or None,
-        "spanledger.loop.rule": loop.rule,
-        "spanledger.loop.kind": loop.kind,
-        "spanledger.loop.severity": loop.severity,
-        "spanledger.loop.subject": loop.subject or None,
-        "spanledger.loop.fingerprint": loop.fingerprint,
-        "spanledger.loop.count": loop.count,
-        "spanledger.loop.threshold": float(loop.threshold),
-        "spanledger.loop.basis": loop.basis,
-        "spanledger.loop.first_span_id": loop.spans[0][1].hex() if loop.spans else None,
-        "spanledger.loop.last_span_id": loop.spans[-1][1].hex() if loop.spans else None,
-        "spanledger.loop.wasted_tokens": loop.wasted_tokens,
-        "spanledger.loop.wasted_cost_usd": loop.wasted_usd,
-        "gen_ai.agent.name": loop.agent_name or None,
+        "spanledger.loop.rule": finding.rule,
+        "spanledger.loop.kind": finding.kind,
+        "spanledger.loop.severity": finding.severity,
+        "spanledger.loop.wasted_cost_usd": detail.get("wasted_usd"),
+        **{f"spanledger.loop.{name}": detail.get(name) for name in _LOOP},
+        "gen_ai.agent.name": agent_name or None,
     }
-    return event(LOOP_DETECTED, said, loop.severity, now_ns, *(loop.spans[-1] if loop.spans else (b"", b"")))
+    return event(LOOP_DETECTED, said, finding.severity, now_ns, *place)
 
 
 def event(
@@ -85,7 +82,12 @@ def event(
     )
 
 
-def _place(run: Run) -> tuple[bytes, bytes]:
-    """Return the trace and span that stand for a run: its root, or else its first step."""
-    first = next((step for step in run.steps if step.span_id == run.root_span_id), run.steps[0] if run.steps else None)
-    return (bytes.fromhex(first.trace_id), bytes.fromhex(first.span_id)) if first is not None else (b"", b"")
+def place_of(run: Run, index: int | None = None) -> tuple[bytes, bytes]:
+    """Return the trace and span of a step, or of what stands for the run: its root, or else its first step."""
+    if index is not None:
+        step = run.steps[index]
+    elif run.steps:
+        step = next((one for one in run.steps if one.span_id == run.root_span_id), run.steps[0])
+    else:
+        return b"", b""
+    return bytes.fromhex(step.trace_id), bytes.fromhex(step.span_id)

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Collection, Hashable, Iterator
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
+from spanledger.conventions.detail import Detail
 from spanledger.conventions.step import Step
 from spanledger.processor.trajectory.group import Group, is_loose
 from spanledger.processor.trajectory.packing import HISTORY
@@ -124,11 +125,11 @@ class Joins:
         return self._linked.find(trace_id)
 
     def linked_traces(self, record: Record) -> Iterator[bytes]:
-        """Yield the other traces that a span belongs to by its links."""
-        if "link" not in self._stitch and "mcp" not in self._stitch:
-            return
+        """Yield the other traces that a span belongs to by its links and the context it was called with."""
         says = record.detail if isinstance(record, Step) else record
-        links = says.links if says is not None else ()
+        if isinstance(says, Detail) and says.context is not None and "mcp" in self._stitch:
+            yield says.context[0]
+        links = says.links if says is not None and "link" in self._stitch else ()
         if len(links) <= MAX_LINKS:
             yield from (trace_id for trace_id, _ in links if trace_id != record.trace_id)
 

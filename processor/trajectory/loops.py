@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 KINDS: Final = frozenset({"llm", "tool", "retrieval"})
 MAX_STEPS: Final = 256
 """The last of a group that are looked at."""
-MAX_CACHED_STEPS: Final = 10_000
-LARGEST: Final = 1_000
-"""Records of a group up to which what was found is looked at again run by run; beyond, it is one run."""
+MAX_KEPT_STEPS: Final = 10_000
+MAX_FOUND: Final = 512
+SMALL: Final = 200
+"""Records of a group up to which it is taken apart into its runs at once."""
 
 _RUNS_KNOWN: Final = 256
 _RUNS_NEEDED: Final = 50
@@ -79,77 +80,100 @@ class Loops:
 
     rules: LoopRules
     histories: Histories = field(default_factory=Histories)
-    _cache: OrderedDict[int, dict[Key, Step]] = field(default_factory=OrderedDict)
-    _traces: dict[int, int] = field(default_factory=dict)
-    """How many traces a group had when it was unpacked."""
-    _cached: int = 0
+    _steps: OrderedDict[int, _Busy] = field(default_factory=OrderedDict)
+    _kept: int = 0
+    """Steps in `_steps`."""
+    _found: OrderedDict[bytes, tuple[frozenset[Key], tuple[Loop, ...]]] = field(default_factory=OrderedDict)
+    """First trace of a group -> what was found in these steps, before they were added to it."""
 
     def look(self, group: Group, new: Iterable[Step]) -> list[Found]:
         """Return what is new in an open group after these steps were added to it, and remember that it was told."""
         steps = self._steps_of(group, new)
-        least = self._least()
-        if len(steps) < least:
+        if len(steps) < self._least():
             return []
-        history = self.histories.of(group.label)
+        keys, loops = self._found.pop(group.traces[0], (None, ()))
+        if keys != steps.keys():
+            loops = find(list(steps.values()), self.rules, self.histories.of(group.label))
         told = group.told or {}
-        if not any(_is_news(loop, told) for loop in find(steps, self.rules, history)):
-            return []
-        return self._by_run(group, history)
+        return self._by_run(group, list(steps.values())) if any(_is_news(loop, told) for loop in loops) else []
 
     def marked(self, group: Group | None, new: Sequence[Step]) -> set[Key]:
         """Return which of some steps that are yet to come to a group would be part of a loop."""
-        known = self._steps_of(group, ()) if group is not None else []
-        looked_at = [step for step in new if step.kind in KINDS]
-        if not looked_at or len(known) + len(looked_at) < self._least():
+        steps = dict(self._steps_of(group, ())) if group is not None else {}
+        steps.update({key_of(step): step for step in new if step.kind in KINDS})
+        if len(steps) < self._least():
             return set()
-        spans = {span for loop in find([*known, *looked_at], self.rules) for span in loop.spans}
-        return {trace_id + span_id for trace_id, span_id in spans}
+        _cut(steps)
+        history = self.histories.of(group.label) if group is not None else None
+        loops = find(list(steps.values()), self.rules, history)
+        self._found[group.traces[0] if group is not None else new[0].trace_id] = (frozenset(steps), loops)
+        if len(self._found) > MAX_FOUND:
+            self._found.popitem(last=False)
+        return {trace_id + span_id for loop in loops for trace_id, span_id in loop.spans}
 
     def forget(self, group: Group) -> None:
         """Give up what is kept of a group that was closed."""
-        self._cached -= len(self._cache.pop(group.number, ()))
-        self._traces.pop(group.number, None)
+        busy = self._steps.pop(group.number, None)
+        if busy is not None:
+            self._kept -= len(busy.steps)
 
     def _least(self) -> int:
-        return min(
-            (n for n in (self.rules.exact_repeat, self.rules.same_error, self.rules.output_repeat) if n > 0), default=3
-        )
+        """Return how many steps anything can be found in."""
+        if self.rules.max_steps is not None:
+            return 1
+        counts = (self.rules.exact_repeat, self.rules.same_error, self.rules.output_repeat, self.rules.near_repeat)
+        return min((count for count in counts if count > 0), default=3)
 
-    def _steps_of(self, group: Group, new: Iterable[Step]) -> list[Step]:
-        if self._traces.get(group.number) != len(group.traces):
-            self.forget(group)  # it was joined with another
-        kept = self._cache.get(group.number)
-        if kept is None:
+    def _steps_of(self, group: Group, new: Iterable[Step]) -> dict[Key, Step]:
+        """Return the last steps of a group that rules look at, these among them."""
+        busy = self._steps.get(group.number)
+        if busy is None or busy.traces != len(group.traces):  # it was joined with another
+            self.forget(group)
             last = list(group.packed.items())[-2 * MAX_STEPS :]
-            unpacked = ((key, unpack(packed, group.resources)) for key, packed in last)
-            kept = {key: record for key, record in unpacked if isinstance(record, Step) and record.kind in KINDS}
-            self._cache[group.number] = kept
-            self._traces[group.number] = len(group.traces)
-            self._cached += len(kept)
-        self._cached -= len(kept)
-        kept.update({key_of(step): step for step in new if step.kind in KINDS})
-        while len(kept) > MAX_STEPS:
-            del kept[next(iter(kept))]
-        self._cached += len(kept)
-        self._cache.move_to_end(group.number)
-        while self._cached > MAX_CACHED_STEPS and len(self._cache) > 1:
-            number, steps = self._cache.popitem(last=False)
-            del self._traces[number]
-            self._cached -= len(steps)
-        return list(kept.values())
+            records = ((key, unpack(packed, group.resources)) for key, packed in last)
+            steps = {key: record for key, record in records if isinstance(record, Step) and record.kind in KINDS}
+            busy = self._steps[group.number] = _Busy(len(group.traces), steps)
+            self._kept += len(steps)
+        self._kept -= len(busy.steps)
+        busy.steps.update({key_of(step): step for step in new if step.kind in KINDS})
+        _cut(busy.steps)
+        self._kept += len(busy.steps)
+        self._steps.move_to_end(group.number)
+        while self._kept > MAX_KEPT_STEPS and len(self._steps) > 1:
+            self._kept -= len(self._steps.popitem(last=False)[1].steps)
+        return busy.steps
 
-    def _by_run(self, group: Group, history: History | None) -> list[Found]:
-        records = [unpack(packed, group.resources) for packed in group.packed.values()]
-        runs = runs_of(records) if len(records) <= LARGEST else [("", [r for r in records if isinstance(r, Step)])]
+    def _by_run(self, group: Group, last: list[Step]) -> list[Found]:
+        runs: list[tuple[str, list[Step]]]
+        if len(group.packed) <= SMALL:
+            runs = runs_of([unpack(packed, group.resources) for packed in group.packed.values()])
+        elif group.tops + len(group.missing) == 1:
+            runs = [("", last)]
+        else:
+            return []  # taking it apart takes too long now; its runs say it when they are closed
         told = dict(group.told or {})
         found = []
         for run_id, steps in runs:
-            for loop in find(steps, self.rules, history):
+            for loop in find(steps, self.rules, self.histories.of(group.label)):
                 if _is_news(loop, told):
                     found.append(Found(loop, run_id, told.get(loop.fingerprint)))
                     told[loop.fingerprint] = loop
         group.told = told
         return found
+
+
+@dataclass(slots=True)
+class _Busy:
+    """The last steps of a group, unpacked."""
+
+    traces: int
+    """How many traces the group had."""
+    steps: dict[Key, Step]
+
+
+def _cut(steps: dict[Key, Step]) -> None:
+    for key in list(steps)[:-MAX_STEPS]:
+        del steps[key]
 
 
 def with_findings(

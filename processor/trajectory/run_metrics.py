@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from spanledger.processor.metric_store import MetricStore
     from spanledger.processor.trajectory.emitted import Change, Emitted
     from spanledger.processor.trajectory.group import Label
-    from spanledger.processor.trajectory.loops import Found
 
 _MAX_SEEN: Final = 10_000
 
@@ -78,15 +77,10 @@ class RunMetrics:
                 if evaluation.score is not None:
                     self._score.observe(labels, evaluation.score, _exemplar(run))
 
-    def count_loop(self, label: Label, found: Found) -> None:
+    def count_loop(self, label: Label, rule: str, *, new: bool, wasted_usd: float) -> None:
         """Count a loop that is new, or what it wasted since it was told."""
-        loop, before = found.loop, found.before
-        labels = (label[0], loop.agent_name or label[1], loop.rule)
-        trace_id = loop.spans[-1][0] if loop.spans else None
-        if before is None:
-            self._loops.add(labels, 1, trace_id)
-        wasted = (loop.wasted_pico_usd or 0) - ((before.wasted_pico_usd or 0) if before is not None else 0)
-        self._wasted.add(labels, max(0, wasted) / 1e12, trace_id)
+        self._loops.add((*label, rule), int(new))
+        self._wasted.add((*label, rule), max(0.0, wasted_usd))
 
     def _correct(self, run: Run, before: Sequence[Emitted]) -> None:
         first = before[0]

@@ -114,6 +114,7 @@ _READS: Final[Mapping[type, Mapping[str, Callable[[Any], Any]]]] = {
     Cost: {},
     Detail: {
         "links": _pairs,
+        "context": lambda pair: tuple(map(bytes.fromhex, pair)),
         "requests": _all(ToolRequest),
         "answered": tuple,
         "history": tuple,
@@ -127,6 +128,6 @@ _READS: Final[Mapping[type, Mapping[str, Callable[[Any], Any]]]] = {
     Print: {"shingles": frozenset},
     Evaluation: {},
     Judgement: {**_IDS, "evaluation": _of(Evaluation)},
-    Emitted: {"evaluations": tuple},
+    Emitted: {"evaluations": tuple, "loops": lambda items: tuple(map(tuple, items))},
 }
 _DEFAULTS: Final = {kind: _defaults(kind) for kind in _READS}

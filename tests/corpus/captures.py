@@ -106,6 +106,10 @@ FAMILIES: Final[Mapping[str, tuple[str, ...]]] = {
     "LiteLLM": ("python/litellm-otel",),
     "Google ADK": ("python/google-adk", "js/google-adk"),
     "Strands": ("python/strands", "js/strands-ts"),
+    "Vercel AI SDK": ("js/vercel-ai-v4", "js/vercel-ai-v6", "js/vercel-ai-v7"),
+    "OpenLIT": ("python/openlit-anthropic", "python/openlit-openai", "js/openlit-sdk"),
+    "Mastra": ("js/mastra-otel-bridge", "js/mastra-otel-exporter"),
+    "Laminar": ("python/laminar-openai",),
     "Microsoft": ("python/autogen-native", "python/ms-agent-framework", "python/semantic-kernel"),
 }
 """The stacks whose dialects are read, by the instrumentation that made the spans."""

@@ -1,0 +1,113 @@
+"""Firebase Genkit 1.x.
+
+There is no `gen_ai.*` at all: everything stands in JSON. A model's name has its plugin in front, its answer the
+provider's own (`raw`, or `custom` from Google's plugin), which says more about tokens than Genkit's `usage`. The
+`generate` around each turn repeats the last answer and is structure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from spanledger.conventions import coerce
+from spanledger.conventions.dialect import (
+    CONVERSATION_ID,
+    FINISH_REASONS,
+    MODEL_CALLS,
+    PROVIDER,
+    REQUEST_MODEL,
+    RESPONSE_ID,
+    RESPONSE_MODEL,
+    SERVICE_TIER,
+    TOOL_NAME,
+    WORKFLOW_NAME,
+    Dialect,
+    Facts,
+    Kinded,
+)
+from spanledger.conventions.provider_usage import offer_usage
+from spanledger.conventions.providers import provider_of
+from spanledger.conventions.values import Value
+
+_SUBTYPE: Final = "genkit:metadata:subtype"
+_NAME: Final = "genkit:name"
+_INPUT: Final = "genkit:input"
+_OUTPUT: Final = "genkit:output"
+_CONTEXT: Final = "genkit:metadata:context"
+_PLUGINS: Final[Mapping[str, str]] = {"googleai": "gcp.gemini", "vertexai": "gcp.vertex_ai"}
+
+
+def _complete(facts: Facts) -> None:
+    attributes = facts.attributes
+    if attributes.get("genkit:state") == "error":
+        facts.failed = True
+    if _CONTEXT in attributes:
+        context = _object(coerce.parse_json(attributes[_CONTEXT]))
+        facts.offer(CONVERSATION_ID, _CONTEXT, coerce.text(context.get("sessionId")))
+    if facts.kind in MODEL_CALLS:
+        _read_model(facts)
+        if _OUTPUT in attributes:
+            _read_answer(facts, _object(coerce.parse_json(attributes[_OUTPUT])))
+
+
+def _read_model(facts: Facts) -> None:
+    name = coerce.text(facts.attributes.get(_NAME))
+    if name is None:
+        return
+    plugin, _, model = name.partition("/")
+    if model:
+        facts.offer(PROVIDER, _NAME, _PLUGINS.get(plugin) or provider_of(plugin))
+    facts.offer(REQUEST_MODEL, _NAME, model or name)
+
+
+def _read_answer(facts: Facts, answer: Mapping[str, Value]) -> None:
+    own = _object(answer.get("raw")) or _object(answer.get("custom"))
+    for usage in (own.get("usage"), own.get("usageMetadata"), answer.get("usage")):
+        if isinstance(usage, dict):
+            offer_usage(facts, _OUTPUT, usage)
+    facts.offer(RESPONSE_MODEL, _OUTPUT, coerce.text(own.get("model")) or coerce.text(own.get("modelVersion")))
+    facts.offer(RESPONSE_ID, _OUTPUT, coerce.text(own.get("id")) or coerce.text(own.get("responseId")))
+    facts.offer(SERVICE_TIER, _OUTPUT, coerce.text(own.get("service_tier")))
+    # Genkit says "stop" for a call of a tool, the provider does not.
+    reasons = _reasons(own.get("choices"), "finish_reason") or _reasons(answer.get("candidates"), "finishReason")
+    said = coerce.text(own.get("stop_reason")) or coerce.text(answer.get("finishReason"))
+    facts.offer(FINISH_REASONS, _OUTPUT, reasons or (None if said is None else [said]))
+
+
+def _reasons(choices: Value, key: str) -> list[Value]:
+    if not isinstance(choices, list):
+        return []
+    found = [coerce.text(choice.get(key)) for choice in choices if isinstance(choice, dict)]
+    return [reason for reason in found if reason is not None]
+
+
+def _object(value: Value) -> dict[str, Value]:
+    return value if isinstance(value, dict) else {}
+
+
+DIALECT: Final = Dialect(
+    name="genkit",
+    scopes=("genkit-tracer",),
+    evidence=("genkit:type", "genkit:path", _NAME, _SUBTYPE),
+    kinds={
+        _SUBTYPE: {
+            "model": Kinded("llm", "chat"),
+            "embedder": Kinded("embedding", "embeddings"),
+            "retriever": Kinded("retrieval", "retrieval"),
+            "tool": Kinded("tool", "execute_tool"),
+            "flow": Kinded("workflow", "invoke_workflow"),
+            "evaluator": Kinded("evaluation"),
+        },
+        "genkit:type": {"flow": Kinded("workflow", "invoke_workflow")},
+    },
+    sources_by_kind={"tool": {TOOL_NAME: (_NAME,)}, "workflow": {WORKFLOW_NAME: (_NAME,)}},
+    content={
+        _INPUT: (
+            "gen_ai.input.messages", "gen_ai.tool.definitions", "gen_ai.tool.call.arguments",
+            "gen_ai.retrieval.query.text",
+        ),
+        _OUTPUT: ("gen_ai.output.messages", "gen_ai.tool.call.result", "gen_ai.retrieval.documents"),
+    },
+    complete=_complete,
+)  # fmt: skip
