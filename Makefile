@@ -38,6 +38,7 @@ docs: .venv/installed ## write the generated pages of docs/ anew
 	$(BIN)/python -m spanledger.service.documentation > docs/configuration.md
 	$(BIN)/python -m spanledger.conventions.metrics > docs/metrics.md
 	$(BIN)/python -m tests.corpus.report
+	$(BIN)/python -m tests.corpus.trajectory_report
 
 wheel: .venv/installed ## build the wheel into dist/ and try it in an environment of its own
 	bash .ci/wheel

@@ -282,20 +282,23 @@ async def stalls(size: int) -> None:
             late = time.perf_counter() - started - 0.001
             worst[phase[0]] = max(worst.get(phase[0], 0.0), late)
 
+    spans, root, other = (list(requests(*which)) for which in (
+        (range(1), range(1, size)), (range(1), range(1)), (range(1, 2), range(1)),
+    ))  # fmt: skip
     watcher = asyncio.create_task(watch())
     await asyncio.sleep(0.05)
     phase[0] = "taking the spans"
-    for wire in requests(range(1), range(1, size)):
+    for wire in spans:
         await one.send(wire)
         await asyncio.sleep(0.002)
     phase[0] = "taking the root"
-    for wire in requests(range(1), range(1)):
+    for wire in root:
         await one.send(wire)
     await asyncio.sleep(0.05)
     phase[0] = "closing"
     one.clock.skipped_s += 10
     started = time.perf_counter()
-    await one.send(next(requests(range(1, 2), range(1))))  # anything wakes it
+    await one.send(other[0])  # anything wakes it
     while not one.documents:  # noqa: ASYNC110
         await asyncio.sleep(0.002)
     took = time.perf_counter() - started

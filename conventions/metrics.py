@@ -174,7 +174,9 @@ GENAI: Final = (
         "spanledger_spans_total", "Spans, by the dialect that they were read as.",
         Label("dialect", "`none` for spans that no dialect claims"), KIND,
     ),
-    _counter("spanledger_duplicate_spans_total", "Model and tool calls that were told again and counted once.", SERVICE),
+    _counter(
+        "spanledger_duplicate_spans_total", "Model and tool calls that were told again and counted once.", SERVICE,
+    ),
     _counter(
         "spanledger_usage_conflicts_total", "Token counts that cannot be or do not add up; the spans keep them.",
         SERVICE, Label("conflict", "What is wrong, as in docs/attributes.md"),
@@ -242,6 +244,10 @@ ASSEMBLY: Final = (
     _counter(
         "spanledger_trajectory_events_dropped_total", "Runs and findings that no logs pipeline took.",
         _reason("full", "rejected", "internal", "shutdown"),
+    ),
+    _counter(
+        "spanledger_trajectory_log_records_dropped_total", "Evaluations and content in logs that are in no run.",
+        _reason("unknown", "too_many"),
     ),
     _counter(
         "spanledger_unannotated_roots_total", "Roots that passed without a roll-up because their run is too large.",

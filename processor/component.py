@@ -237,9 +237,7 @@ class Trajectories(Protocol):
         """Return what joins this step to others. Never raises because of data."""
         ...
 
-    def annotate(
-        self, batch: Batch, steps: Sequence[Step], bridges: Sequence[Bridge]
-    ) -> Generator[None, None, None]:
+    def annotate(self, batch: Batch, steps: Sequence[Step], bridges: Sequence[Bridge]) -> Generator[None, None, None]:
         """Write on the batch's spans what is known of their runs, before the batch is serialised.
 
         Yields now and then, as a processor does. The request may still be refused and come again, so nothing

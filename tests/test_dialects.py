@@ -101,7 +101,7 @@ def test_spans_without_evidence_are_not_read(attributes: dict[str, Value]) -> No
         ({OP: "llm_request"}, "llm", "chat"),
         ({OP: "vector_db_retrieve"}, "retrieval", "retrieval"),
         ({OP: "chat.completions"}, "llm", "chat"),
-        ({OP: "workflow", TL: "workflow"}, "workflow", "invoke_workflow"),
+        ({OP: "workflow", TL: "workflow"}, "other", None),  # every runnable of LangChain in JavaScript
         ({OP: "agent_step"}, "other", None),
         ({OP: "responses"}, "llm", "chat"),
         ({OP: "Chat"}, "llm", "chat"),

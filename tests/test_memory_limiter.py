@@ -84,11 +84,11 @@ def test_container_limit_counts_before_the_machine(tmp_path: Path) -> None:
     """Version 2 of cgroups says `max` or a number; without the file it is the machine."""
     meminfo, cgroup = tmp_path / "meminfo", tmp_path / "memory.max"
     meminfo.write_text("MemFree: 1 kB\nMemTotal:       2048 kB\n")
-    assert usable_bytes([tmp_path / 'none', cgroup], meminfo) == 2048 * 1024
+    assert usable_bytes([tmp_path / "none", cgroup], meminfo) == 2048 * 1024
     cgroup.write_text("max\n")
-    assert usable_bytes([tmp_path / 'none', cgroup], meminfo) == 2048 * 1024
+    assert usable_bytes([tmp_path / "none", cgroup], meminfo) == 2048 * 1024
     cgroup.write_text("1048576\n")
-    assert usable_bytes([tmp_path / 'none', cgroup], meminfo) == 1048576
+    assert usable_bytes([tmp_path / "none", cgroup], meminfo) == 1048576
 
 
 def test_this_process_has_a_resident_set() -> None:

@@ -177,6 +177,29 @@ def test_the_worst_run_in_flight_is_shown() -> None:
     assert runs.count("spanledger_open_run_steps_max", "shop", "planner") == 1
 
 
+def test_a_run_that_learns_its_agent_moves_to_its_series() -> None:
+    """The first spans said nothing of an agent."""
+    runs = bench()
+    runs.take(step(2, 1, agent_name=""))
+    assert runs.count("spanledger_open_run_steps_max", "shop", "") == 1
+
+    runs.take(step(3, 1))
+    runs.wait(1)
+    assert runs.count("spanledger_open_run_steps_max", "shop", "") == 0
+    assert runs.count("spanledger_open_run_steps_max", "shop", "planner") == 2
+
+
+def test_an_agent_with_another_prompt_is_news_once() -> None:
+    """Not when it was like that before."""
+    runs = bench()
+    for number, prompt in enumerate((1, 1, 2, 1, 2), 1):
+        runs.take(says(step(2, 1, number), prompt=prompt), agent(1, 0, number))
+        runs.wait(5)
+
+    changed = [one for one in runs.told.records if one.event_name == "spanledger.agent.changed"]
+    assert [one.trace_id for one in changed] == [trace(3)]
+
+
 # -- late --
 
 
@@ -211,6 +234,19 @@ def test_a_late_root_keeps_the_id_that_was_told() -> None:
     assert second["root_span_id"] == span_id(1).hex()
     assert runs.count("spanledger_runs_total") == 1
     assert runs.count("spanledger_run_corrections_total", "completeness") == 1
+
+
+def test_a_run_keeps_its_id_when_its_root_turns_out_to_be_a_second_report() -> None:
+    """The same agent around it came late."""
+    runs = bench(idle_timeout="60s")
+    runs.take(step(3, 2), agent(2, 1, spans=3))
+    runs.wait(60)
+    runs.take(agent(1))
+    runs.wait(5)
+
+    first, second = runs.documents
+    assert (first["run_id"], second["revision"]) == (second["run_id"], 2)
+    assert second["steps"][0]["twins"] == [span_id(2).hex()]
 
 
 def test_a_duplicate_after_the_end_makes_no_revision() -> None:
@@ -276,6 +312,17 @@ def test_an_evaluation_that_comes_before_its_run_waits_for_it() -> None:
 
     assert runs.documents[-1]["evaluations"][0]["step"] == 1
     assert runs.count("spanledger_evaluations_total") == 1
+
+
+def test_an_evaluation_of_nothing_known_is_given_up_and_counted() -> None:
+    """After as long as a run could be revised."""
+    runs = bench()
+    runs.assembly.judge(Judgement(Evaluation("helpful", 1.0, response_id="nobody")))
+    runs.wait(299)
+    assert runs.count("spanledger_trajectory_log_records_dropped_total") == 0
+
+    runs.wait(1)
+    assert runs.count("spanledger_trajectory_log_records_dropped_total", "unknown") == 1
 
 
 # -- limits --

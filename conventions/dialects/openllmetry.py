@@ -94,6 +94,7 @@ DIALECT: Final = Dialect(
     operations={
         "execute_task": STRUCTURAL,
         "handoff": STRUCTURAL,
+        "workflow": STRUCTURAL,  # the JS instrumentation of LangChain says it of every runnable
         "llm_request": Kinded("llm", "chat"),
         "vector_db_retrieve": Kinded("retrieval", "retrieval"),
     },

@@ -6,8 +6,8 @@
   are kept).
 * `reports.py`: from a closed group to its runs, a pure function around `conventions.trajectory.build`, with
   `edges.py` (what joins traces, as a function of the spans) and `emitted.py` (ids and revisions).
-* `events.py`, `outbox.py`: into the logs pipelines; `run_metrics.py`, `gauges.py`: into the metrics;
-  `annotation.py`: onto the root spans.
+* `telling.py`: who learns of it. `events.py`, `outbox.py`: into the logs pipelines; `run_metrics.py`, `gauges.py`:
+  into the metrics; `annotation.py`: onto the root spans.
 * `loops.py`: what is found while a run is open. `carried_context.py`: trace contexts inside messages.
 * `journal.py`, `wire.py`: open runs on disk.
 """

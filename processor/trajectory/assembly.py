@@ -7,23 +7,21 @@ thread, from a snapshot.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from spanledger.conventions.details import merged
 from spanledger.conventions.step import Step
-from spanledger.processor.trajectory import events
 from spanledger.processor.trajectory.gauges import Gauges
-from spanledger.processor.trajectory.loops import KINDS, Found, Loops
+from spanledger.processor.trajectory.loops import KINDS, Loops
 from spanledger.processor.trajectory.records import key_of
 from spanledger.processor.trajectory.reports import Built, Snapshot, completeness_of, compose
-from spanledger.processor.trajectory.run_metrics import RunMetrics
 from spanledger.processor.trajectory.store import Store
+from spanledger.processor.trajectory.telling import Telling
 
 if TYPE_CHECKING:
     from spanledger.conventions.detail import Detail
-    from spanledger.conventions.loops import Loop
     from spanledger.conventions.trajectory import Judgement
     from spanledger.processor.component import Host
     from spanledger.processor.trajectory.config import TrajectoryConfig
@@ -55,18 +53,15 @@ class Assembly:
         """Closed groups whose documents are to be made elsewhere: `snapshot`, `compose`, `publish`."""
         self._config = config
         self._host = host
-        self._outbox = outbox
         self._journal = journal
-        self._metrics = RunMetrics(host.metrics)
+        self._telling = Telling(host, outbox, journal)
         self._gauges = Gauges(host.metrics)
         self._rules = config.loops.rules()
         self.loops = Loops(self._rules) if self._rules is not None else None
         self._became = host.metrics.counter("spanledger_trajectory_spans_total")
         self._late = host.metrics.counter("spanledger_late_spans_total")
-        self._orphans = host.metrics.counter("spanledger_orphan_spans_total")
+        self._lost = host.metrics.counter("spanledger_trajectory_log_records_dropped_total")
         self._unrelated = host.metrics.counter("spanledger_trajectory_unrelated_spans_total")
-        self._closings = host.metrics.counter("spanledger_runs_closed_total")
-        self._revisions = host.metrics.counter("spanledger_run_revisions_total")
         self._waiting: deque[Iterator[Record]] = deque()
         self._said: OrderedDict[bytes, Detail] = OrderedDict()
         self._unplaced: OrderedDict[Judgement, float] = OrderedDict()
@@ -87,12 +82,11 @@ class Assembly:
     def judge(self, judgement: Judgement) -> None:
         """Take an evaluation that came by itself."""
         now_s = self._host.monotonic()
-        if not self.store.judge(judgement, now_s):
+        if not self._place(judgement, now_s):
             self._unplaced[judgement] = now_s
             if len(self._unplaced) > MAX_EARLY:
                 self._unplaced.popitem(last=False)
-        elif self._journal is not None:
-            self._journal.judge(judgement, self._host.clock_ns())
+                self._lost.add(("unknown",))
 
     def hear(self, trace_id: bytes, span_id: bytes, detail: Detail) -> None:
         """Take what a log record says of a span, which comes before or after it."""
@@ -104,16 +98,19 @@ class Assembly:
         self._said[key] = detail if known is None else merged(known, detail, self._config.max_content_bytes)
         if len(self._said) > MAX_EARLY:
             self._said.popitem(last=False)
+            self._lost.add(("unknown",))
 
-    def restore(self, remembered: Remembered) -> None:
-        """Take what a former life of the process knew."""
+    def restore(self, remembered: Remembered) -> Generator[None, None, None]:
+        """Take what a former life of the process knew, with pauses."""
         now_s, now_ns = self._host.monotonic(), self._host.clock_ns()
 
         def then(at_ns: int) -> float:
             return now_s - max(0, now_ns - at_ns) / 1e9
 
-        for arrived_ns, record in remembered.records:
+        for count, (arrived_ns, record) in enumerate(remembered.records):
             self.store.add(record, then(arrived_ns))
+            if count % CHECK_EVERY == 0:
+                yield
         for arrived_ns, judgement in remembered.judgements:
             self.store.judge(judgement, then(arrived_ns))
         for trace_id, run_id, said in remembered.runs:
@@ -121,6 +118,14 @@ class Assembly:
         for trace_id, at_ns in remembered.closed.items():
             self.store.was_closed(trace_id, then(at_ns), now_s)
         self._gauges.show(self.store, now_s)
+
+    def _place(self, judgement: Judgement, now_s: float) -> bool:
+        placed = self.store.judge(judgement, now_s)
+        if placed == "full":
+            self._lost.add(("too_many",))
+        elif placed == "joined" and self._journal is not None:
+            self._journal.judge(judgement, self._host.clock_ns())
+        return placed != "unknown"
 
     def _take_waiting(self, now_s: float) -> bool:
         """Add what waits until it is all or the slice is used up; tell whether something is left."""
@@ -141,7 +146,7 @@ class Assembly:
     def _add(self, record: Record, now_s: float) -> Disposition:
         if isinstance(record, Step):
             if record.agent_name:
-                self._metrics.see((record.service_name, record.agent_name))
+                self._telling.see((record.service_name, record.agent_name))
             if self._said and (said := self._said.pop(key_of(record), None)) is not None:
                 known = record.detail
                 record = replace(record, detail=said if known is None else merged(known, said))
@@ -150,7 +155,7 @@ class Assembly:
             if self._journal is not None:
                 self._journal.add(record, self._host.clock_ns())
             if isinstance(record, Step) and (group := self.store.group_of(record.trace_id)) is not None:
-                self._gauges.grew(group)
+                self._gauges.grew(group, now_s)
                 if self.loops is not None and record.kind in KINDS and group.state == "open":
                     self._fresh.setdefault(group.number, (group, []))[1].append(record)
         if became in ("late", "too_late"):
@@ -174,11 +179,8 @@ class Assembly:
         now_s = self._host.monotonic()
         self._host.metrics.tick(self._host.clock_ns())
         until = now_s + SLICE_S
-        more = self._take_waiting(now_s)
-        for judgement in tuple(self._unplaced)[:CHECK_EVERY]:
-            placed_s = self._unplaced.pop(judgement)
-            if now_s - placed_s < self._config.late.remember and not self.store.judge(judgement, now_s):
-                self._unplaced[judgement] = placed_s
+        more = self._take_waiting(now_s) or self._host.monotonic() >= until
+        self._place_waiting(now_s)
         while self._fresh and not more:
             self._look(*self._fresh.pop(next(iter(self._fresh))))
             more = self._host.monotonic() >= until
@@ -232,74 +234,26 @@ class Assembly:
 
     def publish(self, group: Group, reason: Reason, snapshot: Snapshot, changes: list[Change]) -> None:
         """Tell of the runs of a closed group."""
-        now_ns = self._host.clock_ns()
-        # It may have become part of another one while the documents were made.
-        keeper = group.living() or group
-        keeper.completeness = snapshot.completeness
-        emitted = dict(keeper.emitted or {})
-        unfinished = snapshot.completeness == "shutdown" and self._journal is not None
-        for change in changes:
-            run = change.run
-            self._tell_rest(change, keeper.told or {})
-            if not unfinished:  # else it goes on after the restart, and is counted then
-                self._metrics.count(change)
-                if reason != "late":
-                    self._closings.add((reason,))
-                orphans = sum(step.basis == "inferred_parent" for step in run.steps)
-                if orphans and not change.before:
-                    self._orphans.add((run.service_name,), orphans)
-            if change.before:
-                self._revisions.add(())
-            elif self.loops is not None:
-                self.loops.histories.add(run)
-            self._outbox.put(run.service_name, events.closed(run, change.document, now_ns))
-            for run_id in change.replaced:
-                emitted.pop(run_id, None)
-                self._outbox.put(run.service_name, events.replaced(run_id, run, now_ns))
-                if self._journal is not None:
-                    self._journal.withdraw(run_id)
-            emitted[run.run_id] = change.now
-            if self._journal is not None:
-                self._journal.report(group.traces[0], run.run_id, change.now)
-        keeper.emitted = emitted
-        if self._journal is not None and not unfinished and keeper.state != "open":
-            self._journal.closed(group.traces, now_ns)
+        self._telling.runs(group, reason, snapshot, changes)
+        if self.loops is not None:
+            for change in changes:
+                if not change.before:
+                    self.loops.histories.add(change.run)
+
+    def _place_waiting(self, now_s: float) -> None:
+        for judgement in tuple(self._unplaced)[:CHECK_EVERY]:
+            came_s = self._unplaced.pop(judgement)
+            if now_s - came_s >= self._config.late.remember:
+                self._lost.add(("unknown",))
+            elif not self._place(judgement, now_s):
+                self._unplaced[judgement] = came_s
 
     def _look(self, group: Group, steps: list[Step]) -> None:
         now = group.living()
         if self.loops is None or now is None or now.state != "open":
             return
         for found in self.loops.look(now, steps):
-            self._tell(now, found)
-
-    def _tell(self, group: Group, found: Found) -> None:
-        loop, before = found.loop, found.before
-        label = (group.label[0], loop.agent_name or group.label[1])
-        wasted_usd = (loop.wasted_usd or 0.0) - ((before.wasted_usd or 0.0) if before is not None else 0.0)
-        self._metrics.count_loop(label, loop.rule, new=before is None, wasted_usd=wasted_usd)
-        place = loop.spans[-1] if loop.spans else (b"", b"")
-        record = events.looped(loop.finding({}), label[1], found.run_id, self._host.clock_ns(), place)
-        self._outbox.put(label[0], record)
-
-    def _tell_rest(self, change: Change, told: Mapping[str, Loop]) -> None:
-        """Tell of loops that were found only when the whole run was known, and what those told before came to."""
-        run = change.run
-        label = (run.service_name, run.agent_name)
-        before = {name: wasted for known in change.before for name, wasted in known.loops}
-        for finding in run.findings:
-            name, wasted_usd = finding.detail.get("fingerprint", ""), finding.detail.get("wasted_usd") or 0.0
-            if name in before:
-                self._metrics.count_loop(label, finding.rule, new=False, wasted_usd=wasted_usd - before[name])
-            elif (loop := told.get(name)) is not None:
-                more = wasted_usd - (loop.wasted_usd or 0.0)
-                self._metrics.count_loop(
-                    (label[0], loop.agent_name or label[1]), finding.rule, new=False, wasted_usd=more
-                )
-            else:
-                self._metrics.count_loop(label, finding.rule, new=True, wasted_usd=wasted_usd)
-                place = events.place_of(run, finding.steps[-1] if finding.steps else None)
-                record = events.looped(finding, label[1], run.run_id, self._host.clock_ns(), place)
-                self._outbox.put(label[0], record)
+            self._telling.loop(now, found)
 
     def _settle(self, group: Group, reason: Reason, now_s: float) -> None:
         if group.merged_into is not None:

@@ -78,7 +78,7 @@ class Trajectory:
             key, remembered = await self._journal.open()
             # The same key as before: what was said then has to look the same now.
             self._details = self._details_with(key)
-            self.assembly.restore(remembered)
+            await paced(self.assembly.restore(remembered), SLICE_S, self._host.monotonic)
         self._task = asyncio.create_task(self._run(), name=str(self._host.id))
 
     async def shutdown(self, deadline: float) -> int:

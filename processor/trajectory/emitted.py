@@ -79,8 +79,10 @@ def _owners(emitted: Mapping[str, Emitted], runs: Sequence[Run]) -> dict[str, tu
     lost = {known.anchor: run_id for run_id, known in emitted.items() if run_id not in owners}
     for run in runs if lost else ():
         for step in run.steps:
-            if (run_id := lost.pop(step.trace_id + step.span_id, None)) is not None:
-                owners[run.run_id] = (*owners.get(run.run_id, ()), run_id)
+            # What was a step may be known by now as another report of the same work.
+            for span_id in (step.span_id, *step.twins):
+                if (run_id := lost.pop(step.trace_id + span_id, None)) is not None:
+                    owners[run.run_id] = (*owners.get(run.run_id, ()), run_id)
     return owners
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 RUN_CLOSED: Final = "spanledger.run.closed"
 RUN_REPLACED: Final = "spanledger.run.replaced"
 LOOP_DETECTED: Final = "spanledger.loop.detected"
+AGENT_CHANGED: Final = "spanledger.agent.changed"
 
 _LOOP: Final = (
     "subject", "fingerprint", "count", "threshold", "basis", "first_span_id", "last_span_id", "wasted_tokens",
@@ -63,6 +64,17 @@ def looped(finding: Finding, agent_name: str, run_id: str, now_ns: int, place: t
         "gen_ai.agent.name": agent_name or None,
     }
     return event(LOOP_DETECTED, said, finding.severity, now_ns, *place)
+
+
+def agent_changed(run: Run, agent_name: str, fingerprint: str, before: str, now_ns: int) -> LogRecord:
+    """Return the event that an agent has another prompt, other tools or another model than in its runs before."""
+    said: dict[str, Value] = {
+        "gen_ai.agent.name": agent_name,
+        "spanledger.agent.fingerprint": fingerprint,
+        "spanledger.agent.fingerprint.before": before,
+        "spanledger.run.id": run.run_id,
+    }
+    return event(AGENT_CHANGED, said, "info", now_ns, *place_of(run))
 
 
 def event(

@@ -31,10 +31,14 @@ class Gauges:
         """Return when `show` has to look at all open runs; None when it need not."""
         return self._look_s
 
-    def grew(self, group: Group) -> None:
+    def grew(self, group: Group, now_s: float) -> None:
         """Show a group that got a step."""
         if group.state != "open":
             return
+        if group.shown != group.label:
+            if group.shown is not None:
+                self._look_s = self._look_s if self._look_s is not None else now_s
+            group.shown = group.label
         worst = self._worst.get(group.label, (0, 0))
         now = (max(worst[0], group.cost_pico_usd), max(worst[1], group.steps))
         if now != worst:

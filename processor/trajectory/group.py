@@ -86,6 +86,8 @@ class Group:
     completeness: Completeness = "open"
     """Of the runs that were reported last."""
     merged_into: Group | None = None
+    shown: Label | None = None
+    """The label under which its size is in the gauges."""
     told: dict[str, Loop] | None = None
     """Loops that were told of, by their fingerprints."""
 

@@ -139,10 +139,10 @@ class Journal:
         """Forget a run that turned out to be part of another."""
         self._note(lambda db: db.execute("DELETE FROM run WHERE run_id = ?", (run_id,)))
 
-    def closed(self, traces: Iterable[bytes], at_ns: int) -> None:
-        """Keep that the group of these traces was closed; its records stay."""
-        rows = [(trace_id, at_ns) for trace_id in traces]
-        self._note(lambda db: db.executemany("REPLACE INTO closed VALUES (?, ?, 1)", rows))
+    def closed(self, traces: Iterable[bytes], at_ns: int, *, held: bool) -> None:
+        """Keep that the group of these traces was closed, and whether its records stay."""
+        rows = [(trace_id, at_ns, int(held)) for trace_id in traces]
+        self._note(lambda db: db.executemany("REPLACE INTO closed VALUES (?, ?, ?)", rows))
 
     def forget(self, traces: Iterable[bytes]) -> None:
         """Give up the records of these traces."""

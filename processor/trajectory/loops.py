@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from spanledger.processor.trajectory.records import Key, Record
 
 KINDS: Final = frozenset({"llm", "tool", "retrieval"})
-MAX_STEPS: Final = 256
+MAX_STEPS: Final = 128
 """The last of a group that are looked at."""
 MAX_KEPT_STEPS: Final = 10_000
 MAX_FOUND: Final = 512

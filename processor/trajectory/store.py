@@ -166,21 +166,22 @@ class Store:
         self._make_room(group, now_s)
         return "late" if late else "new"
 
-    def judge(self, judgement: Judgement, now_s: float) -> bool:
-        """Give an evaluation to the group it is about; tell whether there is one."""
+    def judge(self, judgement: Judgement, now_s: float) -> Literal["joined", "known", "full", "unknown"]:
+        """Give an evaluation to the group it is about, if there is one; it may have enough of them."""
         group = self._traces.get(judgement.trace_id) or self._joins.judged(
             judgement.evaluation.response_id, judgement.conversation_id
         )
         if group is None:
-            return False
+            return "unknown"
         if judgement in (group.judgements or ()):
-            return True
-        if len(group.judgements or ()) < MAX_JUDGEMENTS:
-            group.judgements = [*(group.judgements or ()), judgement]
-            group.size_bytes += JUDGEMENT_BYTES
-            self._bytes += JUDGEMENT_BYTES
-            self._touch(group, now_s)
-        return True
+            return "known"
+        if len(group.judgements or ()) >= MAX_JUDGEMENTS:
+            return "full"
+        group.judgements = [*(group.judgements or ()), judgement]
+        group.size_bytes += JUDGEMENT_BYTES
+        self._bytes += JUDGEMENT_BYTES
+        self._touch(group, now_s)
+        return "joined"
 
     def hear(self, trace_id: bytes, span_id: bytes, detail: Detail, now_s: float) -> bool:
         """Complete a span by what a log record says of it; tell whether the span is there."""
