@@ -58,11 +58,6 @@ class WebServer:
             await web.SockSite(self._runner, opened, ssl_context=context, backlog=1024).start()
         self.addresses = [address_of(opened) for opened in sockets]
 
-    async def close_port(self) -> None:
-        """Stop listening; open connections go on."""
-        for site in tuple(self._runner.sites):
-            await site.stop()
-
     async def close(self) -> None:
         """Stop listening and end every connection."""
         await self._runner.cleanup()

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("spanledger.service")
 
-SWITCH_TRIES = 10
+SWITCH_TRIES = 20
 
 SAY_EVERY_S = 5.0
 """Seconds between two lines on what a shutdown still waits for."""

@@ -143,7 +143,7 @@ async def test_requests_above_the_limit_in_flight_are_refused_and_room_comes_bac
 
 
 async def test_shutdown_refuses_new_requests_and_finishes_those_inside() -> None:
-    """Health falls first, the ports are free at once, new requests are refused, those inside are answered OK."""
+    """Health falls first, new requests are refused with a time to retry after, those inside are answered OK."""
     gate = asyncio.Event()
     async with running() as otlp:
         await asyncio.gather(otlp.post(BODY), otlp.post(BODY))  # two connections that stay open
@@ -166,21 +166,22 @@ async def test_shutdown_refuses_new_requests_and_finishes_those_inside() -> None
         async with grpc.aio.insecure_channel(otlp.grpc_address) as channel:
             with pytest.raises(grpc.aio.AioRpcError) as raised:
                 await channel.unary_unary(f"/{GRPC_SERVICE['traces']}/Export")(BODY)
-        for address in (otlp.grpc_address, otlp.http_url.removeprefix("http://")):
-            host_name, port = address.split(":")
-            with socket.socket() as successor:
-                successor.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                successor.bind((host_name, int(port)))
         assert not ending.done()
         gate.set()
 
         assert before.status == health_pb2.HealthCheckResponse.SERVING
         assert after.status == health_pb2.HealthCheckResponse.NOT_SERVING
         assert raised.value.code() == grpc.StatusCode.UNAVAILABLE
+        assert "google.rpc.retryinfo-bin" in dict(raised.value.trailing_metadata() or ())
         assert (status, response.headers["Retry-After"]) == (503, "1")
         assert await inside[0] == b""
         assert (await inside[1])[0] == 200
         assert await ending == 0
+        for address in (otlp.grpc_address, otlp.http_url.removeprefix("http://")):
+            host_name, port = address.split(":")
+            with socket.socket() as successor:
+                successor.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                successor.bind((host_name, int(port)))
 
 
 async def test_shutdown_does_not_wait_for_clients_that_still_send() -> None:

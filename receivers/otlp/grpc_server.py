@@ -15,7 +15,6 @@ without one.
 
 from __future__ import annotations
 
-import asyncio
 import errno
 from collections.abc import Iterable
 from pathlib import Path
@@ -49,7 +48,6 @@ _SERVICE: Final[dict[Signal, str]] = {
 }
 READ_TIMEOUT_S: Final = 30.0
 """Time for a client to send its message, as over HTTP by default."""
-_LONG_S = 3600.0
 _WILDCARDS = ("0.0.0.0:", "[::]:")
 
 
@@ -60,7 +58,6 @@ class GrpcServer:
         self._config = config
         self._intake = intake
         self._server: grpc.aio.Server | None = None
-        self._draining: asyncio.Task[None] | None = None
         self._health = health.aio.HealthServicer()
         self.addresses: list[str] = []
 
@@ -85,24 +82,14 @@ class GrpcServer:
         await self._say(health_pb2.HealthCheckResponse.SERVING)
 
     async def drain(self) -> None:
-        """Tell those who watch the health, then close the port: a successor may have it at once.
-
-        Calls that run go on.
-        """
+        """Tell those who watch the health that this server is about to end; calls are still answered."""
         await self._health.enter_graceful_shutdown()
-        if self._server is not None and self._draining is None:
-            self._draining = asyncio.create_task(self._server.stop(_LONG_S), name="otlp gRPC draining")
-            # The listening sockets are closed in its first step.
-            await asyncio.sleep(0)
 
     async def stop(self, grace_s: float) -> None:
         """Close the port; calls that still run have `grace_s` to end."""
         if self._server is not None:
-            # The shorter one of two times of grace holds.
             await self._server.stop(grace_s)
             self._server = None
-        if self._draining is not None:
-            await self._draining
 
     async def _say(self, serving: Any) -> None:
         for service in ("", *_SERVICE.values()):

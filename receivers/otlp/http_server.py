@@ -60,10 +60,6 @@ class HttpServer:
         """Close every connection."""
         await self._server.close()
 
-    async def drain(self) -> None:
-        """Close the port: a successor may have it at once. Requests are still answered."""
-        await self._server.close_port()
-
     def _application(self) -> web.Application:
         app = web.Application()
         config = self._config

@@ -62,15 +62,14 @@ class OtlpReceiver:
         self._admission.open()
 
     async def shutdown(self, deadline: float) -> int:
-        """Stop listening, wait for what is worked on, close the connections.
+        """Refuse what is new with a time to retry after, wait for what is worked on, close ports and connections.
 
         Takes a third of the time that is left at most. Loses nothing that was acknowledged.
         """
         left_s = max(0.0, deadline - self._host.monotonic())
         self._admission.close()
-        for server in (self._grpc, self._http):
-            if server is not None:
-                await server.drain()
+        if self._grpc is not None:
+            await self._grpc.drain()
         grace_s = _ANSWERING_S
         try:
             async with asyncio.timeout(min(_FINISHING_S, left_s / 3)):
