@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import pydantic
 
 from spanledger.processor.component import ComponentConfig, Settings
-from spanledger.processor.settings import Duration, HostPort, TLSServer
+from spanledger.processor.settings import Duration, GrpcTLSServer, HostPort, TLSServer
 
 _MIB = 1024 * 1024
 _S = TypeVar("_S", bound=Settings)
@@ -59,7 +59,7 @@ class GrpcConfig(Settings):
     max_concurrent_streams: int = pydantic.Field(1024, ge=1)
     """Requests a client may have open on one connection."""
     keepalive: KeepaliveConfig = KeepaliveConfig()
-    tls: TLSServer | None = None
+    tls: GrpcTLSServer | None = None
     """Serve TLS with these files; plain text without."""
 
     @property
