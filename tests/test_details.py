@@ -608,6 +608,7 @@ def test_merged_minds_every_field() -> None:
         dimensions={"a": "b"},
         previous_response_id="r",
         single=True,
+        context=(b"t", b"s"),
     )
     assert all(getattr(whole, slot.name) for slot in fields(Detail))
     assert merged(whole, Detail()) == whole == merged(Detail(), whole)

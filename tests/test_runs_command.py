@@ -22,13 +22,18 @@ from tests.run_documents import START_NS, document, failed_trip, request, step, 
 GOLDEN = Path(__file__).parent / "fixtures/runs"
 
 
+@pytest.fixture(autouse=True)
+def _width(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Test runners set it, each as they like.
+    monkeypatch.setenv("COLUMNS", "116")
+
+
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a directory with three runs, which is also the default one."""
     unknown = document("abcdef0123456789", agent_name="night-watch", outcome="unknown", completeness="idle")
     store_of(tmp_path, [trip(), failed_trip(), unknown]).close()
     monkeypatch.setenv("SPANLEDGER_DATA_DIR", str(tmp_path))
-    monkeypatch.setenv("COLUMNS", "116")
     return tmp_path
 
 

@@ -43,6 +43,7 @@ def merged(known: Detail, late: Detail, max_content_bytes: int = MAX_CONTENT_BYT
         answer=said.answer,
         previous_response_id=known.previous_response_id or late.previous_response_id,
         single=said.single,
+        context=known.context or late.context,
     )
 
 
