@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from spanledger.processor.component import ComponentConfig, Host, ServiceView, Status, register
-from spanledger.processor.listen import WebServer
+from spanledger.processor.listen import Served, WebServer
 from spanledger.processor.settings import Duration, HostPort, TLSServer
 
 _WORDS: dict[Status, str] = {
@@ -39,7 +39,7 @@ class HealthCheckConfig(ComponentConfig):
 
 
 @register("extension", "health_check", config=HealthCheckConfig, signals=(), stability="beta")
-class HealthCheck:
+class HealthCheck(Served):
     """Answer 200 while requests are taken, 503 before that and from the first moment of a shutdown."""
 
     def __init__(self, config: HealthCheckConfig, host: Host) -> None:
@@ -52,19 +52,6 @@ class HealthCheck:
         if config.status_path != config.path:
             app.router.add_get(config.status_path, self._detailed)
         self._server = WebServer(app, config.endpoint, f"extensions::{host.id}::endpoint", config.tls)
-
-    async def start(self) -> None:
-        """Begin to answer."""
-        await self._server.open()
-
-    async def shutdown(self, deadline: float) -> int:
-        """Stop answering; until here the answer has been 503 for the whole shutdown."""
-        await self._server.close()
-        return 0
-
-    def statistics(self) -> Mapping[str, Any]:
-        """Return where it listens."""
-        return {"addresses": self._server.addresses}
 
     async def _plain(self, _request: web.Request) -> web.Response:
         if not self._view.ready():

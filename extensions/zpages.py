@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from spanledger import __version__
 from spanledger.extensions.pages import Html, escape, page, table
 from spanledger.processor.component import ComponentConfig, Host, ServiceView, register
-from spanledger.processor.listen import WebServer
+from spanledger.processor.listen import Served, WebServer
 from spanledger.processor.settings import HostPort, TLSServer
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class ZPagesConfig(ComponentConfig):
 
 
 @register("extension", "zpages", config=ZPagesConfig, signals=(), stability="beta")
-class ZPages:
+class ZPages(Served):
     """Serve /debug/servicez, /debug/pipelinez, /debug/tracez and /debug/tasks for people who debug."""
 
     def __init__(self, config: ZPagesConfig, host: Host) -> None:
@@ -50,19 +50,6 @@ class ZPages:
         app.router.add_get("/debug/tracez", self._traces)
         app.router.add_get("/debug/tasks", self._tasks)
         self._server = WebServer(app, config.endpoint, f"extensions::{host.id}::endpoint", config.tls)
-
-    async def start(self) -> None:
-        """Begin to serve."""
-        await self._server.open()
-
-    async def shutdown(self, deadline: float) -> int:
-        """Stop serving."""
-        await self._server.close()
-        return 0
-
-    def statistics(self) -> Mapping[str, Any]:
-        """Return where it listens."""
-        return {"addresses": self._server.addresses}
 
     async def _service(self, _request: web.Request) -> web.Response:
         up_s = (self._host.clock_ns() - self._view.started_ns) / 1e9

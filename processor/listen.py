@@ -10,6 +10,7 @@ import errno
 import ipaddress
 import socket
 import ssl
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -61,6 +62,25 @@ class WebServer:
     async def close(self) -> None:
         """Stop listening and end every connection."""
         await self._runner.cleanup()
+
+
+class Served:
+    """The life of a component that is one HTTP server, `_server`."""
+
+    _server: WebServer
+
+    async def start(self) -> None:
+        """Listen; raises OSError that says where and what to do."""
+        await self._server.open()
+
+    async def shutdown(self, deadline: float) -> int:
+        """Stop listening. Pages are not data: nothing is lost."""
+        await self._server.close()
+        return 0
+
+    def statistics(self) -> Mapping[str, Any]:
+        """Return where it listens."""
+        return {"addresses": self._server.addresses}
 
 
 async def _say_no_version(_request: web.Request, response: web.StreamResponse) -> None:

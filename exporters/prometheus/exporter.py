@@ -18,7 +18,7 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from spanledger.conventions.metrics import METRICS
 from spanledger.exporters.prometheus.exposition import Style, render
 from spanledger.processor.component import ComponentConfig, Host, PipelineView, register
-from spanledger.processor.listen import WebServer
+from spanledger.processor.listen import Served, WebServer
 from spanledger.processor.settings import Duration, HostPort, TLSServer
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def only_own_metrics(pipeline: PipelineView) -> str | None:
 
 
 @register("exporter", "prometheus", config=PrometheusConfig, signals=("metrics",), check=only_own_metrics)
-class PrometheusExporter:
+class PrometheusExporter(Served):
     """Serves all metrics at /metrics, in the Prometheus text format and in OpenMetrics with exemplars."""
 
     def __init__(self, config: PrometheusConfig, host: Host) -> None:
@@ -124,18 +124,13 @@ class PrometheusExporter:
 
     async def start(self) -> None:
         """Listen; raises OSError that says where and what to do."""
-        await self._server.open()
+        await super().start()
         self._host.metrics.keep(int(self._config.metric_expiration * 1e9))
-
-    async def shutdown(self, deadline: float) -> int:
-        """Stop listening. Numbers are not data: nothing is lost."""
-        await self._server.close()
-        return 0
 
     def statistics(self) -> Mapping[str, Any]:
         """Return where it listens and what it answered."""
         return {
-            "addresses": self._server.addresses,
+            **super().statistics(),
             "scrapes": self._scrapes,
             "series": sum(len(family) for family in self._host.metrics.families()),
         }

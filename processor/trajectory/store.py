@@ -121,10 +121,6 @@ class Store:
         """Return the group that a trace is in, closed ones included."""
         return self._traces.get(trace_id)
 
-    def summary_of(self, trace_id: bytes) -> Summary | None:
-        """Return what is left of a group that is no longer held."""
-        return self._summaries.get(trace_id)
-
     def statistics(self) -> dict[str, int]:
         """Return the state in numbers."""
         return {
