@@ -110,6 +110,7 @@ COMPLETENESS: Final = Label(
 )
 RUN: Final = (SERVICE, AGENT)
 """The labels of every metric of runs."""
+EVALUATION: Final = _data("evaluation_name", "`gen_ai.evaluation.name`; of a built-in one with `spanledger.` before it")
 
 SECONDS_CALL: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0)
 SECONDS_FIRST_CHUNK: Final = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0)
@@ -202,7 +203,7 @@ RUNS: Final = (
     ),
     _counter(
         "spanledger_run_corrections_total", "Revisions that changed what was counted in a way no counter can follow.",
-        Label("what", "What changed", ("outcome", "completeness", "agent", "cost", "runs")),
+        Label("what", "What changed", ("outcome", "completeness", "agent", "cost", "runs", "evaluations")),
     ),
     _counter(
         "spanledger_loops_total", "Loops, storms and lack of progress that were found.",
@@ -214,11 +215,19 @@ RUNS: Final = (
     ),
     _counter(
         "spanledger_evaluations_total", "Evaluations that were joined to a run.",
-        *RUN, _data("evaluation_name", "`gen_ai.evaluation.name`"), _data("label", "The verdict in a word"),
+        *RUN, EVALUATION, _data("label", "The verdict in a word"),
     ),
     _histogram(
         "spanledger_evaluation_score", "Scores of evaluations that were joined to a run.", SCORES,
-        *RUN, _data("evaluation_name", "`gen_ai.evaluation.name`"), _data("label", "The verdict in a word"), unit="",
+        *RUN, EVALUATION, _data("label", "The verdict in a word"), unit="",
+    ),
+    _counter(
+        "spanledger_runs_evaluated_total",
+        "Closed runs that others than the built-in evaluators judged: the coverage, over `spanledger_runs_total`.",
+        *RUN,
+    ),
+    _counter(
+        "spanledger_runs_evaluated_by_name_total", "The same by evaluation, each run once for each.", *RUN, EVALUATION,
     ),
     _counter("spanledger_late_spans_total", "Spans that came after their run was closed.", SERVICE),
     _counter("spanledger_orphan_spans_total", "Steps of closed runs whose parent never came.", SERVICE),
@@ -368,8 +377,8 @@ COLLECTOR: Final = (
 SELF: Final = (
     _counter(
         "spanledger_refused_requests_total", "Requests that were not taken.", RECEIVER, TRANSPORT,
-        _reason("memory", "in_flight", "queue_full", "not_ready", "shutdown", "timeout", "too_large", "undecodable",
-                "unsupported", "cancelled", "internal"),
+        _reason("memory", "in_flight", "queue_full", "not_ready", "shutdown", "timeout", "storage", "too_large",
+                "undecodable", "unsupported", "cancelled", "internal"),
     ),
     _counter(
         "spanledger_unread_resources_total",
@@ -381,11 +390,33 @@ SELF: Final = (
     ),
     _counter(
         "spanledger_dropped_items_total", "Items that were accepted and then lost.", EXPORTER, SIGNAL,
-        _reason("permanent", "retry_exhausted", "shutdown", "partial_success", "oversized"),
+        _reason("permanent", "retry_exhausted", "shutdown", "partial_success", "oversized", "storage"),
     ),
     _counter("spanledger_exporter_retries_total", "Requests that were sent again.", EXPORTER),
     _counter(
+        "spanledger_shortened_items_total", "Items that were cut because the peer takes no message of their length.",
+        EXPORTER, SIGNAL,
+    ),
+    _gauge("spanledger_queue_storage_bytes", "Size of what a queue has on disk.", EXPORTER, unit="bytes"),
+    _counter("spanledger_queue_storage_errors_total", "Failures of a queue's disk.", EXPORTER),
+    _counter(
+        "spanledger_queue_storage_aside_total", "Files of queues that were broken and are put aside.", EXPORTER
+    ),
+    _gauge("spanledger_dead_letters", "Requests that a peer refused for good and that wait for somebody.", EXPORTER),
+    _counter(
+        "spanledger_dead_letters_total", "Requests that became dead letters, and what became of them.", EXPORTER,
+        Label("outcome", "What became of it", ("kept", "replayed", "discarded")),
+    ),
+    _counter(
         "spanledger_unread_spans_total", "Spans that passed through without being read.",
+        _reason("oversized", "error", "too_many_attributes"),
+    ),
+    _counter(
+        "spanledger_log_reports_total", "Log records that report work as a span would, and were read as one.",
+        Label("dialect", "The dialect"), Label("kind", "The kind of step"),
+    ),
+    _counter(
+        "spanledger_unread_log_records_total", "Log records that were not searched for reports of work.",
         _reason("oversized", "error", "too_many_attributes"),
     ),
     _counter(

@@ -19,13 +19,14 @@ if TYPE_CHECKING:
     from spanledger.processor.batch import Delivery, Signal
     from spanledger.processor.component import Host
 
-DropReason = Literal["permanent", "retry_exhausted", "shutdown", "partial_success", "oversized"]
+DropReason = Literal["permanent", "retry_exhausted", "shutdown", "partial_success", "oversized", "storage"]
 DROP_REASONS: Final[tuple[DropReason, ...]] = (
     "permanent",
     "retry_exhausted",
     "shutdown",
     "partial_success",
     "oversized",
+    "storage",
 )
 
 QUIET_S: Final = 10.0
@@ -45,6 +46,7 @@ class Outcomes:
         self._not_queued = {s: store.counter(f"otelcol_exporter_enqueue_failed_{NOUN[s]}_total") for s in SIGNALS}
         self._dropped = store.counter("spanledger_dropped_items_total")
         self._retries = store.counter("spanledger_exporter_retries_total")
+        self._shortened = store.counter("spanledger_shortened_items_total")
         self._queue_size = store.gauge("otelcol_exporter_queue_size")
         self._queue_capacity = store.gauge("otelcol_exporter_queue_capacity")
         self._in_flight = store.gauge("otelcol_exporter_in_flight_requests")
@@ -133,6 +135,18 @@ class Outcomes:
         self._dropped.add((self._id, signal, reason), items)
         permanent = "false" if reason in {"retry_exhausted", "shutdown"} else "true"
         self._failed[signal].add((self._id, error_type, permanent), items)
+
+    def shortened(self, part: Delivery, shorter: Delivery) -> None:
+        """Count one item that was cut because its peer takes no message of its length."""
+        self._shortened.add((self._id, part.signal), part.items)
+        if (items := self._due("shortened", part.items)) is not None:
+            self._host.log.warning(
+                "%d items were too long for the peer and lost the middle of their longest values (the last one: from "
+                "%d to %d bytes); they say so in spanledger.shortened",
+                items,
+                part.size,
+                shorter.size,
+            )
 
     def retrying(self) -> None:
         """Count one more attempt at the same request."""

@@ -6,22 +6,27 @@ Room is held from `reserve` until the delivery is settled::
                    └──────release──> (free)
 
     size = reserved + queued + in flight, and 0 <= size <= capacity at every moment
+    (beyond it only by what was on disk at the start)
 
 A queue without room refuses, and the sender of the data keeps it ("rejecting"). What was committed is
 sent or counted as lost ("dropping"); the two words are never mixed.
+
+With `storage` what stands in line is on disk (backlog.py), and the line has only its numbers.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Union
 
 import pydantic
 
 from spanledger.processor.component import Refused, Rejected, Settings, ShuttingDown
+from spanledger.processor.settings import StorageId
 
 if TYPE_CHECKING:
+    from spanledger.exporters.queue_file import Stored
     from spanledger.processor.batch import Delivery
 
 Sizer = Literal["requests", "items", "bytes"]
@@ -32,7 +37,6 @@ RETRY_AFTER_S: Final = 1.0
 _UNAVAILABLE: Final = {
     "wait_for_result": "is not available: a request is acknowledged when every queue has taken it",
     "block_on_overflow": "is not available: a full queue refuses at once and tells the sender when to retry",
-    "storage": "needs file_storage, not available yet: the queue lives in memory",
     "batch": "is not available: requests are sent as they came; let the SDKs' batch processor batch",
 }
 
@@ -52,23 +56,32 @@ class QueueConfig(Settings):
     """Only false: a request is acknowledged when every queue has taken it."""
     block_on_overflow: bool = False
     """Only false: a full queue refuses at once and tells the sender when to retry."""
-    storage: str | None = None
-    """Not available yet; the queue lives in memory."""
+    storage: StorageId | None = None
+    """Id of a `file_storage` extension: what is acknowledged is on disk and survives the process."""
     batch: dict[str, Any] | None = None
     """Not available: requests are sent as they came."""
 
-    @pydantic.field_validator("wait_for_result", "block_on_overflow", "storage", "batch")
+    @pydantic.field_validator("wait_for_result", "block_on_overflow", "batch")
     @classmethod
     def _available(cls, value: Any, info: pydantic.ValidationInfo) -> Any:
         if value not in (False, None, ""):
             raise ValueError(f"{info.field_name} {_UNAVAILABLE[str(info.field_name)]}")
         return value
 
+    @pydantic.model_validator(mode="after")
+    def _stored(self) -> QueueConfig:
+        if self.storage is not None and not self.enabled:
+            raise ValueError("storage keeps what waits, and with `enabled: false` nothing does; remove one of the two")
+        return self
 
-_SIZE_OF: Final[dict[Sizer, Callable[[Delivery], int]]] = {
-    "requests": lambda _delivery: 1,
-    "items": lambda delivery: delivery.items,
-    "bytes": lambda delivery: len(delivery.data),
+
+Item = Union["Delivery", "Stored"]
+"""What stands in line: a request, or with `storage` the number it has on disk."""
+
+_SIZE_OF: Final[dict[Sizer, Callable[[Item], int]]] = {
+    "requests": lambda _item: 1,
+    "items": lambda item: item.items,
+    "bytes": lambda item: item.size,
 }
 
 
@@ -91,7 +104,7 @@ class SendingQueue:
         self.closed = False
         self._owner = owner
         self._size_of = _SIZE_OF[self.sizer]
-        self._line: deque[Delivery] = deque()
+        self._line: deque[Item] = deque()
         self._changed = changed
         self._key = "sending_queue::queue_size" if config.enabled else "sending_queue::num_consumers"
 
@@ -129,32 +142,35 @@ class SendingQueue:
         self.reserved -= self._size_of(delivery)
         self._changed(self)
 
-    def commit(self, delivery: Delivery) -> None:
-        """Put a reserved delivery in line."""
-        size = self._size_of(delivery)
-        self.reserved -= size
-        self.queued += size
-        self.items += delivery.items
-        self._line.append(delivery)
+    def commit(self, item: Item) -> None:
+        """Put what was reserved in line."""
+        self.reserved -= self._size_of(item)
+        self.resume(item)
+
+    def resume(self, item: Item) -> None:
+        """Put in line what was acknowledged before this process began, even beyond the capacity."""
+        self.queued += self._size_of(item)
+        self.items += item.items
+        self._line.append(item)
         self._changed(self)
 
-    def take(self) -> Delivery | None:
-        """Return the next delivery, now in flight; None when nothing waits."""
+    def take(self) -> Item | None:
+        """Return the next in line, now in flight; None when nothing waits."""
         if not self._line:
             return None
-        delivery = self._line.popleft()
-        size = self._size_of(delivery)
+        item = self._line.popleft()
+        size = self._size_of(item)
         self.queued -= size
         self.in_flight += size
         self.in_flight_requests += 1
         self._changed(self)
-        return delivery
+        return item
 
-    def done(self, delivery: Delivery) -> None:
-        """Free the room of a delivery that is settled: sent, or counted as lost."""
-        self.in_flight -= self._size_of(delivery)
+    def done(self, item: Item) -> None:
+        """Free the room of what is settled: sent, counted as lost, or left on disk for the next start."""
+        self.in_flight -= self._size_of(item)
         self.in_flight_requests -= 1
-        self.items -= delivery.items
+        self.items -= item.items
         self._changed(self)
 
     def close(self) -> None:

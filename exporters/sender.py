@@ -5,6 +5,9 @@ From the inside out::
     push ──> timeout ──> retry ──> split ──> queue
     (the exporter's own)           (when the peer takes only smaller messages)
 
+With `sending_queue::storage` the queue is on disk (backlog.py): what is acknowledged survives the process, a
+shutdown leaves what is not sent for the next start, and what a peer refuses for good becomes a dead letter.
+
 An exporter author writes `push` and, where there is something to open, `connect` and `disconnect`.
 Every exporter has its own queues and its own tasks: a slow one fills its queue and slows nobody else.
 """
@@ -21,17 +24,24 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from spanledger.exporters.answer import PartialSuccess, Permanent, Retryable, TooLarge
+from spanledger.exporters.backlog import Backlog, LeftOnDisk
 from spanledger.exporters.outcomes import Outcomes
 from spanledger.exporters.queue import QueueConfig, SendingQueue
+from spanledger.exporters.queue_file import QueueFile, Stored
 from spanledger.exporters.retry import RetryConfig, gives_up, next_delay, pause
+from spanledger.exporters.shrink import shrink
 from spanledger.exporters.text import counted
-from spanledger.processor.batch import SIGNALS, split
+from spanledger.processor.batch import SIGNALS, Delivery, split
 from spanledger.processor.component import Refused, Rejected
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from spanledger.exporters.outcomes import DropReason
-    from spanledger.processor.batch import Delivery, Signal
+    from spanledger.exporters.queue import Item
+    from spanledger.processor.batch import Signal
     from spanledger.processor.component import Host
+    from spanledger.processor.storage import Storage
 
 SMALLEST_LIMIT: Final = 64 * 1024
 """A message limit learnt from a peer is not believed below this: it would take requests apart for nothing."""
@@ -59,7 +69,7 @@ class Sender(ABC):
     ) -> None:
         self.host = host
         self.outcomes = Outcomes(host)
-        self._retry = retry
+        self._retry = _patient(retry) if queue.storage is not None else retry
         self._timeout_s = timeout_s
         self._wait = wait
         self._draw = draw
@@ -68,9 +78,19 @@ class Sender(ABC):
         self._tasks: dict[Signal, set[asyncio.Task[None]]] = {signal: set() for signal in SIGNALS}
         # One thread each: long work of one exporter leaves the other cores, and the other exporters, alone.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=str(host.id))
+        self._backlog: Backlog | None = None
+        if queue.storage is not None:
+            storage: Storage = host.extensions[queue.storage]
+            file = QueueFile(storage.file_of(f"exporter/{host.id}"))
+            self._backlog = Backlog(file, host, self._on_disk, self._resume, wait=wait)
+        self.durable = self._backlog is not None
+        """Whether requests are on disk before they are acknowledged."""
+        self._kept: dict[int, int] = {}
+        """The numbers of requests that are on disk and not committed, by the identity of the delivery."""
         self._limit_bytes: int | None = None
         self._stopping = asyncio.Event()
         self._deadline: float | None = None
+        self._started = False
         self._stopped = False
 
     def _queue(self, signal: Signal, config: QueueConfig) -> SendingQueue:
@@ -90,14 +110,25 @@ class Sender(ABC):
 
     async def start(self) -> None:
         """Get ready. A peer that is away is no reason to fail: that is what the queue is for."""
-        await self.connect()
+        if self._backlog is not None:
+            await self._backlog.open()
+        try:
+            await self.connect()
+        except BaseException:
+            if self._backlog is not None:
+                await self._backlog.close()
+            raise
         self.outcomes.take_over(self._queues)
+        self._started = True
+        for signal, queue in self._queues.items():
+            for _ in range(min(self._consumers, queue.requests)):
+                self._start_consumer(signal)
 
     async def shutdown(self, deadline: float) -> int:
         """Send what is in line until `deadline` (`host.monotonic` seconds); return the items lost.
 
         Those that wait for their next attempt make it at once; further attempts are made as long as
-        they come before the deadline.
+        they come before the deadline. What is on disk is not waited for beyond the attempt that is under way.
         """
         lost_before = self.outcomes.dropped_items
         self._deadline = deadline
@@ -112,8 +143,10 @@ class Sender(ABC):
             task.cancel()
         await asyncio.gather(*self._running(), return_exceptions=True)
         for queue in self._queues.values():
-            self._drop_line(queue)
+            self._leave_line(queue)
         await self.disconnect()
+        if self._backlog is not None:
+            await self._backlog.close()
         self._thread.shutdown(wait=False)
         self.outcomes.close()
         return self.outcomes.dropped_items - lost_before
@@ -133,6 +166,7 @@ class Sender(ABC):
             "failing_for_s": None if since is None else self.host.monotonic() - since,
             "last_error": self.outcomes.last_error,
             "message_limit_bytes": self._limit_bytes,
+            **({"storage": self._backlog.statistics()} if self._backlog is not None else {}),
         }
 
     # The sink.
@@ -145,57 +179,108 @@ class Sender(ABC):
             self.outcomes.rejected(delivery, error)
             raise
 
+    async def keep(self, delivery: Delivery) -> None:
+        """Write a reserved delivery to disk. Raises `Refused` when that is not possible now."""
+        if self._backlog is not None:
+            seq = self._kept[id(delivery)] = self._backlog.number()
+            await self._backlog.keep(seq, delivery)
+
     def release(self, delivery: Delivery) -> None:
         """Give the room of `reserve` back."""
         self._queues[delivery.signal].release(delivery)
+        if self._backlog is not None and (seq := self._kept.pop(id(delivery), None)) is not None:
+            self._backlog.forget(seq)
 
     def commit(self, delivery: Delivery) -> None:
         """Put `delivery` in line; it is acknowledged after this."""
         queue = self._queues[delivery.signal]
         # Steps are for the connectors; kept here they would outlive their use by the length of the line.
-        queue.commit(replace(delivery, steps=(), bridges=()))
-        tasks = self._tasks[delivery.signal]
+        bare = replace(delivery, steps=(), bridges=())
+        item: Item = bare
+        if self._backlog is not None:
+            seq = self._kept.pop(id(delivery))
+            self._backlog.hold(seq, bare)
+            item = Stored(seq, bare.signal, bare.items, bare.size, bare.received_ns)
+        queue.commit(item)
         if self._stopped:
-            self._drop_line(queue)
-        elif len(tasks) < self._consumers:
+            self._leave_line(queue)
+        else:
+            self._start_consumer(delivery.signal)
+
+    def _resume(self, found: Sequence[Stored]) -> None:
+        """Put in line what is on disk from an earlier life, or is to be replayed."""
+        for stored in found:
+            self._queues[stored.signal].resume(stored)
+            if self._started and not self._stopped:
+                self._start_consumer(stored.signal)
+        if found:
+            self.host.log.info("%s on disk are sent now", counted(len(found), "request"))
+
+    def _start_consumer(self, signal: Signal) -> None:
+        tasks = self._tasks[signal]
+        if len(tasks) < self._consumers:
             # A consumer lives as long as there is something in line; the set owns it.
-            tasks.add(asyncio.create_task(self._consume(queue, tasks), name=f"{self.host.id} {delivery.signal}"))
+            work = self._consume(self._queues[signal], tasks)
+            tasks.add(asyncio.create_task(work, name=f"{self.host.id} {signal}"))
 
     async def _consume(self, queue: SendingQueue, tasks: set[asyncio.Task[None]]) -> None:
         try:
-            while (delivery := queue.take()) is not None:
+            while not (self.durable and self._stopping.is_set()) and (item := queue.take()) is not None:
                 try:
-                    await self._settle(delivery)
+                    if isinstance(item, Delivery):
+                        await self._settle(item)
+                    else:
+                        await self._settle_stored(item)
                 finally:
-                    queue.done(delivery)
+                    queue.done(item)
         finally:
             # Here and not in a done callback: that comes a turn later, and a commit in between would
             # count on a consumer that has already seen an empty line.
             tasks.discard(_this_task())
 
-    async def _settle(self, delivery: Delivery) -> None:
-        """Send `delivery`, whole or in parts. Every part ends up sent or counted as dropped."""
+    async def _settle_stored(self, stored: Stored) -> None:
+        """Send what is on disk and take it from there; what cannot be settled before the end stays."""
+        assert self._backlog is not None
+        try:
+            delivery = await self._backlog.load(stored)
+            if delivery is None:
+                lost = Delivery(stored.signal, b"", stored.items, stored.received_ns)
+                self.outcomes.dropped(lost, "storage", "the queue's file was broken", "storage")
+            else:
+                await self._settle(delivery, stored.seq)
+        except LeftOnDisk:
+            return
+        self._backlog.forget(stored.seq)
+
+    async def _settle(self, delivery: Delivery, seq: int | None = None) -> None:
+        """Send `delivery`, whole or in parts. Every part ends up sent or counted as dropped.
+
+        With its number `seq` on disk, raises `LeftOnDisk` instead when the end comes first.
+        """
         open_parts = [delivery]
         try:
             while open_parts:
                 part = open_parts[-1]
                 too_long = self._limit_bytes is not None and len(part.data) > self._limit_bytes
                 # A single item is not split; let the peer judge it.
-                halves = (await self._split(part) if too_long else None) or await self._send(part)
+                smaller = (await self._split(part) if too_long else None) or await self._send(part)
                 open_parts.pop()
-                if halves is not None:
-                    open_parts += reversed(halves)
-        except asyncio.CancelledError:
-            for part in open_parts:
-                self._drop_at_end(part)
+                if smaller is not None:
+                    open_parts += reversed(smaller)
+        except (asyncio.CancelledError, LeftOnDisk):
+            if self._backlog is None or seq is None:
+                for part in open_parts:
+                    self._drop_at_end(part)
+            elif open_parts != [delivery]:
+                self._backlog.replace(seq, open_parts)
             raise
         except Exception as error:
             self.host.log.exception("A fault of the exporter itself; please report it")
             for part in open_parts:
-                self.outcomes.dropped(part, "permanent", f"internal error: {type(error).__name__}", "internal")
+                self._lose(part, "permanent", f"internal error: {type(error).__name__}", "internal")
 
-    async def _send(self, part: Delivery) -> tuple[Delivery, Delivery] | None:
-        """Try until `part` is settled; return its halves instead when the peer takes only smaller messages."""
+    async def _send(self, part: Delivery) -> Sequence[Delivery] | None:
+        """Try until `part` is settled; return what to send instead when the peer takes only smaller messages."""
         started = self.host.monotonic()
         for attempt in count(1):
             failure: Retryable
@@ -206,7 +291,7 @@ class Sender(ABC):
                 return await self._take_apart(part, error)
             except Permanent as error:
                 self.outcomes.failing(error)
-                self.outcomes.dropped(part, "permanent", str(error), error.error_type)
+                self._lose(part, "permanent", str(error), error.error_type)
                 return None
             except Retryable as error:
                 failure = error
@@ -219,9 +304,10 @@ class Sender(ABC):
             self.outcomes.failing(failure)
             delay = next_delay(attempt, failure.throttle_s, self._retry, self._draw())
             reason = self._gives_up(started, delay)
+            if self.durable and (reason == "shutdown" or self._stopping.is_set()):
+                raise LeftOnDisk
             if reason is not None:
-                why = f"given up after {counted(attempt, 'attempt')}: {failure}"
-                self.outcomes.dropped(part, reason, why, failure.error_type)
+                self._lose(part, reason, f"given up after {counted(attempt, 'attempt')}: {failure}", failure.error_type)
                 return None
             # The shutdown may begin while this waits; it wakes those who wait, once.
             await self._wait(delay, self._stopping if self._deadline is None else None)
@@ -243,16 +329,26 @@ class Sender(ABC):
             return "shutdown"
         return None
 
-    async def _take_apart(self, part: Delivery, error: TooLarge) -> tuple[Delivery, Delivery] | None:
+    async def _take_apart(self, part: Delivery, error: TooLarge) -> Sequence[Delivery] | None:
         limit = max(error.limit_bytes or len(part.data) - 1, SMALLEST_LIMIT)
         if self._limit_bytes is None or limit < self._limit_bytes:
             self._limit_bytes = limit
             self.host.log.info("The peer takes at most about %d bytes at once; longer requests are split", limit)
-        halves = await self._split(part)
-        if halves is None:
-            why = f"one item of {len(part.data)} bytes is more than the peer takes: {error}"
-            self.outcomes.dropped(part, "oversized", why, error.error_type)
-        return halves
+        if (halves := await self._split(part)) is not None:
+            return halves
+        # Without a number from the peer, half of what it refused; until nothing is left to cut.
+        shorter = await self.in_thread(shrink, part, min(error.limit_bytes or part.size // 2, limit))
+        if shorter is not None:
+            self.outcomes.shortened(part, shorter)
+            return (shorter,)
+        why = f"one item of {part.size} bytes is more than the peer takes: {error}"
+        self._lose(part, "oversized", why, error.error_type)
+        return None
+
+    def _lose(self, part: Delivery, reason: DropReason, why: str, error_type: str) -> None:
+        self.outcomes.dropped(part, reason, why, error_type)
+        if self._backlog is not None and reason != "shutdown":
+            self._backlog.bury(part, why)
 
     async def _split(self, part: Delivery) -> tuple[Delivery, Delivery] | None:
         # 64 MiB take a second.
@@ -262,13 +358,30 @@ class Sender(ABC):
         """Run blocking or long work while the loop serves others; one at a time, in order."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
 
-    def _drop_line(self, queue: SendingQueue) -> None:
-        while (delivery := queue.take()) is not None:
-            self._drop_at_end(delivery)
-            queue.done(delivery)
+    async def _on_disk(self, work: Callable[..., _T], *arguments: Any) -> _T:
+        """Run the disk's work. It ends even when the waiting for it is given up: the next in line relies on it."""
+        return await asyncio.shield(self.in_thread(work, *arguments))
+
+    def _leave_line(self, queue: SendingQueue) -> None:
+        """Empty the line at the end: what is on disk stays there, the rest is lost."""
+        left = 0
+        while (item := queue.take()) is not None:
+            if isinstance(item, Delivery):
+                self._drop_at_end(item)
+            else:
+                left += 1
+            queue.done(item)
+        if left:
+            self.host.log.info("%s stay on disk and are sent after the next start", counted(left, "request"))
 
     def _drop_at_end(self, part: Delivery) -> None:
         self.outcomes.dropped(part, "shutdown", "not sent before the end of the shutdown", "shutdown")
+
+
+def _patient(retry: RetryConfig) -> RetryConfig:
+    """Never give up on what is on disk, unless the configuration says when."""
+    chosen = "max_elapsed_time" in retry.model_fields_set
+    return retry if chosen else retry.model_copy(update={"max_elapsed_time": 0.0})
 
 
 def _this_task() -> asyncio.Task[None]:

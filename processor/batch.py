@@ -141,6 +141,17 @@ class ScopeGroup:
     schema_url: str | None = None
     """Set to replace the scope's schema URL."""
 
+    def like(self, scope: str) -> ScopeGroup:
+        """Return an empty group of the same resource, and of the scope of that name, that is not sent on."""
+        known = self.scope if scope == self.scope.name else Scope(scope, self.scope.version)
+        return ScopeGroup(self.resource, known, [], [], set(), [], None, None)
+
+    def add(self, item: Any, reading: Reading) -> None:
+        """Add an item that did not come as such."""
+        self.items.append(item)
+        self.raw.append(b"")
+        self.readings.append(reading)
+
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
@@ -153,11 +164,16 @@ class Delivery:
     """Spans, log records or data points in `data`."""
     received_ns: int
     steps: tuple[Step, ...] = ()
-    """Traces: one for each GenAI span."""
+    """One for each GenAI span, or for each log record that stands for one."""
     bridges: tuple[Bridge, ...] = ()
     """Traces: one for each other span, so that parent links stay whole."""
     resources: int = 0
     """Resources in `data`, for those who tell what arrives."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of `data`."""
+        return len(self.data)
 
 
 class Pace:
@@ -196,6 +212,13 @@ class Batch:
     """Spans, log records or data points in `groups`: whoever takes items out subtracts them."""
     unread_heads: int = 0
     """Resources and scopes that were passed on unread."""
+    reports: list[ScopeGroup] = field(default_factory=list)
+    """Logs: the spans that records stand for, as genai_normalizer found them. They are not sent on."""
+
+    @property
+    def work(self) -> list[ScopeGroup]:
+        """The spans of the batch: its own, or those that its log records stand for."""
+        return self.groups if self.signal == "traces" else self.reports
 
     def items(self) -> int:
         """Return the number of spans, log records or data points in the batch."""

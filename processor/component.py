@@ -18,8 +18,9 @@ import importlib
 import logging
 import pkgutil
 import re
-from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+import typing
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 
 import pydantic
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from opentelemetry.proto.trace.v1.trace_pb2 import Span
+    from pydantic.fields import FieldInfo
 
     from spanledger.conventions.detail import Detail
     from spanledger.conventions.reading import Reading
@@ -43,7 +45,7 @@ _TYPE = re.compile(r"[a-zA-Z][0-9a-zA-Z_]{0,62}")
 _NAME = re.compile(r"\S{1,1024}")
 
 
-RefusalReason = Literal["memory", "in_flight", "queue_full", "not_ready", "shutdown", "timeout"]
+RefusalReason = Literal["memory", "in_flight", "queue_full", "not_ready", "shutdown", "timeout", "storage"]
 
 
 class PipelineError(Exception):
@@ -114,6 +116,39 @@ class Settings(pydantic.BaseModel):
             elif name.endswith("_file") and isinstance(value, str) and value:
                 yield value
 
+    def references(self) -> Iterator[Reference]:
+        """Yield the extensions that this configuration refers to."""
+        for name, info in type(self).model_fields.items():
+            value = getattr(self, name)
+            if isinstance(value, Settings):
+                for below in value.references():
+                    yield replace(below, path=(name, *below.path))
+            elif isinstance(value, ComponentId):
+                yield Reference((name,), value, _needs(info))
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """Annotates a field that names an extension: what it has to offer, one of its `offers`."""
+
+    what: str
+
+
+def _needs(field_info: FieldInfo) -> str:
+    """Find `Needs` among the annotations of a field, of an optional one too."""
+    alternatives = typing.get_args(field_info.annotation)
+    annotations = [*field_info.metadata, *(each for one in alternatives for each in getattr(one, "__metadata__", ()))]
+    return next((each.what for each in annotations if isinstance(each, Needs)), "")
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A place in a configuration that names an extension."""
+
+    path: tuple[str, ...]
+    id: ComponentId
+    needs: str
+
 
 class ComponentConfig(Settings):
     """Base of a component's whole configuration: the keys below its id."""
@@ -134,6 +169,10 @@ class Host:
     """Tell the health check of a change: report("recoverable_error", "connection refused")."""
     view: ServiceView | None = None
     """What extensions may look at; None for components of a pipeline."""
+    extensions: Mapping[ComponentId, Any] = field(default_factory=dict)
+    """The extensions that the component's configuration refers to."""
+    shared: Callable[[Callable[[], Any]], Any] = lambda make: make()
+    """Return what the processors of one id have in common over all their pipelines; made when first asked for."""
 
 
 Status = Literal["starting", "ok", "recoverable_error", "permanent_error", "fatal_error", "stopping", "stopped"]
@@ -211,9 +250,9 @@ class Processor(Component, Protocol):
 class Sink(Component, Protocol):
     """The end of a pipeline: an exporter's queue or a connector.
 
-    For each delivery `reserve` is called first. Once every sink of every pipeline has room, all are
-    told to `commit`; if any raised, those that had reserved are told to `release`. None of the three
-    awaits, so that a request is in every queue or in none.
+    For each delivery `reserve` is called first. Once every sink of every pipeline has room, and those that
+    are `Durable` have it on disk, all are told to `commit`; if any raised, those that had reserved are told to
+    `release`. None of the three awaits, so that a request is in every queue or in none.
     """
 
     def reserve(self, delivery: Delivery) -> None:
@@ -226,6 +265,18 @@ class Sink(Component, Protocol):
 
     def release(self, delivery: Delivery) -> None:
         """Give the room of `reserve` back."""
+        ...
+
+
+@runtime_checkable
+class Durable(Protocol):
+    """What a sink may offer besides: it writes a delivery to disk before that is acknowledged."""
+
+    durable: bool
+    """Whether it does; the configuration decides."""
+
+    def keep(self, delivery: Delivery) -> Coroutine[Any, Any, None]:
+        """Write a reserved delivery, or raise `Refused`. `release` forgets it again; `commit` puts it in line."""
         ...
 
 
@@ -272,6 +323,11 @@ class Registration:
     """Connectors: the signals of the pipelines that they are a receiver of."""
     check: Callable[[PipelineView], str | None] | None = None
     """Says what is wrong with a pipeline that names this component, or None."""
+
+    @property
+    def offers(self) -> frozenset[str]:
+        """Extensions: what other components may use them for."""
+        return getattr(self.factory, "offers", frozenset())
 
 
 @dataclass(frozen=True, slots=True)

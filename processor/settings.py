@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
 import pydantic
 
-from spanledger.processor.component import Settings
+from spanledger.processor.component import ComponentId, Needs, Settings
 
 _DURATION = re.compile(r"([+-]?)((?:\d+(?:\.\d*)?|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+")
 _PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
@@ -68,6 +68,19 @@ def host_and_port(endpoint: str) -> tuple[str, int]:
     host, _, port = endpoint.rpartition(":")
     return host.strip("[]"), int(port)
 
+
+def _component_id(value: Any) -> ComponentId:
+    if isinstance(value, ComponentId):
+        return value
+    if not isinstance(value, str):
+        raise ValueError("must be the id of a component, type or type/name")
+    return ComponentId.parse(value)
+
+
+IdOfComponent = Annotated[ComponentId, pydantic.PlainValidator(_component_id), pydantic.PlainSerializer(str)]
+"""`type` or `type/name`."""
+StorageId = Annotated[IdOfComponent, Needs("storage")]
+"""The id of an extension that keeps data on disk, such as `file_storage`."""
 
 Secret = pydantic.SecretStr
 """A value that print-config, logs and pages show as `[REDACTED]`."""

@@ -26,9 +26,9 @@ from spanledger.processor.component import (
     Registry,
     Settings,
 )
-from spanledger.processor.settings import Duration
+from spanledger.processor.settings import Duration, IdOfComponent
 from spanledger.service.confmap import ConfigError, InvalidConfig, Node, read_file, resolve
-from spanledger.service.crosschecks import cross_check, loops, shared_files
+from spanledger.service.crosschecks import cross_check, loops, missing_extensions, shared_files
 from spanledger.service.suggestions import did_you_mean, for_type
 from spanledger.service.validation import validate
 
@@ -56,14 +56,6 @@ class PipelineId:
         return f"{self.signal}/{self.name}" if self.name else self.signal
 
 
-def _component_id(value: Any) -> ComponentId:
-    if isinstance(value, ComponentId):
-        return value
-    if not isinstance(value, str):
-        raise ValueError("must be the id of a component, type or type/name")
-    return ComponentId.parse(value)
-
-
 def _pipeline_id(value: Any) -> PipelineId:
     return value if isinstance(value, PipelineId) else PipelineId.parse(str(value))
 
@@ -73,7 +65,6 @@ def _once(ids: tuple[ComponentId, ...]) -> tuple[ComponentId, ...]:
     return tuple(dict.fromkeys(ids))
 
 
-_Reference = Annotated[ComponentId, pydantic.PlainValidator(_component_id), pydantic.PlainSerializer(str)]
 _PipelineKey = Annotated[PipelineId, pydantic.PlainValidator(_pipeline_id), pydantic.PlainSerializer(str)]
 
 
@@ -84,11 +75,11 @@ def _lower(value: Any) -> Any:
 class Pipeline(Settings):
     """The way of one signal: taken from receivers, through processors in order, to every exporter."""
 
-    receivers: Annotated[tuple[_Reference, ...], pydantic.AfterValidator(_once)] = ()
+    receivers: Annotated[tuple[IdOfComponent, ...], pydantic.AfterValidator(_once)] = ()
     """Ids of receivers, and of connectors that feed this signal."""
-    processors: tuple[_Reference, ...] = ()
+    processors: tuple[IdOfComponent, ...] = ()
     """Ids of processors, in the order they work."""
-    exporters: Annotated[tuple[_Reference, ...], pydantic.AfterValidator(_once)] = ()
+    exporters: Annotated[tuple[IdOfComponent, ...], pydantic.AfterValidator(_once)] = ()
     """Ids of exporters, and of connectors that take this signal."""
 
 
@@ -111,7 +102,7 @@ class Telemetry(Settings):
 class ServiceConfig(Settings):
     """What runs, and how: the `service` section."""
 
-    extensions: tuple[_Reference, ...] = ()
+    extensions: tuple[IdOfComponent, ...] = ()
     """Ids of the extensions to run, in starting order."""
     pipelines: dict[_PipelineKey, Pipeline] = pydantic.Field(default_factory=dict)
     """Pipelines by id: `traces`, `logs` or `metrics`, with `/name` where there are several."""
@@ -238,8 +229,9 @@ def load(
         **{f"{kind}s": MappingProxyType(components) for kind, components in resolved.items()},
         warnings=(*resolution.warnings, *unused),
     )
-    if endless := loops(config):
-        raise InvalidConfig([ConfigError((), root.place, why) for why in endless], config.warnings)
+    late = [*missing_extensions(config, root), *(ConfigError((), root.place, why) for why in loops(config))]
+    if late:
+        raise InvalidConfig(sorted(late, key=_position), config.warnings)
     return replace(config, warnings=(*config.warnings, *shared_files(config)))
 
 
@@ -319,5 +311,5 @@ def _readable_ids(node: Node | None) -> tuple[ComponentId, ...]:
     ids: list[ComponentId] = []
     for item in node.value if node and isinstance(node.value, tuple) else ():
         with contextlib.suppress(ValueError):
-            ids.append(_component_id(item.value))
+            ids.append(ComponentId.parse(str(item.value)))
     return tuple(ids)

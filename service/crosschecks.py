@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final
 
 import pydantic
 
-from spanledger.processor.component import KINDS, ComponentId, Kind, PipelineView, Registration, Registry
+from spanledger.processor.component import KINDS, ComponentId, Kind, PipelineView, Reference, Registration, Registry
 from spanledger.service.nodes import ConfigError, Node, Path
-from spanledger.service.suggestions import for_reference
+from spanledger.service.suggestions import did_you_mean, for_reference
 
 if TYPE_CHECKING:
     from spanledger.processor.batch import Signal
@@ -62,6 +62,32 @@ def loops(config: Config) -> list[str]:
         for receiver, own, sockets in listening
         if _sockets(endpoint) & sockets
     ]
+
+
+def missing_extensions(config: Config, root: Node) -> list[ConfigError]:
+    """Return an error for each reference to an extension that does not run, or is of no use there."""
+    errors: list[ConfigError] = []
+    for kind in KINDS:
+        for id_, component in getattr(config, f"{kind}s").items():
+            for reference in component.config.references():
+                path = (f"{kind}s", str(id_), *reference.path)
+                node, found = root.at(path)
+                if problem := _unusable(config, reference):
+                    errors.append(ConfigError(path, node.where if found else root.place, *problem))
+    return errors
+
+
+def _unusable(config: Config, reference: Reference) -> tuple[str, str] | None:
+    """Return what is wrong with a reference to an extension, and what to do about it."""
+    able = [str(id_) for id_, one in config.extensions.items() if reference.needs in one.registration.offers]
+    if (extension := config.extensions.get(reference.id)) is None:
+        advice = did_you_mean(str(reference.id), able) or f'add "{reference.id}:" under extensions'
+        return f'references extension "{reference.id}" which is not configured', advice
+    if reference.needs not in extension.registration.offers:
+        return f'extension "{reference.id}" offers no {reference.needs}', f"use {', '.join(able)}" if able else ""
+    if reference.id not in config.service.extensions:
+        return f'extension "{reference.id}" is configured but does not run', "add it to service::extensions"
+    return None
 
 
 def shared_files(config: Config) -> list[str]:

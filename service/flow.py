@@ -1,29 +1,30 @@
 """The way of one request: prepare it in each pipeline, reserve room everywhere, then commit everywhere.
 
 A request is acknowledged when every sink of every pipeline took it, and refused when one of them has
-no room. Between the first `reserve` and the last `commit` nothing awaits, so no other request can come
-between and nobody sees half a delivery.
+no room or no disk. Between the first `reserve` and the last `commit` only the writing to disk awaits, where
+a queue has a `storage`; the commits themselves are made at once, so that nobody sees half a delivery.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from spanledger.conventions.step import make_bridge, make_step
 from spanledger.processor.batch import PAUSE_EVERY, Delivery, decode
 from spanledger.processor.component import paced
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Coroutine, Generator
 
     from spanledger.conventions.step import Bridge, Step
     from spanledger.processor.batch import Batch, Signal
-    from spanledger.processor.component import Processor, Sink, Trajectories
+    from spanledger.processor.component import Durable, Processor, Sink, Trajectories
 
 log = logging.getLogger("spanledger.service")
 
@@ -50,6 +51,8 @@ class Pipeline:
     sinks: tuple[Sink, ...]
     trajectories: Trajectories | None = None
     """The sink that wants more on each step, if there is one."""
+    durable: tuple[Durable, ...] = ()
+    """Those of the sinks that write to disk before a request is acknowledged."""
 
 
 @dataclass(slots=True)
@@ -63,14 +66,14 @@ class Intake:
 
     async def __call__(self, batch: Batch) -> None:
         """Take `batch` into every pipeline, or raise and leave no trace of it."""
-        prepared: list[tuple[Delivery, tuple[Sink, ...]]] = []
+        prepared: list[tuple[Delivery, Pipeline]] = []
         accepted: list[Callable[[], None]] = []
         for number, pipeline in enumerate(self.pipelines):
             # Processors edit in place, so each pipeline after the first reads the request anew.
             own = batch if number == 0 else await self._fork(batch)
-            prepared.append((await prepare(pipeline, own, self.monotonic), pipeline.sinks))
+            prepared.append((await prepare(pipeline, own, self.monotonic), pipeline))
             accepted += own.accepted
-        transfer([(delivery, sinks) for delivery, sinks in prepared if delivery.items])
+        await transfer([(delivery, pipeline) for delivery, pipeline in prepared if delivery.items])
         for settle in accepted:
             try:
                 settle()
@@ -97,32 +100,32 @@ def deliver(batch: Batch, trajectories: Trajectories | None = None) -> Generator
     """Freeze a processed batch: its steps and bridges, and its bytes."""
     steps: list[Step] = []
     bridges: list[Bridge] = []
-    if batch.signal == "traces":
-        for group in batch.groups:
-            resource = group.resource
-            for count, (span, reading) in enumerate(zip(group.items, group.readings, strict=True), 1):
-                if reading is not None:
-                    detail = trajectories.detail(span, reading, resource) if trajectories is not None else None
-                    steps.append(make_step(span, resource.service_name, reading, resource.attributes, detail))
-                elif span is not None:
-                    bridges.append(make_bridge(span, resource.service_name))
-                if count % PAUSE_EVERY == 0:
-                    yield
-        if trajectories is not None:
-            yield from trajectories.annotate(batch, steps, bridges)
+    for group in batch.work:
+        resource = group.resource
+        for count, (span, reading) in enumerate(zip(group.items, group.readings, strict=True), 1):
+            if reading is not None:
+                detail = trajectories.detail(span, reading, resource) if trajectories is not None else None
+                steps.append(make_step(span, resource.service_name, reading, resource.attributes, detail))
+            elif span is not None:
+                bridges.append(make_bridge(span, resource.service_name))
+            if count % PAUSE_EVERY == 0:
+                yield
+    if batch.signal == "traces" and trajectories is not None:
+        yield from trajectories.annotate(batch, steps, bridges)
     resources = len(batch.outline.resources)
     data = yield from batch.serialize()
     return Delivery(batch.signal, data, batch.items(), batch.received_ns, tuple(steps), tuple(bridges), resources)
 
 
-def transfer(prepared: Sequence[tuple[Delivery, tuple[Sink, ...]]]) -> None:
-    """Reserve room in every sink, then commit to all; on the first refusal give all room back."""
+async def transfer(prepared: Sequence[tuple[Delivery, Pipeline]]) -> None:
+    """Reserve room in every sink, write what is to be on disk, then commit to all; on the first refusal undo it."""
     reserved: list[tuple[Delivery, Sink]] = []
     try:
-        for delivery, sinks in prepared:
-            for sink in sinks:
+        for delivery, pipeline in prepared:
+            for sink in pipeline.sinks:
                 sink.reserve(delivery)
                 reserved.append((delivery, sink))
+        await _keep([sink.keep(delivery) for delivery, pipeline in prepared for sink in pipeline.durable])
     except BaseException:
         for delivery, sink in reserved:
             sink.release(delivery)
@@ -133,3 +136,11 @@ def transfer(prepared: Sequence[tuple[Delivery, tuple[Sink, ...]]]) -> None:
         except Exception:
             # A fault of ours. The others have taken the request, so it is acknowledged all the same.
             log.exception("%s failed to take a request of %d items", type(sink).__name__, delivery.items)
+
+
+async def _keep(writing: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """Wait until all is written; raise the first failure when none is under way any more."""
+    if writing:
+        for outcome in await asyncio.gather(*writing, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome

@@ -21,6 +21,7 @@ from spanledger.processor.component import (
     Component,
     ComponentConfig,
     ComponentId,
+    Durable,
     Host,
     Kind,
     ServiceView,
@@ -91,6 +92,8 @@ class Surroundings:
     clock_ns: Callable[[], int] = time.time_ns
     monotonic: Callable[[], float] = time.monotonic
     recent: deque[Step] = field(default_factory=lambda: deque(maxlen=256))
+    shared: dict[ComponentId, Any] = field(default_factory=dict)
+    """What the processors of one id have in common; it outlives their configuration."""
 
 
 @dataclass(slots=True)
@@ -126,11 +129,25 @@ def build(config: Config, surroundings: Surroundings, previous: Graph | None = N
     for kind, resolved, pipeline in _components(config):
         key = (kind, resolved.id, pipeline)
         known = previous.nodes.get(key) if previous else None
-        if known is not None and known.config == resolved.config and known.files == file_states(resolved.config):
+        named: dict[Key, Node] = {}
+        for reference in resolved.config.references():
+            extension: Key = ("extension", reference.id, "")
+            named[extension] = nodes[extension]
+        if known is not None and _is_same(known, resolved, named, previous):
             nodes[key] = known
         else:
-            nodes[key] = _construct(kind, resolved, pipeline, surroundings)
+            extensions = {node.id: node.component for node in named.values()}
+            nodes[key] = _construct(kind, resolved, pipeline, surroundings, extensions)
     return Graph(config, nodes, _pipelines(config, nodes, surroundings.metrics))
+
+
+def _is_same(known: Node, resolved: ResolvedComponent, named: Mapping[Key, Node], previous: Graph | None) -> bool:
+    """Tell whether a running component may stay: its settings, its files and the extensions it uses are the same."""
+    return (
+        known.config == resolved.config
+        and known.files == file_states(resolved.config)
+        and all(previous is not None and previous.nodes.get(key) is node for key, node in named.items())
+    )
 
 
 def _components(config: Config) -> Iterator[tuple[Kind, ResolvedComponent, str]]:
@@ -154,7 +171,13 @@ def _components(config: Config) -> Iterator[tuple[Kind, ResolvedComponent, str]]
             yield "receiver", resolved, ""
 
 
-def _construct(kind: Kind, resolved: ResolvedComponent, pipeline: str, surroundings: Surroundings) -> Node:
+def _construct(
+    kind: Kind,
+    resolved: ResolvedComponent,
+    pipeline: str,
+    surroundings: Surroundings,
+    extensions: Mapping[ComponentId, Any],
+) -> Node:
     health = Health("starting", "", surroundings.clock_ns())
 
     def report(status: Status, why: str) -> None:
@@ -168,12 +191,21 @@ def _construct(kind: Kind, resolved: ResolvedComponent, pipeline: str, surroundi
         monotonic=surroundings.monotonic,
         report=report,
         view=surroundings.view if kind == "extension" else None,
+        extensions=extensions,
+        shared=partial(_share, surroundings, resolved.id),
     )
     try:
         component: Component = resolved.registration.factory(resolved.config, host)
     except Exception as error:
         raise CannotStart(f"cannot build {kind} {resolved.id}: {error}") from error
     return Node(kind, resolved.id, pipeline, resolved.config, component, health, file_states(resolved.config))
+
+
+def _share(surroundings: Surroundings, id_: ComponentId, make: Callable[[], Any]) -> Any:
+    """Return what the processors of one id have in common, made the first time."""
+    if id_ not in surroundings.shared:
+        surroundings.shared[id_] = make()
+    return surroundings.shared[id_]
 
 
 def file_states(config: ComponentConfig) -> Mapping[str, FileState]:
@@ -202,5 +234,8 @@ def _pipelines(config: Config, nodes: Mapping[Key, Node], metrics: MetricStore) 
         ends = [nodes.get(("exporter", id_, "")) or nodes["connector", id_, ""] for id_ in configured.exporters]
         sinks = tuple(node.component for node in ends)
         asking = next((sink for sink in sinks if isinstance(sink, Trajectories)), None)
-        pipelines[str(pipeline_id)] = Pipeline(str(pipeline_id), pipeline_id.signal, tuple(stages), sinks, asking)
+        durable = tuple(sink for sink in sinks if isinstance(sink, Durable) and sink.durable)
+        pipelines[str(pipeline_id)] = Pipeline(
+            str(pipeline_id), pipeline_id.signal, tuple(stages), sinks, asking, durable
+        )
     return pipelines

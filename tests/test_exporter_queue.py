@@ -85,7 +85,7 @@ def test_without_a_queue_there_is_room_for_what_is_being_sent() -> None:
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("storage", "file_storage", "needs file_storage, not available yet"),
+        ("storage", "file storage!", "invalid character"),
         ("wait_for_result", True, "is not available"),
         ("block_on_overflow", True, "a full queue refuses at once"),
         ("batch", {}, "let the SDKs' batch processor batch"),

@@ -405,13 +405,25 @@ async def test_absurd_limit_is_not_believed() -> None:
     assert bench.sent() == 4
 
 
-async def test_single_item_above_the_limit_is_dropped_by_name() -> None:
-    """Its neighbours go through."""
+async def test_single_item_above_the_limit_is_shortened_with_a_mark() -> None:
+    """Its neighbours go through whole."""
     big = request(span(1, text="x" * 200_000), span(2), span(3)).SerializeToString()
     bench = Bench([limit_of(100_000)] * 10)
     bench.offer(Delivery("traces", big, 3, 0))
     await bench.settle()
-    assert (bench.sent(), bench.dropped("oversized")) == (2, 1)
+    assert (bench.sent(), bench.dropped("oversized")) == (3, 0)
+    assert bench.numbers.values["spanledger_shortened_items_total", "otlp/x", "traces"] == 1
+    assert sum(b"spanledger.shortened" in one.data for one in bench.pushed) == 1
+
+
+async def test_single_item_that_cannot_be_shortened_is_dropped_by_name() -> None:
+    """A metric has no long texts to cut."""
+    metric = Metric(name="m", gauge=Gauge(data_points=[NumberDataPoint(as_int=1)]), description="x" * 200_000)
+    data = Outline(resources=[{"scopes": [{"items": [metric.SerializeToString()]}]}]).SerializeToString()
+    bench = Bench([limit_of(100_000)] * 10)
+    bench.offer(Delivery("metrics", data, 1, 0))
+    await bench.settle()
+    assert bench.dropped("oversized", "metrics") == 1
 
 
 async def test_single_item_above_a_learnt_limit_is_tried() -> None:

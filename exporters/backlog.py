@@ -1,0 +1,344 @@
+"""A sending queue on disk: every request is written before it is acknowledged, and stays until it is settled.
+
+The life of a request::
+
+    reserve ──> keep (written, with others in one transaction) ──> commit ──> load ──> sent or lost ──> forget
+                  └── refused: the disk is full, read-only, away; nothing was acknowledged
+
+Writing is done in the exporter's thread, one transaction at a time; what comes meanwhile goes into the next one.
+A process that ends between sending and forgetting sends again after its next start: at least once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import sqlite3
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from spanledger.exporters.queue_file import Bury, Change, Delete, Insert, QueueFile, Stored, Unusable, broken
+from spanledger.exporters.retry import pause
+from spanledger.processor.component import Refused
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from spanledger.processor.batch import Delivery
+    from spanledger.processor.component import Host
+
+HOLD_BYTES: Final = 16 * 2**20
+"""Requests up to this much are kept in memory beside the disk, so that a healthy peer costs no reading."""
+
+TRY_EVERY_S: Final = 1.0
+"""How often a disk that failed is tried again."""
+
+REVIVE_EVERY_S: Final = 5.0
+"""How often dead letters are looked at, for those that are to be replayed."""
+
+_TIDY_EVERY: Final = 256
+
+_MAY_PASS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE})
+"""Errors of a disk, not of the configuration: they refuse requests and do not end the process."""
+
+InThread = Callable[..., Awaitable[Any]]
+
+
+class LeftOnDisk(Exception):  # noqa: N818 - says what happened
+    """A request is not settled, and is sent after the next start."""
+
+
+class Backlog:
+    """What one exporter has on disk. Belongs to the event loop; `found` is told what was there from before.
+
+    `in_thread` runs blocking work in the exporter's thread, in order. `wait` is the pause between attempts.
+    """
+
+    def __init__(
+        self,
+        file: QueueFile,
+        host: Host,
+        in_thread: InThread,
+        found: Callable[[Sequence[Stored]], None],
+        *,
+        wait: Callable[[float, asyncio.Event | None], Awaitable[None]] = pause,
+    ) -> None:
+        self._file = file
+        self._host = host
+        self._in_thread = in_thread
+        self._found = found
+        self._wait = wait
+        self._last = 0
+        self._is_open = False
+        self._tried_s: float | None = None
+        self._changes: list[Change] = []
+        self._writers: dict[int, asyncio.Future[None]] = {}
+        """Those who wait until their insert is written, by its number."""
+        self._held: dict[int, Delivery] = {}
+        self._held_bytes = 0
+        self._closing = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._flusher: asyncio.Task[None] | None = None
+        self._failing = ""
+        self._written = 0
+        self._dead = 0
+        self._id = str(host.id)
+        self._errors = host.metrics.counter("spanledger_queue_storage_errors_total")
+        self._aside = host.metrics.counter("spanledger_queue_storage_aside_total")
+        self._letters = host.metrics.counter("spanledger_dead_letters_total")
+        self._bytes = host.metrics.gauge("spanledger_queue_storage_bytes")
+        self._waiting_letters = host.metrics.gauge("spanledger_dead_letters")
+        self._errors.add((self._id,), 0)
+        self._aside.add((self._id,), 0)
+        for outcome in ("kept", "replayed", "discarded"):
+            self._letters.add((self._id, outcome), 0)
+
+    # -- life --
+
+    async def open(self) -> None:
+        """Open the file and hand over what is in it. A disk that fails is no reason not to start.
+
+        Raises ValueError when the configuration makes it impossible, or another process has the file.
+        """
+        try:
+            await self._open()
+        except Unusable as error:
+            raise ValueError(f"storage: {error}") from error
+        except BlockingIOError as error:
+            raise ValueError(f"storage: {self._file.path} is in use by another process or exporter") from error
+        except OSError as error:
+            if error.errno not in _MAY_PASS:
+                raise ValueError(f"storage: cannot use {self._file.path}: {error.strerror}") from error
+            self._fails(error)
+        except sqlite3.Error as error:
+            self._fails(error)
+        self._start(self._look_for_replays(), "dead letters")
+
+    async def close(self) -> None:
+        """Write what waits, and close the file."""
+        self._closing.set()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._flusher is not None:
+            await asyncio.gather(self._flusher, return_exceptions=True)
+        if self._changes and self._is_open:
+            await self._write()
+        await self._in_thread(self._file.close)
+        self._bytes.remove((self._id,))
+        self._waiting_letters.remove((self._id,))
+
+    def statistics(self) -> dict[str, Any]:
+        """Return the file, and what is wrong with it."""
+        return {"path": str(self._file.path), "dead_letters": self._dead, "error": self._failing or None}
+
+    # -- the way of a request --
+
+    def number(self) -> int:
+        """Return the number of the next request."""
+        self._last += 1
+        return self._last
+
+    async def keep(self, seq: int, delivery: Delivery) -> None:
+        """Return when `delivery` is on disk. Raises `Refused` when it cannot be."""
+        if not self._is_open:
+            await self._try_open()
+        written = asyncio.get_running_loop().create_future()
+        self._writers[seq] = written
+        self._note(Insert(seq, delivery))
+        await written
+
+    def hold(self, seq: int, delivery: Delivery) -> None:
+        """Keep a request that is on disk in memory too, while there is room."""
+        if self._held_bytes + delivery.size <= HOLD_BYTES:
+            self._held[seq] = delivery
+            self._held_bytes += delivery.size
+
+    async def load(self, stored: Stored) -> Delivery | None:
+        """Return a request with its data; None when the file no longer has it.
+
+        Raises `LeftOnDisk` when the exporter ends before the disk works again.
+        """
+        if (held := self._held.pop(stored.seq, None)) is not None:
+            self._held_bytes -= held.size
+            return held
+        while not self._closing.is_set():
+            try:
+                loaded: Delivery | None = await self._in_thread(self._file.load, stored)
+            except (sqlite3.Error, OSError) as error:
+                self._fails(error)
+                if isinstance(error, sqlite3.DatabaseError) and broken(error):
+                    await self._begin_anew()
+                    return None
+                await self._wait(TRY_EVERY_S, self._closing)
+            else:
+                return loaded
+        raise LeftOnDisk
+
+    def forget(self, seq: int) -> None:
+        """Give a request up, soon: it was settled, or it was never acknowledged."""
+        if (held := self._held.pop(seq, None)) is not None:
+            self._held_bytes -= held.size
+        self._note(Delete(seq))
+
+    def replace(self, seq: int, parts: Sequence[Delivery]) -> None:
+        """Keep only `parts` of a request: the others were sent."""
+        for part in parts:
+            self._note(Insert(self.number(), part))
+        self._note(Delete(seq))
+
+    def bury(self, part: Delivery, why: str) -> None:
+        """Put what a peer will never take among the dead letters."""
+        self._letters.add((self._id, "kept"))
+        self._dead += 1
+        self._note(Bury(part, self._host.clock_ns(), why[:1000]))
+
+    # -- writing --
+
+    def _note(self, change: Change) -> None:
+        self._changes.append(change)
+        if self._flusher is None or self._flusher.done():
+            self._flusher = asyncio.create_task(self._flush(), name=f"{self._host.id} storage")
+
+    async def _flush(self) -> None:
+        while self._changes:
+            if await self._write():
+                continue
+            if self._closing.is_set():
+                return
+            # Requests are refused meanwhile; what was sent is noted when the disk is back.
+            await self._wait(TRY_EVERY_S, self._closing)
+
+    async def _write(self) -> bool:
+        """Write all that waits in one transaction; tell whether that worked."""
+        changes, self._changes = self._changes, []
+        try:
+            discarded, used, dead = await self._in_thread(self._apply, changes)
+        except (sqlite3.Error, OSError) as error:
+            self._fails(error)
+            if isinstance(error, sqlite3.DatabaseError) and broken(error):
+                await self._begin_anew()
+            self._undone(changes, error)
+            return False
+        for change in changes:
+            if isinstance(change, Insert) and (written := self._writers.pop(change.seq, None)) and not written.done():
+                written.set_result(None)
+        if discarded:
+            self._letters.add((self._id, "discarded"), discarded)
+        self._dead = dead
+        self._waiting_letters.set((self._id,), dead)
+        self._bytes.set((self._id,), used)
+        self._works()
+        return True
+
+    def _apply(self, changes: Sequence[Change]) -> tuple[int, int, int]:
+        discarded = self._file.apply(changes)
+        self._written += len(changes)
+        if self._written >= _TIDY_EVERY:
+            self._written = 0
+            self._file.tidy()
+        return discarded, self._file.used_bytes(), self._file.dead()
+
+    def _undone(self, changes: Sequence[Change], error: Exception) -> None:
+        """Refuse the requests that could not be written; remember what else has to be noted."""
+        again: list[Change] = []
+        for change in changes:
+            if isinstance(change, Insert) and (written := self._writers.pop(change.seq, None)):
+                if not written.done():
+                    written.set_exception(self._refusal(error))
+            elif isinstance(change, Bury):
+                self._dead -= 1
+                self._letters.add((self._id, "discarded"))
+            else:
+                again.append(change)
+        self._changes[:0] = again
+
+    # -- a disk that fails --
+
+    async def _open(self, *, anew: bool = False) -> None:
+        self._tried_s = self._host.monotonic()
+        found = await self._in_thread(self._file.open, self._host.clock_ns())
+        self._is_open = True
+        if found.aside is not None:
+            self._put_aside(found.aside)
+        self._last = max([self._last, *(entry.seq for entry in found.entries)])
+        if not anew:
+            self._found(found.entries)
+        self._dead = await self._in_thread(self._file.dead)
+        self._waiting_letters.set((self._id,), self._dead)
+        await self._revive()
+        self._works()
+
+    async def _try_open(self) -> None:
+        now = self._host.monotonic()
+        if self._tried_s is not None and now - self._tried_s < TRY_EVERY_S:
+            raise self._refusal(self._failing)
+        try:
+            await self._open()
+        except (sqlite3.Error, OSError, Unusable) as error:
+            self._fails(error)
+            raise self._refusal(error) from error
+
+    async def _begin_anew(self) -> None:
+        """Put a file that broke while it was open aside and go on with a new one; what is in line is known."""
+        self._is_open = False
+        try:
+            await self._open(anew=True)
+        except (sqlite3.Error, OSError, Unusable) as error:
+            self._fails(error)
+
+    def _put_aside(self, aside: Path) -> None:
+        self._aside.add((self._id,))
+        self._host.log.error(
+            "storage: %s was broken and is now %s; what was in it is not sent. Try `sqlite3 %s .recover`, or delete it",
+            self._file.path,
+            aside.name,
+            aside,
+        )
+
+    def _refusal(self, why: object) -> Refused:
+        return Refused(f"exporter {self._id} cannot write its queue to disk: {why}", TRY_EVERY_S, "storage")
+
+    def _fails(self, error: Exception) -> None:
+        self._errors.add((self._id,))
+        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        if not self._failing:
+            self._host.log.error(
+                "storage: cannot use %s: %s; requests are refused until it works", self._file.path, why
+            )
+            self._host.report("recoverable_error", f"storage: {why}")
+        self._failing = why
+
+    def _works(self) -> None:
+        if self._failing:
+            self._failing = ""
+            self._host.log.info("storage: %s works again", self._file.path)
+            self._host.report("ok", "")
+
+    # -- dead letters --
+
+    async def _look_for_replays(self) -> None:
+        while not self._closing.is_set():
+            await self._wait(REVIVE_EVERY_S, self._closing)
+            if self._dead and self._is_open:
+                try:
+                    await self._revive()
+                except (sqlite3.Error, OSError) as error:
+                    self._fails(error)
+
+    async def _revive(self) -> None:
+        if not self._dead:
+            return
+        # Numbers are given before the thread gets its turn, so that no request takes one of them.
+        after, self._last = self._last, self._last + self._dead
+        revived = await self._in_thread(self._file.revive, after)
+        if revived:
+            self._letters.add((self._id, "replayed"), len(revived))
+            self._found(revived)
+            self._dead = await self._in_thread(self._file.dead)
+            self._waiting_letters.set((self._id,), self._dead)
+
+    def _start(self, work: Any, name: str) -> None:
+        task = asyncio.create_task(work, name=f"{self._host.id} {name}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

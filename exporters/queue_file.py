@@ -1,0 +1,321 @@
+"""A sending queue's file: what is acknowledged and not sent yet. Plain blocking I/O, for one thread at a time.
+
+One SQLite file in WAL mode for each exporter. What is promised when `apply` returns:
+
+* `fsync: false`: what was written outlives the process, however it ends (`kill -9` too). A power failure or
+  a crash of the kernel may take the last moments, but never leaves half an entry or a broken file;
+* `fsync: true`: it outlives those as well.
+
+Entries that a peer refused for good are *dead letters*: kept beside the queue, up to a limit, until somebody
+replays or discards them (`spanledger dlq`, which may open the file while the sidecar runs).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from spanledger.processor.batch import SIGNALS, Delivery, Signal
+from spanledger.processor.storage import StorageFile
+
+APPLICATION_ID: Final = 0x5350_4C51  # "SPLQ"
+VERSION: Final = 1
+BUSY_S: Final = 5.0
+_WAL_BYTES: Final = 16 * 2**20
+_VACUUM_PAGES: Final = 1000
+
+SUFFIX: Final = ".queue"
+
+_SCHEMA: Final = """
+CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE entries (
+    seq         INTEGER PRIMARY KEY,  -- the order in which they were accepted
+    signal      TEXT NOT NULL,
+    items       INTEGER NOT NULL,     -- spans, log records or data points
+    received_ns INTEGER NOT NULL,
+    data        BLOB NOT NULL         -- an OTLP Export<Signal>ServiceRequest, protobuf
+);
+CREATE TABLE dead (
+    seq       INTEGER PRIMARY KEY,
+    signal    TEXT NOT NULL,
+    items     INTEGER NOT NULL,
+    received_ns INTEGER NOT NULL,
+    data      BLOB NOT NULL,
+    died_ns   INTEGER NOT NULL,
+    why       TEXT NOT NULL,          -- what the peer said
+    replay    INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX dead_replay ON dead (replay) WHERE replay = 1;
+"""
+
+
+class Unusable(Exception):  # noqa: N818 - reads as the condition it is
+    """The file cannot be a queue of ours, and no retry would change that; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An entry without its data."""
+
+    seq: int
+    signal: Signal
+    items: int
+    size: int
+    """Bytes of its data."""
+    received_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Insert:
+    """Keep a delivery under a number."""
+
+    seq: int
+    delivery: Delivery
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Give an entry up: it was delivered, counted as lost, or never acknowledged."""
+
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bury:
+    """Put a delivery, or a part of one, among the dead letters."""
+
+    delivery: Delivery
+    died_ns: int
+    why: str
+
+
+Change = Insert | Delete | Bury
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was in the file when it was opened."""
+
+    entries: tuple[Stored, ...]
+    aside: Path | None
+    """Where a broken file was put; None when there was none."""
+
+
+class QueueFile:
+    """The open file; see the module docstring. Methods raise sqlite3.Error and OSError."""
+
+    def __init__(self, where: StorageFile) -> None:
+        self.path = where.path
+        self._owner = where.owner
+        self._fsync = where.fsync
+        self._max_bytes = where.max_bytes
+        self._max_dead_bytes = where.max_dead_bytes
+        self._connection: sqlite3.Connection | None = None
+        self._lock = -1
+
+    def open(self, now_ns: int) -> Found:
+        """Open or create the file. A broken one is renamed, never deleted.
+
+        Raises `Unusable`, and BlockingIOError while another process or a predecessor holds the file.
+        """
+        self.close()
+        self._hold()
+        try:
+            try:
+                self._connection = connect(self.path, fsync=self._fsync)
+                aside = None
+            except sqlite3.DatabaseError as error:
+                if not broken(error):
+                    raise
+                aside = self._put_aside(now_ns)
+                self._connection = connect(self.path, fsync=self._fsync)
+            self._limit(self._connection)
+            self._connection.execute("INSERT OR IGNORE INTO about VALUES ('owner', ?)", (self._owner,))
+            return Found(tuple(_entries(self._connection)), aside)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the file; a second time does nothing."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def apply(self, changes: Sequence[Change]) -> int:
+        """Make all changes in one transaction, or none; return the number of dead letters that had to make room."""
+        connection = self._opened()
+        discarded = 0
+        with transaction(connection):
+            for change in changes:
+                if isinstance(change, Insert):
+                    _insert(connection, change)
+                elif isinstance(change, Delete):
+                    connection.execute("DELETE FROM entries WHERE seq = ?", (change.seq,))
+                else:
+                    discarded += self._bury(connection, change)
+        return discarded
+
+    def load(self, stored: Stored) -> Delivery | None:
+        """Return an entry with its data; None when it is gone."""
+        row = self._opened().execute("SELECT data FROM entries WHERE seq = ?", (stored.seq,)).fetchone()
+        if row is None:
+            return None
+        return Delivery(stored.signal, bytes(row[0]), stored.items, stored.received_ns)
+
+    def revive(self, after: int) -> tuple[Stored, ...]:
+        """Put the dead letters that are to be replayed back in line, numbered from `after` + 1, and return them."""
+        connection = self._opened()
+        with transaction(connection):
+            seqs = [seq for (seq,) in connection.execute("SELECT seq FROM dead WHERE replay = 1 ORDER BY seq")]
+            for number, seq in enumerate(seqs, after + 1):
+                connection.execute(
+                    "INSERT INTO entries SELECT ?, signal, items, received_ns, data FROM dead WHERE seq = ?",
+                    (number, seq),
+                )
+                connection.execute("DELETE FROM dead WHERE seq = ?", (seq,))
+        return tuple(_entries(connection, after)) if seqs else ()
+
+    def dead(self) -> int:
+        """Return the number of dead letters."""
+        return int(self._opened().execute("SELECT count(*) FROM dead").fetchone()[0])
+
+    def used_bytes(self) -> int:
+        """Return the size of what is in the file, without pages that are free."""
+        pages, free, size = (_pragma(self._opened(), name) for name in ("page_count", "freelist_count", "page_size"))
+        return (pages - free) * size
+
+    def tidy(self) -> None:
+        """Give pages that are free back to the disk."""
+        self._opened().executescript(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})")
+
+    def _bury(self, connection: sqlite3.Connection, bury: Bury) -> int:
+        part = bury.delivery
+        if len(part.data) > self._max_dead_bytes:
+            return 1
+        connection.execute(
+            "INSERT INTO dead (signal, items, received_ns, data, died_ns, why) VALUES (?, ?, ?, ?, ?, ?)",
+            (part.signal, part.items, part.received_ns, part.data, bury.died_ns, bury.why),
+        )
+        discarded = 0
+        while _dead_bytes(connection) > self._max_dead_bytes:
+            connection.execute("DELETE FROM dead WHERE seq = (SELECT min(seq) FROM dead)")
+            discarded += 1
+        return discarded
+
+    def _hold(self) -> None:
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lock = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BaseException:
+            self.close()
+            raise
+
+    def _limit(self, connection: sqlite3.Connection) -> None:
+        if self._max_bytes is not None:
+            connection.execute(
+                f"PRAGMA max_page_count = {max(16, self._max_bytes // _pragma(connection, 'page_size'))}"
+            )
+
+    def _put_aside(self, now_ns: int) -> Path:
+        stamp = datetime.fromtimestamp(now_ns // 10**9, UTC).strftime("%Y%m%dT%H%M%SZ")
+        aside = self.path.with_name(f"{self.path.name}.broken-{stamp}")
+        number = 1
+        while aside.exists():
+            number += 1
+            aside = self.path.with_name(f"{self.path.name}.broken-{stamp}-{number}")
+        for suffix in ("-wal", "-shm", ""):
+            with contextlib.suppress(FileNotFoundError):
+                Path(f"{self.path}{suffix}").rename(f"{aside}{suffix}")
+        return aside
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise sqlite3.OperationalError("the file is not open")
+        return self._connection
+
+
+def connect(path: Path, *, fsync: bool = False) -> sqlite3.Connection:
+    """Open or create a queue's file. Raises sqlite3.Error, OSError or `Unusable`."""
+    # It holds prompts: for the owner's eyes only. SQLite gives its -wal and -shm the same mode.
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+    try:
+        tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        if tables and _pragma(connection, "application_id") != APPLICATION_ID:
+            raise Unusable(f"{path} is a database of something else; name another directory")
+        if (version := _pragma(connection, "user_version")) > VERSION:
+            raise Unusable(
+                f"{path} was written by a newer spanledger (version {version}, this one knows {VERSION}); run that "
+                "one, or name another directory"
+            )
+        # Only has an effect before the first table is made.
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA synchronous = {'FULL' if fsync else 'NORMAL'}")
+        # Kept at this size after a checkpoint: a disk that fills up leaves room to note what was sent.
+        connection.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES}")
+        if version == 0:
+            begin = f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA application_id = {APPLICATION_ID};"
+            connection.executescript(f"{begin} PRAGMA user_version = {VERSION}; COMMIT;")
+        elif (state := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+            raise sqlite3.DatabaseError(f"database disk image is malformed: {state}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def broken(error: sqlite3.Error) -> bool:
+    """Tell whether an error means that the file itself is broken, and not the disk or the moment."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return "malformed" in str(error) or (
+        code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+    )
+
+
+@contextlib.contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Hold the write lock; commit at the end, undo everything when an error passes through."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        # SQLite has rolled back by itself after some errors (disk full, I/O).
+        if connection.in_transaction:
+            with contextlib.suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
+        raise
+
+
+def _entries(connection: sqlite3.Connection, after: int = 0) -> Iterator[Stored]:
+    query = "SELECT seq, signal, items, length(data), received_ns FROM entries WHERE seq > ? ORDER BY seq"
+    for seq, signal, items, size, received_ns in connection.execute(query, (after,)):
+        if signal in SIGNALS:
+            yield Stored(seq, signal, items, size, received_ns)
+
+
+def _insert(connection: sqlite3.Connection, insert: Insert) -> None:
+    one = insert.delivery
+    row = (insert.seq, one.signal, one.items, one.received_ns, one.data)
+    connection.execute("INSERT INTO entries VALUES (?, ?, ?, ?, ?)", row)
+
+
+def _dead_bytes(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("SELECT coalesce(sum(length(data)), 0) FROM dead").fetchone()[0])
+
+
+def _pragma(connection: sqlite3.Connection, name: str) -> int:
+    return int(connection.execute(f"PRAGMA {name}").fetchone()[0])

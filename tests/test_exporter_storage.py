@@ -1,0 +1,538 @@
+"""Queues on disk: nothing acknowledged is lost, whatever becomes of the process or the disk."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from spanledger.exporters.answer import PartialSuccess, Permanent, Retryable, TooLarge
+from spanledger.exporters.backlog import TRY_EVERY_S
+from spanledger.exporters.queue import QueueConfig
+from spanledger.exporters.queue_file import Bury, Delete, Insert, QueueFile, Stored
+from spanledger.exporters.retry import RetryConfig
+from spanledger.exporters.sender import Sender
+from spanledger.extensions.file_storage import FileStorage, FileStorageConfig, file_name
+from spanledger.processor.batch import Delivery, Outline
+from spanledger.processor.component import ComponentId, Refused
+from spanledger.processor.storage import StorageFile
+from spanledger.service.commands import dlq
+from spanledger.service.flow import Pipeline, transfer
+from tests.fakes import Clock, Numbers, host, request, span
+
+STORAGE = ComponentId("file_storage")
+
+
+def spans(first: int, count: int = 1, size: int = 10) -> Delivery:
+    """Return spans numbered from `first`."""
+    message = request(*(span(number, text="x" * size) for number in range(first, first + count)))
+    return Delivery("traces", message.SerializeToString(), count, 7)
+
+
+def numbers_in(delivery: Delivery) -> list[int]:
+    """Return the numbers of the spans of a delivery."""
+    message = request()
+    message.Clear()
+    message.ParseFromString(delivery.data)
+    return [
+        int.from_bytes(one.span_id, "big")
+        for resource in message.resource_spans
+        for scope in resource.scope_spans
+        for one in scope.spans
+    ]
+
+
+def path_in(directory: Path) -> Path:
+    """Return the exporter's file."""
+    return directory / file_name("exporter/otlp/x")
+
+
+def contents(directory: Path, pattern: str) -> list[bytes]:
+    """Return what is in some files."""
+    return [path.read_bytes() for path in directory.glob(pattern)]
+
+
+def queue_file(directory: Path, **limits: Any) -> QueueFile:
+    """Return a file that is not opened."""
+    return QueueFile(StorageFile(directory / "x.queue", "exporter/x", **limits))
+
+
+class Peer:
+    """A backend of `Durable` that answers as it is told and remembers what it took."""
+
+    def __init__(self, answer: Callable[[Delivery], Exception | None] = lambda _delivery: None) -> None:
+        self.took: list[int] = []
+        self.answer = answer
+        self.back = asyncio.Event()
+        self.first = asyncio.Event()
+
+    def comes_back(self) -> None:
+        """Take everything from now on."""
+        self.answer = lambda _delivery: None
+        self.back.set()
+
+
+class Life:
+    """One life of a process with one exporter, whose queue is in `directory`."""
+
+    def __init__(self, directory: Path, peer: Peer, retry: dict[str, Any] | None = None, **storage: Any) -> None:
+        self.peer = peer
+        self.numbers = Numbers()
+        self.reports: list[tuple[str, str]] = []
+        clock = Clock()
+        extension = FileStorage(
+            FileStorageConfig.model_validate({"directory": str(directory), **storage}), host("file_storage", clock)
+        )
+        outer = self
+
+        class Exporter(Sender):
+            async def push(self, delivery: Delivery) -> PartialSuccess | None:
+                if (refusal := peer.answer(delivery)) is not None:
+                    raise refusal
+                peer.took += numbers_in(delivery)
+                peer.first.set()
+                return None
+
+        self.exporter = Exporter(
+            host(
+                "otlp/x", clock, self.numbers, extensions={STORAGE: extension},
+                report=lambda status, why: outer.reports.append((status, why)),
+            ),
+            QueueConfig.model_validate({"storage": "file_storage"}),
+            RetryConfig.model_validate(retry or {}),
+            5.0,
+            wait=self._wait,
+        )  # fmt: skip
+        self.pipeline = Pipeline("traces", "traces", (), (self.exporter,), None, (self.exporter,))
+        self.clock = clock
+
+    async def _wait(self, delay_s: float, wake: asyncio.Event | None) -> None:
+        self.clock.now_s += delay_s
+        if delay_s == TRY_EVERY_S:
+            await asyncio.sleep(0)
+            return
+        waiting = [asyncio.ensure_future(event.wait()) for event in (wake, self.peer.back) if event is not None]
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for one in waiting:
+            one.cancel()
+
+    async def offer(self, *deliveries: Delivery) -> None:
+        """Send requests, one after the other; returns when they are acknowledged."""
+        for one in deliveries:
+            await transfer([(one, self.pipeline)])
+
+    async def settle(self) -> None:
+        """Let the exporter work until its line is empty, and note on disk what it did."""
+        while tasks := self.exporter._running():
+            await asyncio.wait(tasks)
+        backlog = self.exporter._backlog
+        assert backlog is not None
+        while backlog._flusher is not None and not backlog._flusher.done():
+            await asyncio.wait({backlog._flusher})
+
+    async def end(self) -> int:
+        """Shut down in an orderly way."""
+        return await self.exporter.shutdown(self.clock.now_s + 5)
+
+    async def crash(self) -> None:
+        """End at once: nothing more is sent or written, as after `kill -9`."""
+        exporter, backlog = self.exporter, self.exporter._backlog
+        assert backlog is not None
+        tasks = {*exporter._running(), *backlog._tasks, *([backlog._flusher] if backlog._flusher else [])}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        exporter._thread.shutdown(wait=True)
+        backlog._file.close()
+
+
+def away(_delivery: Delivery) -> Exception:
+    """Answer like a backend that is away."""
+    return Retryable("connection refused", "UNAVAILABLE")
+
+
+async def test_what_is_acknowledged_is_sent_after_a_crash(tmp_path: Path) -> None:
+    """The backend is away, the process is killed, the next one sends: all of it, in order."""
+    peer = Peer(away)
+    life = Life(tmp_path, peer)
+    await life.exporter.start()
+    await life.offer(spans(1), spans(2, 3), spans(5))
+    await life.crash()
+    peer.comes_back()
+    after = Life(tmp_path, peer)
+    await after.exporter.start()
+    await after.settle()
+    assert sorted(peer.took) == [1, 2, 3, 4, 5]
+    assert await after.end() == 0
+    last = Life(tmp_path, peer)
+    await last.exporter.start()
+    await last.settle()
+    assert len(peer.took) == 5, "what was sent is not sent again"
+    await last.end()
+
+
+async def test_shutdown_leaves_what_is_not_sent(tmp_path: Path) -> None:
+    """Nothing is lost and nothing is waited for: the next start sends it."""
+    peer = Peer(away)
+    life = Life(tmp_path, peer)
+    await life.exporter.start()
+    await life.offer(spans(1), spans(2))
+    assert await life.end() == 0
+    assert life.numbers.total("spanledger_dropped_items_total") == 0
+    peer.comes_back()
+    after = Life(tmp_path, peer)
+    await after.exporter.start()
+    await after.settle()
+    assert sorted(peer.took) == [1, 2]
+    await after.end()
+
+
+async def test_parts_that_were_sent_are_not_sent_again(tmp_path: Path) -> None:
+    """A request that was split keeps only its open parts."""
+    peer = Peer()
+
+    def answer(delivery: Delivery) -> Exception | None:
+        if delivery.items > 2:
+            return TooLarge("too large", "413")
+        return away(delivery) if 3 in numbers_in(delivery) else None
+
+    peer.answer = answer
+    life = Life(tmp_path, peer)
+    await life.exporter.start()
+    await life.offer(spans(1, 4, size=100_000))
+    await peer.first.wait()
+    await life.end()
+    assert peer.took == [1, 2]
+    peer.comes_back()
+    after = Life(tmp_path, peer)
+    await after.exporter.start()
+    await after.settle()
+    assert peer.took == [1, 2, 3, 4]
+    await after.end()
+
+
+async def test_retries_never_end_by_default(tmp_path: Path) -> None:
+    """With a disk behind it a request waits for as long as the backend is away, unless it is told otherwise."""
+    assert Life(tmp_path, Peer()).exporter._retry.max_elapsed_time == 0
+    assert Life(tmp_path, Peer(), {"max_elapsed_time": "60s"}).exporter._retry.max_elapsed_time == 60
+
+
+@pytest.mark.parametrize("error", [28, 30], ids=["full", "read-only"])
+async def test_disk_that_fails_refuses_and_recovers(tmp_path: Path, error: int) -> None:
+    """Requests are refused, nobody crashes, and it goes on by itself when the disk is back."""
+    life = Life(tmp_path, Peer())
+    await life.exporter.start()
+    backlog = life.exporter._backlog
+    assert backlog is not None
+    works = backlog._file.apply
+
+    def fails(_changes: Sequence[Any]) -> int:
+        raise OSError(error, os.strerror(error))
+
+    backlog._file.apply = fails  # type: ignore[method-assign]
+    with pytest.raises(Refused, match=os.strerror(error)) as refusal:
+        await life.offer(spans(1))
+    assert (refusal.value.reason, refusal.value.retry_after_s) == ("storage", 1.0)
+    assert life.exporter.statistics()["queues"]["traces"]["size"] == 0
+    assert life.reports[-1] == ("recoverable_error", f"storage: {os.strerror(error)}")
+    backlog._file.apply = works  # type: ignore[method-assign]
+    await life.offer(spans(2))
+    assert life.reports[-1] == ("ok", "")
+    await life.settle()
+    assert life.numbers.total("otelcol_exporter_sent_spans_total") == 1
+    await life.end()
+
+
+async def test_limit_of_the_file_refuses(tmp_path: Path) -> None:
+    """A backend that is away fills the room that it was given, and no more."""
+    peer = Peer(away)
+    life = Life(tmp_path, peer, max_size_mib=1)
+    await life.exporter.start()
+    with pytest.raises(Refused, match="full"):
+        await life.offer(*(spans(number, size=100_000) for number in range(1, 100)))
+    assert max(map(len, contents(tmp_path, "*.queue"))) <= 2**20
+    peer.comes_back()
+    await life.settle()
+    assert peer.took == list(range(1, len(peer.took) + 1))
+    assert len(peer.took) > 5
+    await life.offer(spans(200))
+    await life.settle()
+    assert peer.took[-1] == 200
+    await life.end()
+
+
+async def test_broken_file_is_kept_aside_and_reported(tmp_path: Path) -> None:
+    """A start never fails because of it."""
+    path = path_in(tmp_path)
+    path.write_bytes(b"this is no database" * 1000)
+    life = Life(tmp_path, Peer())
+    await life.exporter.start()
+    assert b"this is no" in b"".join(contents(tmp_path, "*.broken-*"))
+    assert life.numbers.total("spanledger_queue_storage_aside_total") == 1
+    await life.offer(spans(1))
+    await life.settle()
+    await life.end()
+
+
+async def test_file_that_breaks_while_it_is_open_is_kept_aside(tmp_path: Path) -> None:
+    """What was only in it is counted as lost, what comes is refused once and then taken."""
+    peer = Peer(away)
+    life = Life(tmp_path, peer)
+    await life.exporter.start()
+    await life.offer(spans(1))
+    backlog = life.exporter._backlog
+    assert backlog is not None
+    works = backlog._file.apply
+
+    def breaks(_changes: Sequence[Any]) -> int:
+        raise sqlite3.DatabaseError("database disk image is malformed")
+
+    backlog._file.apply = breaks  # type: ignore[method-assign]
+    with pytest.raises(Refused, match="malformed"):
+        await life.offer(spans(2))
+    backlog._file.apply = works  # type: ignore[method-assign]
+    await life.offer(spans(3))
+    assert life.numbers.total("spanledger_queue_storage_aside_total") == 0, "it opened again, and was sound"
+    peer.comes_back()
+    await life.settle()
+    await life.settle()
+    assert sorted(peer.took) == [1, 3]
+    await life.end()
+
+
+@pytest.mark.parametrize(
+    ("prepare", "message"),
+    [
+        (lambda path: sqlite3.connect(path).executescript("CREATE TABLE t (x); PRAGMA user_version = 3"), "something"),
+        (lambda path: QueueFile(StorageFile(path, "x")).open(0), "in use by another process"),
+        (lambda path: path.mkdir(), "cannot use"),
+    ],
+    ids=["another database", "held", "a directory"],
+)
+async def test_mistake_in_the_configuration_ends_the_start(
+    tmp_path: Path, prepare: Callable[[Path], object], message: str
+) -> None:
+    """It says what and where."""
+    held = prepare(path_in(tmp_path))
+    life = Life(tmp_path, Peer())
+    with pytest.raises(ValueError, match=message):
+        await life.exporter.start()
+    del held
+
+
+async def test_one_refusal_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Two queues, one of them with a broken disk: the request is in neither, now and after a restart."""
+    first, second = Life(tmp_path / "a", Peer()), Life(tmp_path / "b", Peer())
+    for life in (first, second):
+        await life.exporter.start()
+    broken = second.exporter._backlog
+    assert broken is not None
+
+    def fails(_changes: Sequence[Any]) -> int:
+        raise OSError(28, "No space left on device")
+
+    broken._file.apply = fails  # type: ignore[method-assign]
+    both = (first.exporter, second.exporter)
+    with pytest.raises(Refused):
+        await transfer([(spans(1), Pipeline("traces", "traces", (), both, None, both))])
+    await first.settle()
+    await first.crash()
+    with closing(sqlite3.connect(tmp_path / "a" / file_name("exporter/otlp/x"))) as connection:
+        assert connection.execute("SELECT count(*) FROM entries").fetchone()[0] == 0
+    await second.crash()
+
+
+# -- dead letters --
+
+
+async def bury(tmp_path: Path) -> None:
+    """Leave one dead letter behind."""
+    peer = Peer()
+    peer.answer = lambda _delivery: Permanent("INVALID_ARGUMENT: bad \x1b[31mspan", "INVALID_ARGUMENT")
+    life = Life(tmp_path, peer)
+    await life.exporter.start()
+    await life.offer(spans(1))
+    await life.settle()
+    assert life.numbers.values["spanledger_dropped_items_total", "otlp/x", "traces", "permanent"] == 1
+    assert life.numbers.values["spanledger_dead_letters_total", "otlp/x", "kept"] == 1
+    assert life.numbers.values["spanledger_dead_letters", "otlp/x"] == 1
+    await life.end()
+
+
+def command(*arguments: str) -> int:
+    """Run `spanledger dlq`."""
+    from spanledger.__main__ import main
+
+    return main(["dlq", *arguments])
+
+
+async def test_dead_letter_is_listed_and_replayed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What a backend refused is there to be looked at, and is sent when somebody says so."""
+    await bury(tmp_path)
+    assert command("list", "--directory", str(tmp_path)) == 0
+    listed = capsys.readouterr().out
+    assert "exporter/otlp/x:1" in listed
+    assert "\x1b" not in listed
+    assert command("replay", "--directory", str(tmp_path), "exporter/otlp/x:1") == 0
+    peer = Peer()
+    life = Life(tmp_path, peer)
+    await life.exporter.start()
+    await life.settle()
+    assert peer.took == [1]
+    assert life.numbers.values["spanledger_dead_letters_total", "otlp/x", "replayed"] == 1
+    assert life.numbers.values["spanledger_dead_letters", "otlp/x"] == 0
+    await life.end()
+
+
+async def test_running_exporter_notices_a_replay(tmp_path: Path) -> None:
+    """Nobody has to restart it."""
+    await bury(tmp_path)
+    peer = Peer()
+    life = Life(tmp_path, peer)
+    await life.exporter.start()
+    assert command("replay", "--directory", str(tmp_path), "--all") == 0
+    backlog = life.exporter._backlog
+    assert backlog is not None
+    await backlog._revive()
+    await life.settle()
+    assert peer.took == [1]
+    await life.end()
+
+
+async def test_dead_letter_is_exported_and_discarded(tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    """The bytes are those of the request."""
+    await bury(tmp_path)
+    assert command("export", "--directory", str(tmp_path), "exporter/otlp/x:1") == 0
+    assert capfdbinary.readouterr().out == spans(1).data
+    assert command("discard", "--directory", str(tmp_path), "exporter/otlp/x:1") == 0
+    capfdbinary.readouterr()
+    assert command("list", "--directory", str(tmp_path), "--json") == 0
+    assert capfdbinary.readouterr().out == b""
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["discard", "exporter/otlp/x:9"]])
+def test_what_is_not_there_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+    """Exit code 1 and what to do."""
+    directory = tmp_path / "none" if arguments == ["list"] else tmp_path
+    assert command(*arguments, "--directory", str(directory)) == 1
+    assert "--directory" in (told := capsys.readouterr().err) or "dlq list" in told
+
+
+async def test_room_for_dead_letters_is_bounded(tmp_path: Path) -> None:
+    """The oldest goes, and is counted."""
+    peer = Peer()
+    peer.answer = lambda _delivery: Permanent("no", "INVALID_ARGUMENT")
+    life = Life(tmp_path, peer, max_dead_letters_mib=1)
+    await life.exporter.start()
+    await life.offer(*(spans(number, size=300_000) for number in range(1, 6)))
+    await life.settle()
+    assert life.numbers.values["spanledger_dead_letters", "otlp/x"] == 3
+    assert life.numbers.values["spanledger_dead_letters_total", "otlp/x", "discarded"] == 2
+    await life.end()
+
+
+def test_names_of_files_are_safe_and_different() -> None:
+    """An id may hold anything but blanks."""
+    names = [
+        file_name(f"exporter/{name}") for name in ("otlp", "otlp/a", "otlp/../../etc", "otlp/ä", "otlp/" + "x" * 999)
+    ]
+    assert len(set(names)) == len(names)
+    assert all("/" not in name and not name.startswith(".") and len(name) < 140 for name in names)
+    assert dlq.NAME == "dlq"
+
+
+class CrashingQueue(RuleBasedStateMachine):
+    """Any order of writing, sending, burying and crashing, against a model of what is acknowledged."""
+
+    @initialize()
+    def begin(self) -> None:
+        """Open a file."""
+        self.directory = tempfile.TemporaryDirectory()
+        self.waiting: dict[int, int] = {}
+        self.dead: Counter[int] = Counter()
+        self.next = 1
+        self._open()
+
+    def _open(self) -> None:
+        self.file = queue_file(Path(self.directory.name))
+        found = self.file.open(0)
+        assert {entry.seq: entry.items for entry in found.entries} == self.waiting
+
+    @rule(counts=st.lists(st.integers(1, 3), min_size=1, max_size=3))
+    def accept(self, counts: list[int]) -> None:
+        """Acknowledge requests that came together."""
+        inserts = []
+        for count in counts:
+            inserts.append(Insert(self.next, spans(self.next, count)))
+            self.waiting[self.next] = count
+            self.next += 1
+        self.file.apply(inserts)
+
+    @precondition(lambda self: self.waiting)
+    @rule(data=st.data(), buried=st.booleans())
+    def settle(self, data: st.DataObject, buried: bool) -> None:
+        """Send a request, or have it refused for good."""
+        seq = data.draw(st.sampled_from(sorted(self.waiting)))
+        count = self.waiting.pop(seq)
+        stored = Stored(seq, "traces", count, 0, 7)
+        delivery = self.file.load(stored)
+        assert delivery is not None
+        assert numbers_in(delivery) == list(range(seq, seq + count))
+        self.file.apply([Bury(delivery, 1, "no"), Delete(seq)] if buried else [Delete(seq)])
+        self.dead[count] += buried
+
+    @rule()
+    def replay(self) -> None:
+        """Put all dead letters back in line."""
+        with closing(sqlite3.connect(self.file.path)) as connection, connection:
+            connection.execute("UPDATE dead SET replay = 1")
+        for entry in self.file.revive(self.next):
+            self.dead[entry.items] -= 1
+            assert entry.seq > self.next
+            # Their spans have the numbers of an earlier request: only how many they are is looked at.
+            self.file.apply([Delete(entry.seq)])
+        self.next += 100
+        assert not +self.dead
+
+    @rule()
+    def crash(self) -> None:
+        """Begin again with what is on disk."""
+        self.file.close()
+        self._open()
+
+    @invariant()
+    def letters_are_all_there(self) -> None:
+        """No dead letter is lost."""
+        assert self.file.dead() == (+self.dead).total()
+
+    def teardown(self) -> None:
+        """Close."""
+        self.file.close()
+        self.directory.cleanup()
+
+
+TestCrashingQueue = CrashingQueue.TestCase
+TestCrashingQueue.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
+
+
+def test_entry_is_the_request_itself(tmp_path: Path) -> None:
+    """Byte for byte, unknown fields included."""
+    file = queue_file(tmp_path)
+    file.open(0)
+    data = Outline(resources=[{"scopes": [{"items": [b"\x0a\x01x\xfa\x7f\x01y"]}]}]).SerializeToString()
+    file.apply([Insert(1, Delivery("logs", data, 1, 3))])
+    file.close()
+    (entry,) = file.open(0).entries
+    assert file.load(entry) == Delivery("logs", data, 1, 3)
+    file.close()
