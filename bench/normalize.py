@@ -1,83 +1,189 @@
-"""How long the normaliser takes per GenAI span, on the captures below a folder.
+"""What each stage of the hot path costs per GenAI span, on the captures that the tests have.
 
-    python bench/normalize.py FOLDER [--profile]
+    python bench/normalize.py [FOLDER] [--spans N] [--rounds N] [--profile STAGE]
 
-FOLDER holds `*.traces.binpb[.gz]`: varint-delimited ExportTraceServiceRequests. Where the time goes:
-`--profile`.
+The spans are the GenAI spans of every stack below FOLDER (tests/fixtures/corpus): archives of captures, or files
+`*.traces.binpb[.gz]`. N of them make a request. Each stage is the component of the default pipeline; `+content`
+is what converting prompts and answers adds. Times are CPU time of this process, the shortest of some rounds.
 """
 
 from __future__ import annotations
 
+import argparse
+import asyncio
 import cProfile
+import gc
 import gzip
 import pstats
-import sys
+import tarfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Final, TypeVar
 
 from google.protobuf.internal.decoder import _DecodeVarint32  # type: ignore[attr-defined]
-from opentelemetry.proto.trace.v1.trace_pb2 import Span, TracesData
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans
 
 from spanledger.conventions.dialects import DIALECTS
 from spanledger.conventions.reader import Reader
-from spanledger.processor.genai_normalizer import apply
+from spanledger.conventions.step import make_step
+from spanledger.processor.batch import Batch, Delivery, decode, finish
+from spanledger.processor.genai_metrics import GenAIMetrics, GenAIMetricsConfig
+from spanledger.processor.genai_normalizer import GenaiNormalizer, GenaiNormalizerConfig
+from spanledger.processor.genai_pricing import GenaiPricing, GenaiPricingConfig
+from spanledger.processor.metric_store import MetricTable
+from spanledger.processor.trajectory.config import TrajectoryConfig
+from spanledger.processor.trajectory.connector import Trajectory
+from tests.fakes import host
 
-ROUNDS = 5
-Found = tuple[str, str, Span]
+CORPUS: Final = Path(__file__).parents[1] / "tests" / "fixtures" / "corpus"
 
-
-def spans_of(path: Path) -> Iterator[Found]:
-    data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    position = 0
-    while position < len(data):
-        size, position = _DecodeVarint32(data, position)
-        for resource in TracesData.FromString(data[position : position + size]).resource_spans:
-            for group in resource.scope_spans:
-                for span in group.spans:
-                    yield group.scope.name, group.scope.version, span
-        position += size
+_T = TypeVar("_T")
 
 
-def best_of(work: Callable[[list[Found]], None], spans: list[Found]) -> float:
-    """Return the shortest time of some rounds in microseconds per span; each round has fresh spans."""
-    best = float("inf")
-    for _ in range(ROUNDS):
-        fresh = [(scope, version, Span.FromString(span.SerializeToString())) for scope, version, span in spans]
-        started = time.process_time()
-        work(fresh)
-        best = min(best, time.process_time() - started)
-    return best / len(spans) * 1e6
+def captures(folder: Path) -> Iterator[bytes]:
+    """Yield what each capture sent: requests, each preceded by its length."""
+    for path in sorted(folder.rglob("*.tar.xz")):
+        with tarfile.open(path) as archive:
+            for member in archive.getmembers():
+                file = archive.extractfile(member)
+                if file is not None and member.name.endswith("traces.binpb"):
+                    yield file.read()
+    for path in sorted(folder.rglob("*.traces.binpb*")):
+        yield gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
 
 
-def normalizing(reader: Reader, *, write: bool) -> Callable[[list[Found]], None]:
-    def work(spans: list[Found]) -> None:
-        for scope, version, span in spans:
-            reading = reader.read(scope, version, span)
-            if write and reading is not None:
-                apply(span, reading)
+def genai_spans(folder: Path) -> Iterator[tuple[ResourceSpans, ScopeSpans]]:
+    """Yield each GenAI span in a scope of its own, beside the resource it belongs to."""
+    reader = Reader(DIALECTS, content=False)
+    for data in captures(folder):
+        position = 0
+        while position < len(data):
+            size, position = _DecodeVarint32(data, position)
+            request = ExportTraceServiceRequest.FromString(data[position : position + size])
+            position += size
+            for resource in request.resource_spans:
+                for group in resource.scope_spans:
+                    for span in group.spans:
+                        if reader.read(group.scope.name, group.scope.version, span) is not None:
+                            yield resource, ScopeSpans(scope=group.scope, spans=[span], schema_url=group.schema_url)
 
-    return work
+
+def requests(folder: Path, spans: int) -> list[bytes]:
+    """Return requests of `spans` GenAI spans; neighbours of the same sender and scope share their heads."""
+    made: list[bytes] = []
+    request, count = ExportTraceServiceRequest(), 0
+    for resource, group in genai_spans(folder):
+        last = request.resource_spans[-1] if request.resource_spans else None
+        if last is None or last.resource != resource.resource:
+            last = request.resource_spans.add(resource=resource.resource, schema_url=resource.schema_url)
+        if last.scope_spans and last.scope_spans[-1].scope == group.scope:
+            last.scope_spans[-1].spans.extend(group.spans)
+        else:
+            last.scope_spans.add().CopyFrom(group)
+        count += 1
+        if count == spans:
+            made.append(request.SerializeToString())
+            request, count = ExportTraceServiceRequest(), 0
+    if count:
+        made.append(request.SerializeToString())
+    return made
 
 
-def main() -> None:
-    folder = Path(sys.argv[1])
-    every = [found for path in sorted(folder.rglob("*.traces.binpb*")) for found in spans_of(path)]
-    with_content, without = Reader(DIALECTS), Reader(DIALECTS, content=False)
-    genai = [found for found in every if without.read(*found) is not None]
-    others = [found for found in every if without.read(*found) is None]
-    attributes = sum(len(span.attributes) for _, _, span in genai) / max(1, len(genai))
-    print(f"{len(genai)} GenAI spans with {attributes:.1f} attributes each, {len(others)} others")
-    for label, reader in (("without content", without), ("with content", with_content)):
-        for part, write in (("read", False), ("read and write", True)):
-            print(f"{label}, {part}: {best_of(normalizing(reader, write=write), genai):.1f} us per GenAI span")
-    if others:
-        print(f"no GenAI span: {best_of(normalizing(with_content, write=True), others):.1f} us")
-    if "--profile" in sys.argv:
-        with cProfile.Profile() as profile:
-            normalizing(without, write=True)(genai)
-        pstats.Stats(profile).sort_stats("tottime").print_stats(25)
+class Stopwatch:
+    """CPU time by stage; one stage can be profiled."""
+
+    def __init__(self, profiled: str | None) -> None:
+        self.spent_ns: Counter[str] = Counter()
+        self.profile = cProfile.Profile()
+        self._profiled = profiled
+
+    def time(self, stage: str, work: Callable[[], _T]) -> _T:
+        """Do `work` and add its time to `stage`."""
+        if stage == self._profiled:
+            return self.profile.runcall(work)
+        began = time.process_time_ns()
+        done = work()
+        self.spent_ns[stage] += time.process_time_ns() - began
+        return done
+
+
+class Pipeline:
+    """The components of the default pipeline."""
+
+    def __init__(self) -> None:
+        self._host = host(numbers=MetricTable())  # type: ignore[arg-type]
+        self._plain = GenaiNormalizer(GenaiNormalizerConfig(content=False), self._host)
+        self._normalizer = GenaiNormalizer(GenaiNormalizerConfig(), self._host)
+        self._trajectory = Trajectory(TrajectoryConfig(), self._host)
+        self._pricing = GenaiPricing(GenaiPricingConfig(), self._host)
+        self._metrics = GenAIMetrics(GenAIMetricsConfig(), self._host)
+
+    async def start(self, warm: Pipeline | None) -> None:
+        """Start; what another one found out about keys and prices is known at once, but not which calls it has counted."""
+        if warm is None:
+            await self._pricing.start()
+        else:
+            self._plain, self._normalizer = warm._plain, warm._normalizer
+            self._pricing._engine = warm._pricing._engine
+        await self._metrics.start()
+
+    def pass_through(self, wire: bytes, watch: Stopwatch) -> None:
+        """Take one request all the way."""
+        bare = finish(decode("traces", wire, 0))
+        watch.time("normalise", lambda: list(self._plain.process(bare)))
+        del bare
+        batch = watch.time("decode", lambda: finish(decode("traces", wire, 0)))
+        watch.time("+content", lambda: list(self._normalizer.process(batch)))
+        watch.time("price", lambda: (list(self._pricing.process(batch)), [settle() for settle in batch.accepted]))
+        details = watch.time("detail", lambda: [
+            self._trajectory.detail(span, reading, group.resource)
+            for group in batch.groups for span, reading in zip(group.items, group.readings, strict=True) if reading
+        ])
+        steps = watch.time("step", lambda: [
+            make_step(span, group.resource.service_name, reading, group.resource.attributes, None)
+            for group in batch.groups for span, reading in zip(group.items, group.readings, strict=True) if reading
+        ])
+        assert len(steps) == len(details)
+        data = watch.time("serialise", lambda: finish(batch.serialize()))
+        watch.time("metrics", lambda: self._metrics.commit(Delivery("traces", data, len(steps), 0, tuple(steps))))
+
+
+async def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("folder", nargs="?", type=Path, default=CORPUS)
+    parser.add_argument("--spans", type=int, default=64, help="GenAI spans in a request")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--profile", metavar="STAGE", help="show where the time of a stage goes")
+    parser.add_argument("--lines", type=int, default=40, help="lines of the profile")
+    chosen = parser.parse_args()
+    wires = requests(chosen.folder, chosen.spans)
+    spans = sum(finish(decode("traces", wire, 0)).count for wire in wires)
+    best: dict[str, float] = {}
+    warm: Pipeline | None = None
+    watch = Stopwatch(None)
+    for _ in range(chosen.rounds + 1):
+        pipeline, watch = Pipeline(), Stopwatch(chosen.profile)
+        await pipeline.start(warm)
+        gc.collect(); gc.freeze()
+        for wire in wires:
+            pipeline.pass_through(wire, watch)
+        if warm is not None:
+            for stage, spent_ns in watch.spent_ns.items():
+                best[stage] = min(best.get(stage, float("inf")), spent_ns / spans / 1e3)
+        warm = pipeline
+    if chosen.profile:
+        pstats.Stats(watch.profile).sort_stats("tottime").print_stats(chosen.lines)
+        return
+    best["+content"] -= best["normalise"]
+    print(f"{spans} GenAI spans of {sum(map(len, wires)) / spans:.0f} bytes, {len(wires)} requests; us of CPU per span")
+    for stage, us in best.items():
+        print(f"{stage:12}{us:8.1f}")
+    print(f"{'normalise, content and price':30}{best['normalise'] + best['+content'] + best['price']:8.1f}")
 
 
 if __name__ == "__main__":
-    main()
+    asyncio.run(main())

@@ -68,6 +68,12 @@ def number(value: Value) -> float | None:
     return None
 
 
+def ticks(value: Value) -> float | None:
+    """Read dollars in xAI's unit, of which 10^10 are one (docs.x.ai/developers/cost-tracking)."""
+    count = number(value)
+    return None if count is None else count / 1e10
+
+
 def flag(value: Value) -> bool | None:
     """Read a boolean, or the words and numbers for one."""
     if isinstance(value, bool):

@@ -23,6 +23,8 @@ class ToolRequest:
     id: str
     name: str
     arguments: Digest | None
+    texts: tuple[Digest, ...] = ()
+    """Of the longer texts among the arguments: what a call begins with that is asked just this by a user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,8 @@ class Evaluation:
     response_id: str = ""
     """Of what is judged, where the judge says so."""
     at_ns: int = 0
+    conversation_id: str = ""
+    """Of what is judged, where the judge says no more than that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,3 +97,11 @@ class Detail:
     """It was put together from log records of one message each; `details.merged` goes on with the next."""
     context: tuple[bytes, bytes] | None = None
     """(trace id, span id) that came in the metadata of an MCP or A2A message."""
+    finish: str = ""
+    """Model calls: why the answer ended, in the words of the message schema, or `refusal`."""
+    plan: tuple[int, int] | None = None
+    """Tools that keep a plan: how many of its items are done, and how many there are."""
+    node: str = ""
+    """The node of a graph that does it."""
+    delegate: str = ""
+    """Tools: the agent that the arguments hand the work to."""

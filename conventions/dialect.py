@@ -11,9 +11,9 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias, TypeVar, overload
 
-from spanledger.conventions.coerce import Coerce, parse_json
+from spanledger.conventions.coerce import Coerce, number, parse_json
 from spanledger.conventions.values import TooLarge, Value, value_of
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
     from spanledger.conventions.reading import StepKind
+    from spanledger.conventions.values import Attributes
 
 _T = TypeVar("_T")
 _TREES: Final = frozenset({"array_value", "kvlist_value"})
@@ -58,6 +59,16 @@ COST: Final = "@cost"
 RESENDS: Final = "@resends"
 """How often the request was sent again."""
 SERVICE_TIER: Final = "@service_tier"
+SPEED: Final = "@speed"
+"""`fast` where a faster answer was paid for, whatever the tier."""
+REGION: Final = "@region"
+"""Where the model ran: a cloud's region, or an area such as `us`."""
+REQUEST_ID: Final = "@request_id"
+"""Of the HTTP request to the provider, which the reports of one call have in common."""
+REPORT: Final = "@report"
+"""The log event that a span was made of."""
+REPORT_KEY: Final = "spanledger.log.event"
+"""Where it is said."""
 HTTP_STATUS: Final = "@http_status"
 
 DATA_SOURCES: Final = ("aws.bedrock.knowledge_base.id", "db.collection.name", "db.namespace")
@@ -164,6 +175,12 @@ def decode(message: AnyValue) -> Value:
         return None
 
 
+def plain(message: AnyValue) -> Value:
+    """Return a value that may be a fact; None for anything that is none."""
+    value: Value = message.string_value or message.int_value
+    return value or (decode(message) if is_simple(message) else None)
+
+
 def is_simple(message: AnyValue) -> bool:
     """Tell whether a value is a scalar or a short list of scalars: whatever else, it is no fact to read."""
     kind = message.WhichOneof("value")
@@ -179,6 +196,7 @@ class Facts:
 
     scope: str
     span: Span
+    """Of `parent_span_id`, ask only whether there is one: what is decided holds for all children alike."""
     attributes: SpanAttributes
     values: dict[str, Value]
     """Target -> the best value found, in the target's type."""
@@ -206,6 +224,12 @@ class Facts:
         if value is not None and target not in self.values:
             self.values[target] = value
             self.moved[target] = key
+
+    def offer_sum(self, target: str, *keys: str) -> None:
+        """Give the sum of the numbers in `keys`, if each of them has one."""
+        found = [known for key in keys if (known := number(self.attributes.get(key))) is not None]
+        if len(found) == len(keys):
+            self.offer(target, keys[0], sum(found))
 
     def offer_span_name(self, target: str) -> None:
         """Give the span's name for `target`, where that is a name and not a sentence."""
@@ -245,6 +269,11 @@ class Facts:
             return None
         return seconds if 0 <= seconds < 86_400 else None
 
+    @property
+    def report(self) -> str:
+        """The log event that the span stands for; "" for what was a span from the beginning."""
+        return self.text(REPORT) or ""
+
     def text(self, target: str) -> str | None:
         """Return what is known for a target that is text."""
         value = self.values.get(target)
@@ -256,6 +285,27 @@ Choose: TypeAlias = Callable[[Facts], Kinded]
 
 Source: TypeAlias = "str | tuple[str, Coerce]"
 """A key, and how to read it where that is not by the type of the target (other units)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogEvent:
+    """A log record that reports a piece of work, as a span would, or the beginning of one."""
+
+    reports: Kinded | None = None
+    """What the work is; None for records that only open something."""
+    opens: Literal["", "turn", "call"] = ""
+    """Later records of the conversation that do not say where they belong are part of what this one opens."""
+    only: Callable[[Attributes], bool] | None = None
+    """What else a record has to say to report work; all of them open what they open."""
+    at_start: bool = False
+    """It has the time at which the work began, though it is written at the end."""
+    failed: bool = False
+    """It is only written when the work failed."""
+
+
+def named(events: Mapping[str, LogEvent]) -> dict[str, Kinded | Choose]:
+    """Return what log events report, for `Dialect.names`: a report is read as a span with the event's name."""
+    return {name: event.reports for name, event in events.items() if event.reports is not None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,6 +326,8 @@ class Dialect:
     names: Mapping[str, Kinded | Choose] = field(default_factory=dict)
     """Span name, or the beginning of one that ends in a space, on spans of these scopes -> what that is, where no
     attribute says it. Such spans are GenAI work without any other evidence."""
+    any_name: Choose | None = None
+    """What a span of these scopes is by a name that is not listed: only for scopes in which all is GenAI work."""
     placeholders: Mapping[str, str] = field(default_factory=dict)
     """Attribute -> its value on spans, of any scope, that only announce another span: they are no step themselves,
     whatever else they say."""
@@ -287,5 +339,10 @@ class Dialect:
     """Key, or prefix ending in `.`, that holds content -> the targets it may become."""
     values: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Target -> value in this dialect -> well-known value; before anything else looks at it."""
+    events: Mapping[str, LogEvent] = field(default_factory=dict)
+    """Log records that report work, by the name of their event: `claude_code.api_request`. In its own scopes the
+    part after the first dot will do."""
+    run_keys: tuple[str, ...] = ()
+    """Attributes of these records that name their run, the session first, then the turn within it."""
     complete: Callable[[Facts], None] | None = None
     """What tables cannot say; called on spans of its scopes or with evidence of it, after the kind is known."""

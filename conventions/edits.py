@@ -8,11 +8,12 @@ only when the very fact it held stands under its current name.
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from spanledger.conventions import coerce
 from spanledger.conventions.content import Content
-from spanledger.conventions.dialect import FINISH_REASONS, MODEL_CALLS, OPERATION, PROMPT_VARIABLE, USAGE, Facts
+from spanledger.conventions.dialect import FINISH_REASONS, OPERATION, PROMPT_VARIABLE, USAGE, Facts
 from spanledger.conventions.finish_reasons import normalize
 from spanledger.conventions.lookup import BASIS, CONTENT, CONTENT_MARKS, DIALECT, ORIGINAL, STEP_KIND, Entry, Lookup
 from spanledger.conventions.profile import Profile
@@ -41,44 +42,50 @@ class Editor:
         self._profile = profile
         self._written = frozenset(name for name in lookup.names.values() if name is not None)
 
-    def edit(self, reading: Reading, facts: Facts, said: Content | None) -> None:
-        """Fill `reading.edits` and `reading.removals`."""
+    def edit(self, reading: Reading, facts: Facts, origins: Collection[str]) -> list[tuple[str, str]]:
+        """Fill `reading.edits` with all but usage and content.
+
+        Returns those attributes, with their targets, that are there for a fact of its own alone: one of `origins`,
+        written as it was read.
+        """
         names = self._names
+        present = facts.attributes.pairs
+        filled: list[tuple[str, str]] = []
         for target in facts.moved:
             if target in _BY_RULE:
                 continue
             name = names.get(target)
             if name is None and target.startswith(PROMPT_VARIABLE):
                 name = self._profile.name_of(target)
-            if name is not None:
-                self._write(reading, name, facts.values[target])
+            if name is None:
+                continue
+            self._write(reading, name, facts.values[target])
+            if target in origins and name not in present:
+                filled.append((name, target))
         if facts.values.get(OPERATION) != reading.operation or OPERATION in facts.moved:
             self._write(reading, OPERATION, reading.operation)
         reasons = facts.values.get(FINISH_REASONS)
         if isinstance(reasons, list):
             self._write(reading, FINISH_REASONS, normalize(reasons) or None)
-        present = facts.attributes.pairs
         for name, value in ((DIALECT, reading.dialect), (STEP_KIND, reading.kind)):
             if name not in present or facts.attributes[name] != value:
                 reading.edits[name] = value
-        if reading.usage is not None and reading.kind in MODEL_CALLS and not reading.aggregate:
-            self._write(reading, BASIS, reading.usage.basis)
-            self._write_counts(reading, facts, reading.usage)
-        if said is not None:
-            self._write_content(reading, said)
-        if reading.operation is None and OPERATION in facts.values and OPERATION in present:
-            # A backend that goes by the operation would take it for one.
-            if ORIGINAL + OPERATION not in present:
-                reading.edits[ORIGINAL + OPERATION] = facts.attributes[OPERATION]
-            reading.removals.append(OPERATION)
-        if reading.echo:
-            own = {key: value for key, value in reading.edits.items() if key in (DIALECT, STEP_KIND)}
-            reading.echo_edits, reading.edits = reading.edits, own
-        elif self._lookup.removing:
-            self._remove(reading, facts, whole=said is None or not said.marks)
+        return filled
 
-    def _write_counts(self, reading: Reading, facts: Facts, usage: Usage) -> None:
-        if usage.basis in _AS_IT_CAME and USAGE.keys().isdisjoint(facts.moved):
+    def add_reasons(self, reading: Reading, reasons: Sequence[Value]) -> None:
+        """Write why the model stopped, as the content tells it."""
+        ours: dict[str, Value] = {name: reading.edits.pop(name) for name in (DIALECT, STEP_KIND) if name in reading.edits}
+        self._write(reading, FINISH_REASONS, normalize(reasons) or None)
+        reading.edits |= ours
+        reading.ready = None
+
+    def add_usage(self, reading: Reading, usage: Usage, *, moved: bool) -> None:
+        """Write the basis of the counts and, where they are not as they came, the counts.
+
+        `moved`: they stand elsewhere or otherwise than they should.
+        """
+        self._write(reading, BASIS, usage.basis)
+        if usage.basis in _AS_IT_CAME and not moved:
             return
         for target, count in _WRITTEN_COUNTS:
             name = self._names[target]
@@ -87,7 +94,8 @@ class Editor:
             if name is not None and value is not None and (value or count not in _MODAL or name in reading.attributes):
                 self._write(reading, name, value)
 
-    def _write_content(self, reading: Reading, said: Content) -> None:
+    def add_content(self, reading: Reading, said: Content) -> None:
+        """Write content in its current form, where that is not there."""
         for field, target in CONTENT.items():
             value, name = getattr(said, field), self._names[target]
             if value is None or name is None or coerce.present(reading.attributes.get(name)) is not None:
@@ -96,14 +104,39 @@ class Editor:
         if said.marks:
             reading.edits[CONTENT_MARKS] = list(said.marks)
 
+    def unname(self, reading: Reading) -> None:
+        """Take away an operation that is none: a backend that goes by it would take the span for one."""
+        if ORIGINAL + OPERATION not in reading.attributes:
+            reading.edits[ORIGINAL + OPERATION] = reading.attributes[OPERATION]
+        reading.removals.append(OPERATION)
+
+    def finish(self, reading: Reading, facts: Facts | None, *, whole: bool) -> None:
+        """Hold back what an echo has to say; else delete what is not needed, where that is asked for.
+
+        `facts` are needed for the latter. `whole`: the content that was written is all there was.
+        """
+        if reading.echo:
+            own = {key: value for key, value in reading.edits.items() if key in (DIALECT, STEP_KIND)}
+            reading.echo_edits, reading.edits = reading.edits, own
+            reading.ready = None
+        elif facts is not None:
+            self._remove(reading, facts, whole=whole)
+
+    def spelled(self, name: str, value: Value) -> Value:
+        """Return a value as the profile has it under `name`."""
+        if isinstance(value, str):
+            if name in self._profile.values:
+                return self._profile.values[name].get(value, value)
+        elif type(value) is int and self._profile.types.get(name) == "double":
+            return float(value)
+        return value
+
     def _write(self, reading: Reading, name: str, value: Value) -> None:
         if value is None:
             return
-        if isinstance(value, str):
-            if name in self._profile.values:
-                value = self._profile.values[name].get(value, value)
-        elif type(value) is int and self._profile.types.get(name) == "double":
-            value = float(value)
+        value = self.spelled(name, value)
+        if name in reading.edits:
+            reading.ready = None
         attributes = reading.attributes
         if name in attributes:
             present = attributes[name]

@@ -46,6 +46,7 @@ EMITTERS: Final[tuple[Emitter, ...]] = (
     Emitter("@opentelemetry/instrumentation-openai", "inclusive"),
     # Anthropic's own SDKs
     Emitter("com.anthropic.sdk", "inclusive"),
+    Emitter("com.anthropic.claude-platform", "inclusive"),
     Emitter("com.anthropic.claude_code", "exclusive"),
     # OpenInference
     Emitter("openinference.instrumentation.agno", "exclusive", providers=_ANTHROPIC),
@@ -101,7 +102,15 @@ EMITTERS: Final[tuple[Emitter, ...]] = (
     Emitter("gen_ai", "inclusive"),
     Emitter("@mastra/", "inclusive", since=(1,)),
     Emitter("lmnr", "inclusive"),
+    Emitter("llamaindex.opentelemetry.tracer", "inclusive"),
+    Emitter("opentelemetry.instrumentation.ag2", "inclusive"),
+    Emitter("traceai_anthropic", "exclusive"),
+    Emitter("traceai_bedrock", "exclusive"),
+    Emitter("traceai_openai", "inclusive"),
     Emitter("gemini-cli", "inclusive", "out"),
+    Emitter("codex", "inclusive"),
+    Emitter("qwen-code", "inclusive"),
+    Emitter("opencode", "exclusive", "out"),
     Emitter("livekit-agents", "inclusive"),
     Emitter("org.springframework.boot", "exclusive", providers=_ANTHROPIC),
     Emitter("org.springframework.boot", "inclusive"),

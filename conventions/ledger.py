@@ -7,6 +7,7 @@ within one request deeper spans are settled first. The rules, for a span that re
 * an inference span whose tokens are those of the calls below it, or that tells none, is a wrapper of them;
 * an inference span that another instrumentation reported too (same response id, or the same tokens or a
   failure in a span strictly inside the other's time) is a twin; the first one settled counts;
+* a call that its dialect tells as a span and as a log record counts once, by the richer report (`retold`);
 * a roll-up (agent, workflow, tool) counts only when nothing below it was seen;
 * a call below a span that was counted with its tokens, having come before it, is counted in that.
 
@@ -23,10 +24,13 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
-Verdict = Literal["counts", "only_copy", "leaf_unpriced", "wraps", "twin", "in_parent", "none"]
-"""The first three count: a call; a roll-up without a call below it; a wrapper of calls without a price."""
+from spanledger.conventions.retold import Retold, Told, richer
 
-COUNTED: Final = frozenset({"counts", "only_copy", "leaf_unpriced"})
+Verdict = Literal["counts", "only_copy", "leaf_unpriced", "supersedes", "wraps", "twin", "in_parent", "none"]
+"""The first four count: a call; a roll-up without a call below it; a wrapper of calls without a price; a report that
+says more than one of the same call that counted before, whose numbers it replaces."""
+
+COUNTED: Final = frozenset({"counts", "only_copy", "leaf_unpriced", "supersedes"})
 
 MAX_SPANS: Final = 32_768
 MAX_AGE_S: Final = 600.0
@@ -60,6 +64,13 @@ class Call:
     """How many kinds of tokens are told apart: of two equals the richer one is settled first."""
     pico_usd: int | None = None
     """Its price; None when it has none."""
+    kin: str = ""
+    """The dialect, where that tells a call as a span and as a log record; "" elsewhere."""
+    report: str = ""
+    """The log event that says it; "" for spans."""
+    request_id: str = ""
+    session: str = ""
+    reasoning: int = 0
 
     @property
     def tells_tokens(self) -> bool:
@@ -89,6 +100,8 @@ class Decision:
     below_calls: int = 0
     repeated: bool = False
     """The span was settled and acknowledged before: its numbers are in the totals already."""
+    supersedes: bytes = b""
+    """Trace id and span id of the report that this one replaces."""
 
 
 _NOTHING: Final = Decision("none")
@@ -136,6 +149,7 @@ class Ledger:
         self._nodes: OrderedDict[bytes, _Node] = OrderedDict()
         self._responses: OrderedDict[str, list[_Counted]] = OrderedDict()
         self._shapes: OrderedDict[tuple[str, int, int], list[_Counted]] = OrderedDict()
+        self._retold = Retold(_same_model, max_spans)
         self._request = 0
         self.late_children = 0
         """Calls that came after a span above them was counted with their tokens."""
@@ -146,6 +160,7 @@ class Ledger:
             "spans": len(self._nodes),
             "responses": len(self._responses),
             "shapes": len(self._shapes),
+            "retold": len(self._retold),
             "late_children": self.late_children,
         }
 
@@ -189,6 +204,12 @@ class Ledger:
         node.request = request
         node.touched_s = now_s
         self._nodes.move_to_end(key)
+        told = self._retold.find(place, call) if call is not None and call.kin else None
+        if call is not None and told is not None:
+            node.decision = _told_again(place, call, told, node)
+            if node.below:
+                self._pass_up(place, node, now_s)
+            return node.decision
         verdict: Verdict = "none" if call is None else self._judge(place, call, node)
         node.decision = Decision(verdict, node.pico_usd, node.calls)
         if call is not None and verdict in COUNTED:
@@ -197,6 +218,8 @@ class Ledger:
             self._pass_up(place, [call], now_s)
             if call.inference:
                 self._remember(place, call)
+        elif call is not None and call.kin and call.inference:
+            self._retold.remember(place, call, counts=False)
         if node.below:
             self._pass_up(place, node, now_s)
         return node.decision
@@ -279,6 +302,8 @@ class Ledger:
         return False
 
     def _remember(self, place: Place, call: Call) -> None:
+        if call.kin:
+            self._retold.remember(place, call)
         counted = _Counted(place, call)
         if call.response_id:
             self._responses.setdefault(call.response_id, []).append(counted)
@@ -301,6 +326,15 @@ class Ledger:
             self._responses.popitem(last=False)
         while len(self._shapes) > self._max_spans:
             self._shapes.popitem(last=False)
+
+
+def _told_again(place: Place, call: Call, told: Told, node: _Node) -> Decision:
+    """Decide about another report of a call that counts; the richer one has the numbers from now on."""
+    if not told.counts or not richer(call, told.call):
+        return Decision("twin", node.pico_usd, node.calls)
+    superseded = told.key
+    told.place, told.call = place, call
+    return Decision("supersedes", node.pico_usd, node.calls, supersedes=superseded)
 
 
 def _add(parent: _Node, what: _Node | list[Call]) -> None:

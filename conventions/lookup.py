@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -12,8 +12,11 @@ from spanledger.conventions.dialect import (
     COST,
     HTTP_STATUS,
     PROVIDER,
+    REGION,
+    REPORT,
     RESENDS,
     SERVICE_TIER,
+    SPEED,
     TIME_TO_FIRST_CHUNK,
     USAGE,
     Choose,
@@ -23,6 +26,7 @@ from spanledger.conventions.dialect import (
 from spanledger.conventions.emitters import at_boundary
 from spanledger.conventions.profile import Profile
 from spanledger.conventions.providers import provider_of
+from spanledger.conventions.units import TARGETS
 from spanledger.conventions.values import Value
 
 DIALECT: Final = "spanledger.dialect"
@@ -152,14 +156,24 @@ class Lookup:
     def by_name_of(self, scope: str, name: str) -> tuple[Kinded | Choose, int] | None:
         """Return what a span is by its scope and name, and the bit of the dialect that says so."""
         dialect = self.dialect_of(scope)
-        if dialect is None or not dialect.names:
+        if dialect is None or not (dialect.names or dialect.any_name):
             return None
-        found = dialect.names.get(name)
+        found: Kinded | Choose | None = dialect.names.get(name)
         if found is None:
             # "invoke_agent planner" is listed as "invoke_agent ".
             starts = (start for start in dialect.names if start[-1] == " " and name.startswith(start))
-            found = next((dialect.names[start] for start in starts), None)
+            found = next((dialect.names[start] for start in starts), dialect.any_name)
         return None if found is None else (found, self.bit_of(dialect.name))
+
+    def claims_by_kind(self, scope: str, keys: Container[str]) -> int:
+        """Return the bit of a scope's dialect if one of `keys` is where that says the kind of a span, else 0.
+
+        So a word as common as `span.type` is evidence from those who are known to mean it.
+        """
+        dialect = self.dialect_of(scope)
+        if dialect is None or not any(key in keys for key in dialect.kinds):
+            return 0
+        return self.bit_of(dialect.name)
 
     def bit_of(self, name: str) -> int:
         """Return the bit that stands for a dialect in sets of them."""
@@ -259,6 +273,10 @@ _COERCIONS: Final[Mapping[str, Coerce]] = {
     RESENDS: coerce.integer,
     HTTP_STATUS: coerce.integer,
     SERVICE_TIER: coerce.text,
+    SPEED: coerce.text,
+    REGION: coerce.text,
+    **dict.fromkeys(TARGETS, coerce.integer),
+    REPORT: coerce.text,
 }
 
 

@@ -10,9 +10,10 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
+from spanledger.conventions import coerce
 from spanledger.conventions.coerce import MAX_EXACT, parse_json
 from spanledger.conventions.content import python_repr
-from spanledger.conventions.dialect import USAGE
+from spanledger.conventions.dialect import COST, REGION, SPEED, USAGE
 
 if TYPE_CHECKING:
     from spanledger.conventions.dialect import Facts
@@ -36,6 +37,9 @@ _NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "thoughts": ("thoughts_token_count", "thoughtsTokenCount", "thoughtsTokens"),
     "tool_results": ("tool_use_prompt_token_count", "toolUsePromptTokenCount"),
 }  # fmt: skip
+
+_AREAS: Final = frozenset({"us", "eu", "global"})
+_TICKS: Final = "cost_in_usd_ticks"
 
 _INPUT_DETAILS: Final = ("prompt_tokens_details", "input_tokens_details", "input_token_details")
 _OUTPUT_DETAILS: Final = ("completion_tokens_details", "output_tokens_details", "output_token_details")
@@ -64,6 +68,7 @@ def offer_usage(facts: Facts, key: str, usage: Value) -> None:
     found = usage_object(usage)
     if found is None:
         return
+    offer_billing(facts, key, found)
     raw = {name: _first(found, names) for name, names in _NAMES.items()}
     for name, count in counts_of(found).items():
         target = _TARGETS[name]
@@ -71,6 +76,17 @@ def offer_usage(facts: Facts, key: str, usage: Value) -> None:
             facts.correct(target, key, count)
         else:
             facts.offer(target, key, count)
+
+
+def offer_billing(facts: Facts, key: str, usage: Mapping[str, Value]) -> None:
+    """Give what a usage object says of prices beside its counts: Anthropic's speed, area and searches, xAI's bill."""
+    facts.offer(SPEED, key, coerce.text(usage.get("speed")))
+    if usage.get("inference_geo") in _AREAS:
+        facts.offer(REGION, key, coerce.text(usage["inference_geo"]))
+    for inner in _objects(usage, ("server_tool_use", "billed_units")):
+        facts.offer("@web_search", key, _first(inner, ("web_search_requests",)))
+        facts.offer("@rerank_search", key, _first(inner, ("search_units",)))
+    facts.offer(COST, f"{key}.{_TICKS}", coerce.ticks(usage.get(_TICKS)))
 
 
 def usage_object(value: Value) -> dict[str, Value] | None:

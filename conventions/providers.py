@@ -27,17 +27,23 @@ _ALIASES: Final[dict[str, tuple[str, ...]]] = {
     "anthropic": ("claude", "firstparty"),
     "aws.bedrock": (
         "aws", "bedrock", "amazon-bedrock", "amazon_bedrock", "bedrock_converse", "bedrock_converse_model",
-        "aws_bedrock", "awsbedrock", "amazon",
+        "aws_bedrock", "awsbedrock", "amazon", "amazon bedrock",
     ),
-    "azure.ai.inference": ("az.ai.inference", "azure_ai", "azure_ai_inference", "azure"),
+    "azure.ai.inference": (
+        "az.ai.inference", "azure_ai", "azure_ai_inference", "azure", "az.ai.agents", "azure.ai.agents",
+        "microsoft.agents", "microsoft.foundry", "microsoft_foundry",
+    ),
     "azure.ai.openai": ("az.ai.openai", "azure_openai", "azure-openai", "azureopenai", "azure.openai", "azure_text"),
     "cohere": ("cohere_chat",),
     "deepseek": (),
-    "gcp.gemini": ("gemini", "google.generative-ai", "google_genai", "google-gla", "google_ai_studio"),
+    "gcp.gemini": (
+        "gemini", "google.generative-ai", "google_genai", "google-gla", "google_ai_studio", "google ai studio",
+        "google_ai_gemini",
+    ),
     "gcp.gen_ai": ("google_generativeai", "googlegenerativeai", "google", "googlegenai"),
     "gcp.vertex_ai": (
         "vertex_ai", "vertexai", "google-vertex", "google.vertex", "google_vertexai", "vertex_ai_beta", "vertex",
-        "google_anthropic_vertex",
+        "google_anthropic_vertex", "google vertex", "google_vertex_ai_gemini", "google_vertex_ai_anthropic",
     ),
     "groq": (),
     "ibm.watsonx.ai": ("watsonx", "watsonx.ai", "watsonx_ai", "ibm"),

@@ -8,11 +8,12 @@ written here again finds nothing to do: the sidecar's own attributes (`spanledge
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Final, TypeAlias, cast, get_args
+from typing import TYPE_CHECKING, Final, cast, get_args
 
 from spanledger.conventions import coerce
-from spanledger.conventions.content import Content, Event, messages_of
+from spanledger.conventions.content import Content, Event, is_content, messages_of
+from spanledger.conventions.counting import count, counting_of, settled_counts
+from spanledger.conventions.decision import PASSED, Decision, Origin, Places, Seen, Shape, Shapes, measured
 from spanledger.conventions.dialect import (
     AGENT_NAME,
     CONVERSATION_ID,
@@ -24,12 +25,15 @@ from spanledger.conventions.dialect import (
     OPERATION,
     OPERATIONS,
     PROVIDER,
+    REGION,
+    REQUEST_ID,
     REQUEST_MODEL,
     RESENDS,
     RESPONSE_ID,
     RESPONSE_MODEL,
     SERVER_ADDRESS,
     SERVICE_TIER,
+    SPEED,
     STRUCTURAL,
     TIME_TO_FIRST_CHUNK,
     TOOL_CALL_ID,
@@ -42,16 +46,14 @@ from spanledger.conventions.dialect import (
     Facts,
     Kinded,
     SpanAttributes,
-    decode,
-    is_simple,
+    plain,
 )
 from spanledger.conventions.edits import Editor
-from spanledger.conventions.emitters import emitter_of
-from spanledger.conventions.lookup import BASIS, DIALECT, NOTHING, STEP_KIND, Lookup, Slot, Tuning
+from spanledger.conventions.lookup import DIALECT, STEP_KIND, Lookup, Tuning
 from spanledger.conventions.profile import LATEST, Profile
 from spanledger.conventions.providers import provider_at, provider_of_model
 from spanledger.conventions.reading import Reading, StepKind
-from spanledger.conventions.tokens import BASES, is_count, usage_of
+from spanledger.conventions.units import TARGETS, units_of
 from spanledger.conventions.values import Value, attributes_of
 
 if TYPE_CHECKING:
@@ -71,15 +73,12 @@ _UNKNOWN_ERROR: Final = "_OTHER"
 """The conventions' word for an error without a known type."""
 _AZURE_OPENAI: Final = "azure.ai.openai"
 _AZURE: Final = "azure.ai.inference"
-_TOTALS_WITH_CACHE: Final = frozenset({"anthropic", "aws.bedrock"})
-"""Providers whose input leaves the cache out and whose total does not."""
+_AZURE_NAMES: Final = frozenset({"azure", "azure.ai.agents", "microsoft.foundry", "microsoft_foundry"})
+"""What does not say which of Azure's two services answered."""
 _FIRST_CHUNK: Final = frozenset({
     "gen_ai.content.completion.chunk", "llm.content.completion.chunk", "First Token Stream Event",
     "ai.stream.firstChunk", "mlflow.chunk.item.0",
 })  # fmt: skip
-
-
-_Found: TypeAlias = "tuple[KeyValue, tuple[Slot, ...]]"
 
 
 class Reader:
@@ -92,18 +91,30 @@ class Reader:
         tunings: Mapping[str, Tuning] | None = None,
         *,
         content: bool = True,
+        remember: bool = True,
     ) -> None:
-        """Compile the tables. The first dialect is the one for spans that show no other."""
+        """Compile the tables. The first dialect is the one for spans that show no other.
+
+        With `remember`, what was decided about a span holds for others that are the same in all that mattered.
+        Without, the same is read, and it takes longer.
+        """
         self.profile = profile
         self._lookup = Lookup(dialects, profile, tunings or {})
         self._editor = Editor(self._lookup, profile)
         self._hooks = tuple((1 << order, d.complete) for order, d in enumerate(dialects) if d.complete is not None)
         self._content = content and self._lookup.names["gen_ai.input.messages"] is not None
+        # What may be removed depends on every value.
+        self._remember = remember and not self._lookup.removing
+        self._shapes = Shapes(self._lookup)
 
     def dialect_of(self, scope: str) -> str | None:
         """Return the dialect that a scope's name says, None if it says none."""
         dialect = self._lookup.dialect_of(scope)
         return None if dialect is None else dialect.name
+
+    def statistics(self) -> Mapping[str, int]:
+        """Return the sizes of what is remembered."""
+        return self._shapes.statistics()
 
     def read(self, scope: str, version: str, span: Span, *, content: bool = True) -> Reading | None:
         """Return what `span` says; None when it is no GenAI work. `span` is not changed.
@@ -111,50 +122,121 @@ class Reader:
         `scope` and `version` are those of the instrumentation. `content` can be left unread, in which case
         the edits write none.
         """
-        look_up, learn = self._lookup.entries.get, self._lookup.learn
-        pairs: dict[str, KeyValue] = {}
-        found: dict[str, _Found] = {}
-        claims = 0
-        may_hold_content = False
-        for pair in span.attributes:
-            key = pair.key
-            pairs[key] = pair
-            entry = look_up(key) or learn(key)
-            if entry is not NOTHING:
-                claims |= entry[0]
-                if entry[1]:
-                    found[key] = (pair, entry[1])
-                if entry[2]:
-                    may_hold_content = True
-        named = self._lookup.by_name_of(scope, span.name)
-        if named is not None:
+        pairs = list(span.attributes)
+        shape = self._shapes.of(scope, version, tuple([pair.key for pair in pairs]))
+        if not (shape.claims or shape.by_kind or shape.named):
+            return None
+        told: list[Value] = []
+        decision: Decision | None = None
+        seen: Seen | None = None
+        if self._remember and shape.comes_again():
+            key, told = shape.key(span, pairs)
+            decision = shape.recall(key)
+            if decision is None:
+                seen = Seen()
+        attributes = SpanAttributes(dict(zip(shape.keys, pairs, strict=True)), {})
+        if decision is None:
+            facts = Facts(scope, span, attributes, {}, {}, version=version)
+            decision = self._decide(shape, pairs, facts, seen)
+            if decision is None:
+                return None
+            if seen is not None:
+                key, told = shape.key(span, pairs)
+                self._shapes.keep(shape, key, decision, seen)
+        said = None
+        if content and decision.content and (shape.holds_content or span.events):
+            said = messages_of(decision.dialect, attributes, _content_events(span), decision.kind)
+        return self._tell(decision, told, attributes, said)
+
+    def _decide(self, shape: Shape, pairs: Sequence[KeyValue], facts: Facts, seen: Seen | None) -> Decision | None:
+        """Decide what a span is and what has to be written; None when it is no GenAI work.
+
+        `seen` notes what that depends on. A fact that nothing depends on is left for `_tell` to fill in.
+        """
+        claims, by_name = shape.claims, None
+        if shape.named and (named := self._lookup.by_name_of(facts.scope, facts.span.name)) is not None:
+            by_name = named[0]
             claims |= named[1]
+        claims = claims or shape.by_kind
         if not claims:
             return None
-        decoded, values, moved = _best(found)
-        attributes = SpanAttributes(pairs, decoded)
-        facts = Facts(scope, span, attributes, values, moved, version=version)
-        dialect = self._dialect(scope, claims, attributes)
-        self._decide_kind(facts, dialect, claims, named[0] if named is not None else None)
+        origins = _take_best(shape, pairs, facts)
+        if seen is not None:
+            seen.watch(facts, named=shape.named)
+        dialect = self._dialect(facts.scope, claims, facts.attributes)
+        self._decide_kind(facts, dialect, claims, by_name)
         if facts.kind in dialect.sources_by_kind:
             _read_by_kind(facts, dialect)
         for bit, complete in self._hooks:
             if claims & bit or complete is dialect.complete:
                 complete(facts)
-        if self._announces(attributes):
+        if self._announces(facts.attributes):
             facts.kind, facts.operation = STRUCTURAL
             for target in USAGE:
                 facts.forget(target)
-        said = None
-        # What was normalised before has its content; sources that are left over would only repeat part of it.
-        wanted = content and self._content and facts.kind != "other" and DIALECT not in pairs
-        if wanted and (may_hold_content or span.events):
-            said = messages_of(dialect.name, attributes, _content_events(span), facts.kind)
-        self._complete(facts, said)
+        self._complete(facts)
+        if seen is not None:
+            seen.spare()
         reading = _reading(facts, dialect)
-        reading.content = said
-        self._read_usage(reading, facts, version)
-        self._editor.edit(reading, facts, said)
+        if seen is not None:
+            seen.spare(PASSED)
+        counting = None if _COUNTED.isdisjoint(facts.values) else counting_of(facts, reading)
+        settled = settled_counts(facts, self._lookup) if counting is not None and counting.settled else {}
+        filled = self._editor.edit(reading, facts, origins)
+        places: Places = {}
+        if seen is not None:
+            seen.spare(target for _, target in filled)
+            places = shape.learn(seen, origins)
+        known, present = facts.values, facts.attributes.pairs
+        unnamed = facts.operation is None and OPERATION in known and OPERATION in present
+        return Decision.of(
+            reading,
+            places,
+            filled=filled,
+            counts={
+                name: (settled.get(target, known.get(target)), None if target in settled else places.get(target))
+                for target, name in USAGE.items()
+                if target in settled or target in known
+            },
+            counting=counting,
+            counts_moved=not USAGE.keys().isdisjoint(facts.moved),
+            aggregate=facts.aggregate or facts.kind not in MODEL_CALLS,
+            # What was normalised before has its content; sources that are left over would only repeat part of it.
+            content=self._content and facts.kind != "other" and DIALECT not in present,
+            tells_reasons=FINISH_REASONS in known or facts.kind not in MODEL_CALLS,
+            unnamed=unnamed,
+            present=present,
+            facts=facts if self._lookup.removing else None,
+        )
+
+    def _tell(
+        self, decision: Decision, told: Sequence[Value], attributes: SpanAttributes, said: Content | None
+    ) -> Reading:
+        """Say what was decided about a span, with its own facts and content."""
+        reading = decision.reading(attributes, told)
+        edits = reading.edits
+        for name, at in decision.filled:
+            edits[name] = self._editor.spelled(name, told[at])
+        if said is not None:
+            reading.content = said
+            if said.finish_reasons and not decision.tells_reasons:
+                if decision.facts is not None:
+                    decision.facts.offer(FINISH_REASONS, "", list(said.finish_reasons))
+                self._editor.add_reasons(reading, said.finish_reasons)
+        if decision.counting is not None:
+            raw = {name: value if at is None else told[at] for name, value, at in decision.counts}
+            reading.usage, corrections = count(raw, decision.counting, attributes, self._lookup)
+            reading.aggregate = decision.aggregate
+            if reading.usage is not None and reading.kind in MODEL_CALLS and not reading.aggregate:
+                self._editor.add_usage(reading, reading.usage, moved=decision.counts_moved or bool(corrections))
+            if decision.facts is not None:
+                for target, (key, value) in corrections.items():
+                    decision.facts.correct(target, key, value)
+        if said is not None:
+            self._editor.add_content(reading, said)
+        if decision.unnamed:
+            self._editor.unname(reading)
+        self._editor.finish(reading, decision.facts, whole=said is None or not said.marks)
         return reading
 
     def _dialect(self, scope: str, claims: int, attributes: SpanAttributes) -> Dialect:
@@ -198,8 +280,8 @@ class Reader:
             return
         facts.told = said is not None
 
-    def _complete(self, facts: Facts, said: Content | None) -> None:
-        """Add what no attribute says: by events, by the server, by the content."""
+    def _complete(self, facts: Facts) -> None:
+        """Add what no attribute says: by events, by the server."""
         known = facts.values
         if facts.kind in MODEL_CALLS:
             provider = known.get(PROVIDER)
@@ -211,59 +293,8 @@ class Reader:
                 facts.correct(PROVIDER, facts.moved.get(PROVIDER, PROVIDER), _AZURE_OPENAI)
             if facts.span.events and TIME_TO_FIRST_CHUNK not in known:
                 facts.offer(TIME_TO_FIRST_CHUNK, "", _first_chunk_s(facts.span))
-            if said is not None and said.finish_reasons and FINISH_REASONS not in known:
-                facts.offer(FINISH_REASONS, "", list(said.finish_reasons))
         if ERROR_TYPE not in known and (facts.failed or facts.span.status.code == _STATUS_ERROR):
             facts.offer(ERROR_TYPE, "", _error_type(facts) or (_UNKNOWN_ERROR if facts.failed else None))
-
-    def _read_usage(self, reading: Reading, facts: Facts, version: str) -> None:
-        known = facts.values
-        if _COUNTED.isdisjoint(known):
-            return
-        raw = {name: known[target] for target, name in USAGE.items() if target in known}
-        settled = ""
-        if BASIS in facts.attributes.pairs:
-            marked = facts.attributes[BASIS]
-            settled = marked if isinstance(marked, str) and marked in BASES else ""
-        if settled:  # then the names that were written count, whatever else is preferred
-            for target, name in USAGE.items():
-                for key in (target, self._lookup.names.get(target)):
-                    value = coerce.count(facts.attributes.get(key)) if key is not None else None
-                    if value is not None:
-                        raw[name] = value
-        emitter = emitter_of(facts.emitter or facts.scope, version, reading.provider or "")
-        server = reading.server_address
-        xai = reading.provider == "x_ai" or (server is not None and provider_at(server) == "x_ai")
-        cached = reading.provider in _TOTALS_WITH_CACHE
-        usage = usage_of(raw, emitter, reasoning_beside=xai, cache_in_total=cached, settled=settled)
-        if usage is not None and usage.conflicts and self._look_further(facts, raw):
-            noted = usage.conflicts
-            usage = usage_of(raw, emitter, reasoning_beside=xai, cache_in_total=cached, settled=settled)
-            if usage is not None:
-                usage = replace(usage, conflicts=tuple(dict.fromkeys((*noted, *usage.conflicts))))
-        reading.usage = usage
-        reading.aggregate = facts.aggregate or facts.kind not in MODEL_CALLS
-
-    def _look_further(self, facts: Facts, raw: dict[str, Value]) -> bool:
-        """Put the next best source in the place of each count that is none; tell whether there was one."""
-        better = False
-        for target, name in USAGE.items():
-            if name not in raw or is_count(raw[name]):
-                continue
-            ranked = sorted(
-                (slot.rank, key)
-                for key in facts.attributes.pairs
-                for slot in self._lookup.entry(key).slots
-                if slot.target == target
-            )
-            for _, key in ranked:
-                count = coerce.count(facts.attributes[key])
-                if is_count(count):
-                    raw[name] = count
-                    facts.correct(target, key, count)
-                    better = True
-                    break
-        return better
 
 
 def _respelled(table: Mapping[str, Kinded | Choose], value: str) -> Kinded | Choose:
@@ -271,24 +302,14 @@ def _respelled(table: Mapping[str, Kinded | Choose], value: str) -> Kinded | Cho
     return table.get(value.lower()) or table.get(value.upper()) or STRUCTURAL
 
 
-def _best(found: Mapping[str, _Found]) -> tuple[dict[str, Value], dict[str, Value], dict[str, str]]:
-    """Take for each target the best source.
-
-    Returns key -> value, target -> value, and of the latter those that stand elsewhere or otherwise -> key.
-    """
-    decoded: dict[str, Value] = {}
-    values: dict[str, Value] = {}
-    moved: dict[str, str] = {}
+def _take_best(shape: Shape, pairs: Sequence[KeyValue], facts: Facts) -> dict[str, Origin]:
+    """Give `facts` the best source for each target; return where each is from."""
+    values, moved = facts.values, facts.moved
+    origins: dict[str, Origin] = {}
     ranks: dict[str, int] = {}
-    for key, (pair, slots) in found.items():
-        message = pair.value
-        value: Value = message.string_value or message.int_value
-        if not value:
-            if not is_simple(message):
-                continue
-            value = decode(message)
-        decoded[key] = value
-        for target, rank, read, own in slots:
+    for source in shape.sources:
+        value = plain(pairs[source.at].value)
+        for number, (target, rank, read, own) in enumerate(source.slots):
             if target in ranks and ranks[target] < rank:
                 continue
             fact = read(value)
@@ -296,18 +317,20 @@ def _best(found: Mapping[str, _Found]) -> tuple[dict[str, Value], dict[str, Valu
                 continue
             ranks[target] = rank
             values[target] = fact
+            origins[target] = (source.key, number)
             if not own or fact is not value:
-                moved[target] = key
+                moved[target] = source.key
             elif target in moved:
                 del moved[target]
-    return decoded, values, moved
+    return origins
 
 
 def _read_by_kind(facts: Facts, dialect: Dialect) -> None:
     for target, keys in dialect.sources_by_kind[facts.kind].items():
         for key in keys:
             if key in facts.attributes:
-                facts.offer(target, key, coerce.coercion_of(target)(facts.attributes[key]))
+                read = coerce.count if target in USAGE else coerce.coercion_of(target)
+                facts.offer(target, key, read(facts.attributes[key]))
 
 
 def _reading(facts: Facts, dialect: Dialect) -> Reading:
@@ -331,13 +354,18 @@ def _reading(facts: Facts, dialect: Dialect) -> Reading:
         conversation_id=text(CONVERSATION_ID),
         user_id=text(USER_ID),
         error_type=text(ERROR_TYPE),
-        time_to_first_chunk_s=first_chunk if isinstance(first_chunk, float) and first_chunk >= 0 else None,
+        time_to_first_chunk_s=measured(first_chunk),
         attempt=1 + resends if isinstance(resends, int) and 0 < resends < MAX_ATTEMPTS else 1,
-        service_tier=text(SERVICE_TIER),
+        service_tier="fast" if known.get(SPEED) == "fast" else text(SERVICE_TIER),
+        region=text(REGION),
+        units=() if TARGETS.isdisjoint(known) else units_of(known),
         server_address=text(SERVER_ADDRESS),
-        reported_cost_usd=cost if isinstance(cost, float) and cost >= 0 else None,
+        reported_cost_usd=measured(cost),
         reported_cost_key=facts.moved.get(COST, ""),
         echo=facts.echo,
+        report=facts.report,
+        retold=bool(dialect.events) and (calls_model or facts.kind == "tool"),
+        request_id=text(REQUEST_ID),
         unbilled=facts.unbilled,
         attributes=facts.attributes,
     )
@@ -361,7 +389,7 @@ def _serves_openai(facts: Facts) -> bool:
     """Tell whether a provider that was only called `azure` serves a model of OpenAI's."""
     key = facts.moved.get(PROVIDER, "")
     called = facts.attributes.get(key)
-    if not isinstance(called, str) or called.lower() != "azure":
+    if not isinstance(called, str) or called.lower() not in _AZURE_NAMES:
         return False
     if key == "llm.provider" and "llm.system" in facts.attributes:
         return False  # whose model it is was said, and is not OpenAI's
@@ -373,7 +401,7 @@ def _content_events(span: Span) -> list[Event]:
     return [
         Event(event.name, attributes_of(event.attributes))
         for event in span.events[:MAX_EVENTS]
-        if event.name.startswith("gen_ai.")
+        if is_content(event.name)
     ]
 
 

@@ -10,7 +10,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
     from spanledger.conventions.content import Content
+    from spanledger.conventions.ledger import Call
+    from spanledger.conventions.units import Units
     from spanledger.conventions.usage import Usage
     from spanledger.conventions.values import Attributes, Value
 
@@ -66,12 +70,25 @@ class Reading:
     echo: bool = False
     """The same call is on the span around it, with more facts, unless that span was overwritten or is another's.
     So this one counts only if that one does not, and is written to only then."""
+    report: str = ""
+    """The log event that this was read from; "" for spans."""
+    retold: bool = False
+    """A call whose dialect may tell it again, as a span or a log record: of a model or a tool. Of two reports the
+    numbers of the richer one win."""
+    request_id: str | None = None
+    """Of the HTTP request, which the reports of one call have in common."""
+    supersedes: bytes = b""
+    """Trace id and span id of the poorer report whose numbers these replace. Set by genai_pricing."""
     unbilled: str = ""
     """Why a call that was answered cost nothing: `cache_hit`, `callback`; "" for all that a model answered."""
     error_type: str | None = None
     time_to_first_chunk_s: float | None = None
     attempt: int = 1
     service_tier: str | None = None
+    region: str | None = None
+    """Where the model ran, if the span says it: a cloud's region, or an area such as `us`."""
+    units: Units = ()
+    """What is billed beside tokens."""
     server_address: str | None = None
     reported_cost_usd: float | None = None
     """A cost that the span came with."""
@@ -80,12 +97,18 @@ class Reading:
     """The span's attributes as they came."""
     edits: dict[str, Value] = field(default_factory=dict)
     """Attributes to write; a value equal to the present one is not listed."""
+    ready: Span | None = None
+    """The first of `edits`, as attributes of a span that has nothing else: shared, never change it."""
     removals: list[str] = field(default_factory=list)
     """Attributes to delete (only where `remove_originals` says so, or the target profile demands it)."""
     echo_edits: dict[str, Value] = field(default_factory=dict)
     """What an echo that counts has to say, beyond `edits`."""
     cost: Cost | None = None
     """Set by genai_pricing; None when that did not run or the span is not priced at all (no model call)."""
+    call: Call | None = None
+    """What the ledger was told; set with `cost`."""
+    price: Cost | None = None
+    """What it would cost by itself, before it was decided who counts; set with `call`."""
     content: Content | None = None
     """What was parsed for the edits; None when the span's content was in its current form, or not read."""
 

@@ -20,8 +20,9 @@ OutcomeBasis = Literal["explicit", "evaluation", "terminal_tool", "status", "non
 Completeness = Literal["complete", "idle", "evicted", "rootless", "truncated", "shutdown", "open"]
 EdgeBasis = Literal[
     "root", "parent", "inferred_parent", "link", "tool_call_id", "mcp", "conversation", "history", "response_id",
-    "time",
+    "time", "messages", "arguments",
 ]  # fmt: skip
+AgentBasis = Literal["span", "above", "delegated", "service", "node", "around"]
 Severity = Literal["info", "warning", "critical"]
 
 
@@ -42,6 +43,7 @@ class RunStep:
 
     index: int
     span_id: str
+    """"" for a tool that no span reports, whose basis is `messages`."""
     trace_id: str
     parent: int | None
     basis: EdgeBasis
@@ -49,6 +51,7 @@ class RunStep:
     kind: StepKind
     name: str
     agent_name: str | None
+    """Who did it; `agent_basis` is how that is known."""
     tool_name: str | None
     tool_call_id: str | None
     provider: str | None
@@ -79,6 +82,7 @@ class RunStep:
     """Model calls: the tools that the answer asks for, in order, where content says so."""
     input: str | None = None
     output: str | None = None
+    agent_basis: AgentBasis | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
     from spanledger.conventions.detail import Detail
+    from spanledger.conventions.ledger import Call
     from spanledger.conventions.reading import Cost, Reading, StepKind
     from spanledger.conventions.usage import Usage
     from spanledger.conventions.values import Attributes
@@ -63,6 +64,16 @@ class Step:
     """What trajectories join by; None when no sink of the pipeline asks for it."""
     remote_parent: bool = False
     """The parent is a span of another process: it may never be seen here."""
+    report: str = ""
+    """The log event that this was read from; "" for spans."""
+    retold: bool = False
+    """The same call, of a model or a tool, may be told again, as a span or a log record."""
+    supersedes: bytes = b""
+    """Trace id and span id of the poorer report whose numbers these replace."""
+    call: Call | None = None
+    """What the ledger was told of it, when `cost` was decided by what had come until then."""
+    price: Cost | None = None
+    """What it would cost by itself; None where `call` is."""
 
     @property
     def duration_s(self) -> float | None:
@@ -141,6 +152,11 @@ def make_step(
         resource=resource if resource is not None else {},
         detail=detail,
         remote_parent=has_remote_parent(span),
+        report=reading.report,
+        retold=reading.retold,
+        supersedes=reading.supersedes,
+        call=reading.call,
+        price=reading.price,
     )
 
 

@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import pydantic
 
+from spanledger.conventions.dialect import MODEL_CALLS
 from spanledger.conventions.metrics import METRICS
+from spanledger.conventions.verdicts import SUPERSEDED
 from spanledger.processor.ancestry import Ancestry
 from spanledger.processor.component import ComponentConfig, Host, register
 from spanledger.processor.metric_store import MAX_SERIES
-from spanledger.processor.step_metrics import SemconvMetrics, StepMetrics
+from spanledger.processor.retold import Waiting
+from spanledger.processor.step_metrics import SemconvMetrics, StepMetrics, counts
 
 if TYPE_CHECKING:
     from spanledger.conventions.step import Step
@@ -49,7 +53,7 @@ class GenAIMetricsConfig(ComponentConfig):
         return buckets
 
 
-@register("connector", "genai_metrics", config=GenAIMetricsConfig, signals=("traces",), feeds=("metrics",))
+@register("connector", "genai_metrics", config=GenAIMetricsConfig, signals=("traces", "logs"), feeds=("metrics",))
 class GenAIMetrics:
     """Counts model calls, tokens, cost, tools, agents and spans into the metrics of docs/metrics.md."""
 
@@ -62,6 +66,7 @@ class GenAIMetrics:
         self._counted = 0
         self._failed = 0
         self._waiting: deque[Iterator[tuple[Step, Step | None]]] = deque()
+        self._retold = Waiting()
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -70,12 +75,20 @@ class GenAIMetrics:
         for name in _HISTOGRAMS:
             family = self._host.metrics.histogram(name)
             family.set_bounds(self._config.buckets.get(name, family.metric.buckets))
+        self._host.metrics.before_reading.append(self._release)
 
     async def shutdown(self, deadline: float) -> int:
         """Count what waits."""
         if self._task is not None:
             await self._task
+        self._release()
+        self._host.metrics.before_reading.remove(self._release)
         return 0
+
+    def _release(self) -> None:
+        """Count the calls that wait for a richer report, for the metrics are about to be read."""
+        for step in self._retold.release():
+            self._count_one(step, None)
 
     def statistics(self) -> Mapping[str, Any]:
         """Return the steps that were counted, that could not be counted, and the deliveries that wait."""
@@ -110,19 +123,39 @@ class GenAIMetrics:
         """Count until the steps or the slice are used up; tell whether all is counted."""
         until = self._host.monotonic() + SLICE_S
         for step, tool_around in steps:
-            try:
-                if self._step_metrics.count(step, tool_around):
-                    self._semconv_metrics.count(step)
-            except Exception:
-                # A fault of ours. Its neighbours still count, and the request was acknowledged already.
-                if not self._failed:
-                    self._host.log.exception("a step could not be counted; spanledger_uncounted_steps_total goes on")
-                self._failed += 1
-                self._uncounted.add(())
+            if step.retold and step.kind in MODEL_CALLS and counts(step):
+                self._count_retold(step)
+            else:
+                self._count_one(step, tool_around)
             self._counted += 1
             if self._counted % CHECK_EVERY == 0 and self._host.monotonic() >= until:
                 return False
         return True
+
+
+    def _count_retold(self, step: Step) -> None:
+        """Count a call that may be told again, or was told before with less."""
+        if not step.supersedes:
+            if (first := self._retold.hold(step)) is not None:
+                self._count_one(first, None)
+        elif (poorer := self._retold.replaced(step)) is not None:
+            self._count_one(replace(poorer, cost=SUPERSEDED), None)
+            fuller = replace(step, agent_name=step.agent_name or poorer.agent_name, supersedes=b"")
+            if (first := self._retold.hold(fuller)) is not None:
+                self._count_one(first, None)
+        else:
+            self._step_metrics.count_more(step, self._retold.shown(step))
+
+    def _count_one(self, step: Step, tool_around: Step | None) -> None:
+        try:
+            if self._step_metrics.count(step, tool_around):
+                self._semconv_metrics.count(step)
+        except Exception:
+            # A fault of ours. Its neighbours still count, and the request was acknowledged already.
+            if not self._failed:
+                self._host.log.exception("a step could not be counted; spanledger_uncounted_steps_total goes on")
+            self._failed += 1
+            self._uncounted.add(())
 
 
 def _related(delivery: Delivery) -> Iterator[tuple[Step, Step | None]]:

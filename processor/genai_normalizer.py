@@ -1,5 +1,8 @@
 """Makes spans of every GenAI dialect say the same things in the same words.
 
+Log records that report work, as those of coding agents do, are read as the spans that they stand for
+(`spanledger.conventions.log_reports`); they themselves pass unchanged.
+
 What a span says is decided by `spanledger.conventions` (pure); this stage applies it: it leaves a `Reading`
 for each GenAI span in the batch and writes the edits into the span. Spans of no dialect are not touched.
 
@@ -13,12 +16,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import TYPE_CHECKING, Final, Literal
 
 import pydantic
 
 from spanledger.conventions.dialect import Dialect, SpanAttributes
 from spanledger.conventions.dialects import DIALECTS
+from spanledger.conventions.log_reports import LogReports
 from spanledger.conventions.lookup import ORIGINAL, Tuning
 from spanledger.conventions.profile import PROFILES, ProfileName
 from spanledger.conventions.reader import Reader
@@ -28,6 +33,7 @@ from spanledger.processor.component import ComponentConfig, Host, Passive, Setti
 
 if TYPE_CHECKING:
     from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+    from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
     from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
     from spanledger.conventions.reading import Reading
@@ -101,7 +107,7 @@ class GenaiNormalizerConfig(ComponentConfig):
         return sources
 
 
-@register("processor", "genai_normalizer", config=GenaiNormalizerConfig, signals=("traces",))
+@register("processor", "genai_normalizer", config=GenaiNormalizerConfig, signals=("traces", "logs"))
 class GenaiNormalizer(Passive):
     """Normalises the GenAI spans of all instrumentations to the OTel GenAI conventions."""
 
@@ -111,10 +117,17 @@ class GenaiNormalizer(Passive):
         self._reader = reader_of(config)
         self._unread = host.metrics.counter("spanledger_unread_spans_total")
         self._errors = host.metrics.counter("spanledger_normalizer_errors_total")
+        # A call's record may come through another pipeline than that of the turn it belongs to.
+        self._reports: LogReports = host.shared(lambda: LogReports(DIALECTS))
+        self._reported = host.metrics.counter("spanledger_log_reports_total")
+        self._unread_records = host.metrics.counter("spanledger_unread_log_records_total")
         self._log_after = float("-inf")
 
     def process(self, batch: Batch) -> Iterator[None]:
-        """Read and edit every span; pauses between spans of long batches."""
+        """Read and edit every span, or read what log records report; pauses between items of long batches."""
+        if batch.signal == "logs":
+            yield from self._read_reports(batch)
+            return
         work = 0
         for group in batch.groups:
             written = False
@@ -128,6 +141,45 @@ class GenaiNormalizer(Passive):
             if written and self._config.overwrite_schema_url:
                 url = self._reader.profile.schema_url
                 group.schema_url = url if url != group.scope.schema_url else group.schema_url
+
+    def _read_reports(self, batch: Batch) -> Iterator[None]:
+        """Leave the spans that log records stand for in `batch.reports`. The records stay as they are."""
+        work = 0
+        for group in batch.groups:
+            spoken = self._reader.dialect_of(group.scope.name)
+            made: dict[str, ScopeGroup] = {}
+            for raw, record in zip(group.raw, group.items, strict=True):
+                work += 1 + len(raw) // BYTES_PER_WORK
+                if work >= PAUSE_EVERY:
+                    work = 0
+                    yield
+                found = self._report_of(group, record, spoken)
+                if found is None:
+                    continue
+                scope, span = found
+                held = made.get(scope)
+                if held is None:
+                    held = made[scope] = group.like(scope)
+                    batch.reports.append(held)
+                if (reading := self._read(held, span)) is not None:
+                    held.add(span, reading)
+                    self._reported.add((reading.dialect, reading.kind))
+
+    def _report_of(self, group: ScopeGroup, record: LogRecord | None, spoken: str | None) -> tuple[str, Span] | None:
+        """Return the scope and the span of what a log record reports, if it does."""
+        if record is None:
+            self._unread_records.add(("oversized",))
+            return None
+        if len(record.attributes) > MAX_ATTRIBUTES:
+            self._unread_records.add(("too_many_attributes",))
+            return None
+        try:
+            report = self._reports.read(record, group.scope.name, spoken, group.resource.service_name)
+        except Exception as error:  # noqa: BLE001 - as below
+            self._unread_records.add(("error",))
+            self._report(group.scope.name, error)
+            return None
+        return None if report is None else (report.scope, report.span)
 
     def _normalize(self, group: ScopeGroup, index: int, span: Span | None) -> bool:
         """Read one span and write the edits; tell whether it changed."""
@@ -192,9 +244,13 @@ def apply(span: Span, reading: Reading) -> bool:
     attributes = reading.attributes
     present = attributes.pairs if isinstance(attributes, SpanAttributes) else {}
     all_pairs = span.attributes
-    for key, value in reading.edits.items():
+    ready = 0
+    if reading.ready is not None:
+        ready = len(reading.ready.attributes)
+        span.MergeFrom(reading.ready)
+    for key, value in islice(reading.edits.items(), ready, None):
         if key in present:
-            # It was decoded when it was compared, and what was decoded is remembered.
+            attributes[key]  # decoded, and so remembered
             pair = present[key]
         else:
             pair = all_pairs.add()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -19,7 +19,8 @@ import pydantic
 from spanledger.conventions.ledger import COUNTED, Call, Ledger, Place
 from spanledger.conventions.lookup import ORIGINAL
 from spanledger.conventions.prices.attributes import COST, PREFIX, Spelling, attributes_of, restored, spelled
-from spanledger.conventions.prices.engine import PricedCall, PriceEngine
+from spanledger.conventions.prices.calls import call_of, home_of
+from spanledger.conventions.prices.engine import PriceEngine
 from spanledger.conventions.prices.override_file import BadPrices, read_book
 from spanledger.conventions.prices.overrides import (
     Adjustment,
@@ -37,6 +38,7 @@ from spanledger.conventions.prices.resolve import family
 from spanledger.conventions.reading import Cost
 from spanledger.conventions.usage import Usage
 from spanledger.conventions.values import any_value
+from spanledger.conventions.verdicts import SUM_OF_CALLS, decided
 from spanledger.processor.batch import PAUSE_EVERY
 from spanledger.processor.component import ComponentConfig, Host, Passive, PipelineView, register
 
@@ -53,13 +55,6 @@ MAX_FILE_BYTES: Final = 4 * 1024 * 1024
 
 _CALLS: Final = frozenset({"llm", "embedding"})
 _RUNS: Final = frozenset({"agent", "workflow"})
-_REASONS: Final = {
-    "only_copy": "rollup_only_copy",
-    "leaf_unpriced": "leaf_unpriced",
-    "wraps": "wraps_calls",
-    "twin": "twin_of_counted_call",
-    "in_parent": "counted_in_parent",
-}
 _STATUS_ERROR: Final = 2
 _LOGS_A_MINUTE: Final = 10
 _LOG_AGAIN_S: Final = 3600.0
@@ -117,6 +112,8 @@ class _Bill:
     group: ScopeGroup
     index: int
     cost: Cost | None = None
+    call: Call | None = None
+    """What the ledger is told."""
     computed: int | None = None
     """Our own amount, where another one counts."""
     settled: bool = False
@@ -131,7 +128,7 @@ def check(pipeline: PipelineView) -> str | None:
     return None
 
 
-@register("processor", "genai_pricing", config=GenaiPricingConfig, signals=("traces",), check=check)
+@register("processor", "genai_pricing", config=GenaiPricingConfig, signals=("traces", "logs"), check=check)
 class GenaiPricing(Passive):
     """Prices model calls, each once, and writes the cost and where the price is from."""
 
@@ -140,7 +137,8 @@ class GenaiPricing(Passive):
     def __init__(self, config: GenaiPricingConfig, host: Host) -> None:
         self._config = config
         self._host = host
-        self._ledger = Ledger()
+        # The span of a call and its log record come through different pipelines.
+        self._ledger: Ledger = host.shared(Ledger)
         self._unpriced: OrderedDict[tuple[str, str], float] = OrderedDict()
         self._minute, self._said = float("-inf"), 0
         self._conflicts = host.metrics.counter("spanledger_cost_conflicts_total")
@@ -168,16 +166,17 @@ class GenaiPricing(Passive):
         bills: list[_Bill] = []
         places: list[Place] = []
         misses = self._engine.misses
-        for group in batch.groups:
-            facts = self._engine.facts(group.resource.attributes)
+        for group in batch.work:
+            resource = group.resource.attributes
+            facts, home = self._engine.facts(resource), home_of(resource)
             for index, span in enumerate(group.items):
                 if span is None:
                     continue
-                bill, call = self._read(group, index, span, facts)
+                bill = self._read(group, index, span, facts, home)
                 bills.append(bill)
                 places.append(
                     Place(span.trace_id, span.span_id, span.parent_span_id,
-                          span.start_time_unix_nano, span.end_time_unix_nano, call)
+                          span.start_time_unix_nano, span.end_time_unix_nano, bill.call)
                 )  # fmt: skip
                 if len(bills) % PAUSE_EVERY == 0 or self._engine.misses != misses:
                     misses = self._engine.misses
@@ -195,12 +194,12 @@ class GenaiPricing(Passive):
         self._memo.set((), self._engine.memo_entries)
         batch.accepted.append(lambda: self._ledger.acknowledge(counted))
 
-    def _read(self, group: ScopeGroup, index: int, span: Span, facts: ServiceFacts | None) -> tuple[_Bill, Call | None]:
+    def _read(self, group: ScopeGroup, index: int, span: Span, facts: ServiceFacts | None, home: str) -> _Bill:
         """Price one span by itself, and say what it reports to the ledger."""
         bill = _Bill(group, index)
         reading = group.readings[index]
-        if reading is None or (reading.usage is None and reading.kind not in _CALLS):
-            return bill, None
+        if reading is None or (reading.usage is None and not reading.units and reading.kind not in _CALLS):
+            return bill
         before = restored(reading.attributes)
         if before is not None:
             bill.cost, bill.settled = before, True
@@ -209,16 +208,18 @@ class GenaiPricing(Passive):
         elif reading.unbilled:
             bill.cost = Cost("rollup", reading.unbilled)
         else:
-            self._price(bill, reading, span, facts)
+            self._price(bill, reading, span, facts, home)
         assert bill.cost is not None
         if bill.cost.status == "rollup" or (bill.cost.status == "no_usage" and reading.kind not in _CALLS):
-            return bill, None
+            return bill
         failed = reading.error_type is not None or span.status.code == _STATUS_ERROR
-        return bill, report(reading, group.scope.name, group.resource, bill.cost, failed=failed)
+        bill.call = report(reading, group.scope.name, group.resource, bill.cost, failed=failed)
+        return bill
 
-    def _price(self, bill: _Bill, reading: Reading, span: Span, facts: ServiceFacts | None) -> None:
+    def _price(self, bill: _Bill, reading: Reading, span: Span, facts: ServiceFacts | None, home: str) -> None:
         start_ns = span.start_time_unix_nano or self._host.clock_ns()
-        cost = self._engine.price(call_of(reading, span, facts, self._config.cache_write_ttl), start_ns)
+        duration_ns = span.end_time_unix_nano - span.start_time_unix_nano
+        cost = self._engine.price(call_of(reading, duration_ns, facts, self._config.cache_write_ttl, home), start_ns)
         if cost.status == "no_usage" and reading.error_type is not None:
             cost = Cost("no_usage", "error")
         bill.cost, bill.computed = weigh(cost, reading, self._config.on_reported_cost)
@@ -237,13 +238,14 @@ class GenaiPricing(Passive):
         if cost is None:
             if not decision.below_calls or reading.kind not in _RUNS:
                 return
-            cost = Cost("rollup", "sum_of_calls_below")
-        elif decision.verdict not in COUNTED and decision.verdict != "none":
-            cost = Cost("rollup", _REASONS[decision.verdict])
-        elif decision.verdict in _REASONS and not cost.reason:
-            cost = replace(cost, reason=_REASONS[decision.verdict])
+            cost = SUM_OF_CALLS
+        else:
+            cost = decided(cost, decision.verdict)
+            if bill.call is not None:
+                reading.call, reading.price = bill.call, bill.cost
         # A span that comes twice looks the same to backends, but its numbers are in the totals already.
         reading.cost = Cost("rollup", "repeated") if decision.repeated else cost
+        reading.supersedes = decision.supersedes
         if bill.settled:
             return
         attributes = attributes_of(cost, bill.computed, decision.below_pico_usd)
@@ -300,19 +302,6 @@ def load_engine(books: tuple[PriceBook, ...] = (), own_hosts: OwnHosts = "auto")
     return PriceEngine(Catalogue(), books, own_hosts)
 
 
-def call_of(reading: Reading, span: Span, facts: ServiceFacts | None, ttl: CacheTTL) -> PricedCall:
-    """Return what decides the price of a span; what the span says comes before what is said of its service."""
-    tier, region = reading.service_tier or "", ""
-    if facts is not None:
-        tier = tier or facts.tier or (facts.speed or "")
-        region = facts.region or ""
-        ttl = facts.cache_write_ttl or ttl
-    return PricedCall(
-        reading.usage, reading.provider, reading.response_model, reading.request_model, reading.server_address,
-        region, tier, ttl == "1h", span.end_time_unix_nano - span.start_time_unix_nano,
-    )  # fmt: skip
-
-
 def report(reading: Reading, scope: str, resource: Resource, cost: Cost, *, failed: bool) -> Call:
     """Return what a model call, or a span with the tokens of several, says to the ledger."""
     usage = reading.usage or Usage()
@@ -330,6 +319,11 @@ def report(reading: Reading, scope: str, resource: Resource, cost: Cost, *, fail
         echo=reading.echo,
         detail=sum(count is not None for count in kinds),
         pico_usd=cost.total,
+        kin=reading.dialect if reading.retold else "",
+        report=reading.report,
+        request_id=(reading.request_id or "")[:_MAX_CHARS],
+        session=(reading.conversation_id or "")[:_MAX_CHARS] if reading.retold else "",
+        reasoning=usage.reasoning or 0,
     )
 
 

@@ -22,7 +22,7 @@ import itertools
 import logging
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
@@ -337,6 +337,8 @@ class MetricTable:
         self._counters: dict[str, CounterFamily] = {}
         self._gauges: dict[str, GaugeFamily] = {}
         self._histograms: dict[str, HistogramFamily] = {}
+        self.before_reading: list[Callable[[], None]] = []
+        """What writers want to do before somebody looks."""
         for row in rows:
             self._add(row)
         self._shared.overflow = self._counters.get("spanledger_series_overflow_total")
@@ -367,7 +369,9 @@ class MetricTable:
         return self._histograms[name]
 
     def families(self) -> Iterable[AnyFamily]:
-        """Return every family, in the order of the table."""
+        """Return every family, in the order of the table, for somebody who wants to read them."""
+        for prepare in self.before_reading:
+            prepare()
         return self._families.values()
 
     def tick(self, now_ns: int) -> None:

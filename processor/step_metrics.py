@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from spanledger.conventions.metrics import TOKEN_TYPE
 from spanledger.processor.ancestry import same_tool
 from spanledger.processor.metric_store import MAX_LABEL_CHARS
+from spanledger.processor.retold import RetoldTools
 
 if TYPE_CHECKING:
     from spanledger.conventions.step import Step
@@ -137,6 +138,7 @@ class StepMetrics:
         self._exemplars = exemplars
         self._retried = Retries()
         self._told_tools = ToolCalls()
+        self._retold_tools = RetoldTools()
         self._spans = table.counter("spanledger_spans_total")
         self._duplicates = table.counter("spanledger_duplicate_spans_total")
         self._conflicts = table.counter("spanledger_usage_conflicts_total")
@@ -160,14 +162,15 @@ class StepMetrics:
 
         Tell whether it is work of its own, and not a tool call that was told before.
         """
-        self._spans.add((step.dialect, step.kind))
+        if not step.report:
+            self._spans.add((step.dialect, step.kind))
         if step.usage is not None:
             for conflict in step.usage.conflicts:
                 self._conflicts.add((step.service_name, conflict))
         if step.agent_name:
             self._agents.set((step.service_name, step.agent_name, "", "", ""), 1)
         if step.kind == "tool":
-            if not self._told_tools.is_new(step, around):
+            if not self._told_tools.is_new(step, around) or (step.retold and not self._retold_tools.is_new(step)):
                 self._duplicates.add((step.service_name,))
                 return False
             self._count_tool(step)
@@ -182,6 +185,29 @@ class StepMetrics:
             # Its tokens were counted before it came, with the agent's sum; the call itself was not.
             self._count_call(step)
         return True
+
+    def count_more(self, step: Step, before: Step | None) -> None:
+        """Count what a richer report of a call says beyond the one that was counted, as far as that is known.
+
+        Counters only grow: tokens that turn out to be of another type stay where they are, and the sum is right.
+        """
+        if not step.report:
+            self._spans.add((step.dialect, step.kind))
+        if before is None or step.usage is None:
+            return
+        trace_id = step.trace_id if self._exemplars else None
+        who = (step.service_name, step.agent_name or before.agent_name, step.provider, step.model)
+        known = disjoint(before.usage) if before.usage is not None else {}
+        more = {name: count - known.get(name, 0) for name, count in disjoint(step.usage).items()}
+        total = sum(more.values())
+        if any(count < 0 for count in more.values()):
+            more = {max(more, key=more.__getitem__): total}
+        for name, count in more.items():
+            if count > 0:
+                self._tokens.add((*who, name), count, trace_id)
+        spent = before.cost.total_usd or 0 if before.cost is not None else 0
+        if step.cost is not None and (step.cost.total_usd or 0) > spent:
+            self._cost.add(who, (step.cost.total_usd or 0) - spent, trace_id)
 
     def _count_tool(self, step: Step) -> None:
         trace_id = step.trace_id if self._exemplars else None

@@ -184,4 +184,5 @@ def spans_of(documents: Iterable[Document]) -> list[tuple[str, str]]:
         for document in documents
         for one in document["steps"]
         for span in (one["span_id"], *one["twins"])
+        if span  # a tool may have none
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +36,7 @@ class Numbers:
     """A metric store that keeps (name, labels) -> value, for any name."""
 
     values: Counter[tuple[str, ...]] = field(default_factory=Counter)
+    before_reading: list[Callable[[], None]] = field(default_factory=list)
 
     def counter(self, name: str) -> NumbersOf:
         """Return a family."""

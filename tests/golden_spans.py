@@ -39,7 +39,7 @@ def facts(reading: Reading) -> dict[str, Any]:
     said: dict[str, Any] = {}
     for field in fields(reading):
         value = getattr(reading, field.name)
-        if field.name not in INTERNAL and value not in (None, "", False):
+        if field.name not in INTERNAL and value not in (None, "", b"", False, ()):
             said[field.name] = value
     if reading.usage is not None:
         said["usage"] = {name: value for name, value in asdict(reading.usage).items() if value not in (None, ())}

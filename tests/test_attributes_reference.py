@@ -48,14 +48,15 @@ def test_every_value_of_a_closed_set_is_documented(heading: str, written: Iterab
 
 
 def test_every_attribute_is_documented() -> None:
-    """Those of the normaliser, of costs and of runs."""
+    """Those of the normaliser, of costs, of runs and of loops."""
     cost = attributes.attributes_of(Cost("priced", "reported", 1, 1, 1, "ref"), computed=1)
     cost |= attributes.attributes_of(Cost("rollup"), below=1)
     sources = (source.read_text() for source in (ROOT / "conventions").rglob("*.py"))
     (rollups,) = (text.partition("def root_attributes(")[2] for text in sources if "def root_attributes(" in text)
     run = re.findall(r'"(spanledger\.run\.[a-z_]+)":', rollups.partition("\n\n\n")[0])
     normalizer = {lookup.DIALECT, lookup.STEP_KIND, lookup.BASIS, lookup.CONTENT_MARKS, lookup.ORIGINAL}
-    assert {*cost, *run, *normalizer} == ATTRIBUTES
+    marks = re.findall(r'"(spanledger\.loop\.[a-z_]+)":', (ROOT / "processor/trajectory/annotation.py").read_text())
+    assert {*cost, *run, *marks, *normalizer} == ATTRIBUTES
 
 
 def test_every_reason_is_documented() -> None:

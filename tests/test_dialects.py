@@ -53,9 +53,11 @@ def must(attributes: dict[str, Value], scope: str = "app", **changes: Any) -> Re
         ("traceloop.tracer", {TL: "workflow"}, "openllmetry"),
         ("@traceloop/node-server-sdk", {TL: "workflow"}, "openllmetry"),
         ("anything", {"gen_ai.prompt.0.content": "hi"}, "openllmetry"),
-        ("com.anthropic.sdk.python", {OP: "chat", "traceloop.workflow.name": "w"}, "otel"),
+        ("com.anthropic.sdk.python", {OP: "chat", "traceloop.workflow.name": "w"}, "anthropic_sdk"),
+        ("com.anthropic.claude-platform", {OP: "chat"}, "anthropic_sdk"),
         ("anything", {OP: "chat"}, "otel"),
-        ("mcp-python-sdk", {"mcp.method.name": "tools/list"}, "otel"),
+        ("mcp-python-sdk", {"mcp.method.name": "tools/list"}, "mcp"),
+        ("anything", {"mcp.method.name": "tools/call"}, "mcp"),
     ],
 )
 def test_dialect_is_told_by_scope_then_by_keys(scope: str, attributes: dict[str, Value], dialect: str) -> None:

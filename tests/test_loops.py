@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from spanledger.conventions.detail import Detail, ToolRequest
-from spanledger.conventions.loops import History, Loop, LoopRules, LoopWatch, find, progress_of
-from spanledger.conventions.step import Step
+from spanledger.conventions.loops import History, Loop, LoopRules, Progress, ceilings, find, progress_of
+from spanledger.conventions.loops.rules import WINDOW
+from spanledger.conventions.trajectory import build
 from spanledger.conventions.usage import Usage
 from tests.loops import CENT, PRINTER, Story
 from tests.steps import call
@@ -400,27 +401,38 @@ def test_success_ends_a_storm() -> None:
 
 def test_ceilings_of_the_agents_own_history() -> None:
     """Twice the 99th percentile; a fixed limit goes before it; none by default."""
-    story = Story()
-    for number in range(11):
-        story.tool("work", {"n": number}, f"done {number}")
-    assert find(story.steps, RULES) == ()
+    progress = Progress(steps=22, depth=2, duration_s=17.0, agent_name="planner", trace_id=b"t", last=(b"t", b"s"))
+    assert ceilings(RULES, progress) == ()
     history = History(steps=10, depth=1, duration_s=1000)
-    loop = find(story.steps, RULES, history)[0]
+    (loop,) = ceilings(RULES, progress, history)
     assert (loop.rule, loop.kind, loop.count, loop.threshold) == ("steps_ceiling", "ceiling", 22, 20.0)
-    assert find(story.steps, replace(RULES, max_steps=30), history) == ()
-    assert [found.rule for found in find(story.steps, replace(RULES, max_duration_s=16))] == ["duration_ceiling"]
+    assert (loop.spans, loop.agent_name) == (((b"t", b"s"),), "planner")
+    assert ceilings(replace(RULES, max_steps=30), progress, history) == ()
+    fixed = replace(RULES, max_duration_s=16, max_depth=1)
+    assert [found.rule for found in ceilings(fixed, progress)] == ["depth_ceiling", "duration_ceiling"]
 
 
-def test_depth_counts_agents_above_one_another() -> None:
-    """Whatever is between them, and however their parents go round in circles."""
-    steps = [
-        call(span_id=bytes([n + 1] * 8), parent_span_id=bytes([n] * 8) if n else b"", kind="agent" if n % 2 else "tool")
-        for n in range(8)
-    ]
-    assert progress_of(steps).depth == 4
-    assert [loop.rule for loop in find(steps, replace(RULES, max_depth=3))] == ["depth_ceiling"]
-    circle = [replace(steps[0], parent_span_id=steps[1].span_id), replace(steps[1], parent_span_id=steps[0].span_id)]
-    assert progress_of(circle).depth == 1
+def test_a_ceiling_is_the_same_whoever_the_agent_turns_out_to_be() -> None:
+    """Its name comes with the root, which is the last to come."""
+    unknown = Progress(steps=5, trace_id=b"t")
+    loops = [ceilings(replace(RULES, max_steps=4), replace(unknown, agent_name=name))[0] for name in ("", "planner")]
+    assert loops[0].fingerprint == loops[1].fingerprint
+    assert ceilings(replace(RULES, max_steps=4), replace(unknown, trace_id=b"u"))[0].fingerprint != loops[0].fingerprint
+
+
+def test_progress_of_a_run_counts_every_report_of_its_work() -> None:
+    """As a run under way is counted, where nobody knows yet which reports are twins."""
+    outer, inner = (
+        call(span_id=bytes([n] * 8), parent_span_id=bytes([n - 1] * 8) if n > 1 else b"", kind="agent", agent_name=name)
+        for n, name in ((1, "planner"), (2, "booker"))
+    )
+    twin = replace(inner, span_id=bytes([3] * 8), parent_span_id=inner.span_id)
+    work = call(span_id=bytes([4] * 8), parent_span_id=twin.span_id)
+    (run,) = build([outer, inner, twin, work], completeness="complete")
+    progress = progress_of(run)
+    assert (progress.steps, progress.depth, progress.agent_name) == (4, 2, "planner")
+    assert progress.last == (work.trace_id, work.span_id)
+    assert progress_of(replace(run, steps=())) == Progress()
 
 
 def test_rules_can_be_turned_off() -> None:
@@ -431,27 +443,10 @@ def test_rules_can_be_turned_off() -> None:
     assert find(story.steps, replace(RULES, exact_repeat=0)) == ()
 
 
-def test_watch_tells_of_a_loop_while_it_grows() -> None:
-    """First at the third call; then what was wasted since."""
+def test_a_loop_of_thousands_of_steps_is_one_finding() -> None:
+    """In the last steps: more are not looked at."""
     story = Story()
-    watch = LoopWatch(RULES)
-    told = []
-    for _ in range(5):
-        story.tool("weather", PARIS, SUN)
-        told.append(watch.add(story.steps[-2:]))
-    assert [len(news) for news in told] == [0, 0, 1, 1, 1]
-    assert [news[0].before is None for news in told[2:]] == [True, False, False]
-    assert [news[0].more_wasted_pico_usd for news in told[2:]] == [2 * CENT, CENT, CENT]
-    assert watch.add(story.steps) == ()
-
-
-def test_watch_keeps_a_window() -> None:
-    """A loop of thousands of steps is one finding, in bounded memory."""
-    story = Story()
-    watch = LoopWatch(RULES)
     for _ in range(400):
         story.tool("weather", PARIS, SUN)
-        watch.add(story.steps[-2:])
-    assert watch.findings == find(story.steps, RULES)
-    assert [loop.count for loop in watch.findings] == [128]
-    assert isinstance(story.steps[0], Step)
+    assert [loop.count for loop in find(story.steps, RULES)] == [WINDOW / 2]
+

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from spanledger.conventions.loops import Loop, LoopRules, LoopWatch, find
+from spanledger.conventions.loops import Loop, LoopRules, find
 from spanledger.conventions.step import Step
 from tests.corpus.captures import STACKS, Capture, packed
 from tests.corpus.trajectories import Workshop, groups
@@ -79,8 +79,5 @@ def test_nothing_is_found_on_honest_runs(stack: str, workshop: Workshop, content
 
 def first_found(steps: list[Step]) -> Loop | None:
     """Return what is told first when spans come as they end."""
-    watch = LoopWatch(RULES)
-    for step in sorted(steps, key=lambda step: step.end_ns):
-        for news in watch.add([step]):
-            return news.loop
-    return None
+    ordered = sorted(steps, key=lambda step: step.end_ns)
+    return next((loop for end in range(len(ordered)) for loop in find(ordered[: end + 1], RULES)), None)

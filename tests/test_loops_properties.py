@@ -1,4 +1,4 @@
-"""The same findings in any order, in any portions, and never an exception."""
+"""The same findings in any order, and never an exception."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spanledger.conventions.detail import Detail, Print, ToolRequest
-from spanledger.conventions.loops import LoopRules, LoopWatch, find, progress_of
+from spanledger.conventions.loops import LoopRules, find
 from spanledger.conventions.loops.rules import WINDOW
+from spanledger.conventions.loops.timeline import looked_at
 from spanledger.conventions.reading import Cost
 from spanledger.conventions.step import Step
 from spanledger.conventions.usage import Usage
@@ -67,31 +68,19 @@ def test_order_and_duplicates_do_not_matter(steps: list[Step], random: Any) -> N
     assert find(shuffled, RULES) == find(steps, RULES)
 
 
-@given(runs(), st.randoms(use_true_random=False), st.integers(1, 7))
-def test_watch_says_what_find_says(steps: list[Step], random: Any, size: int) -> None:
-    """After each portion, in any order."""
-    random.shuffle(steps)
-    watch = LoopWatch(RULES)
-    for end in range(size, len(steps) + size, size):
-        watch.add(steps[end - size : end], progress_of(steps[:end]))
-        assert watch.findings == find(steps[:end], RULES)
-
-
 @settings(max_examples=20)
-@given(runs(max_size=12), st.integers(1, 50))
-def test_watch_says_what_find_says_beyond_the_window(steps: list[Step], times: int) -> None:
-    """Only the last steps are looked at, however the run came to have them."""
+@given(runs(max_size=12), st.integers(1, 50), st.randoms(use_true_random=False))
+def test_only_the_last_steps_are_looked_at(steps: list[Step], times: int, random: Any) -> None:
+    """Whatever the order in which they came."""
     long = [
         replace(step, span_id=number.to_bytes(4, "big") + step.span_id[4:], start_ns=step.start_ns + number * 10**11,
                 end_ns=step.end_ns + number * 10**11)
         for number in range(times)
         for step in steps
     ]  # fmt: skip
-    watch = LoopWatch(RULES)
-    watch.add(long[::-1], progress_of(long))
-    assert watch.findings == find(long, RULES)
-    kept = [step for step in long if step.kind != "agent"]
-    assert len(watch) == min(WINDOW, len(kept))
+    last = looked_at(long)[-WINDOW:]
+    random.shuffle(long)
+    assert find(long, RULES) == find(last, RULES)
 
 
 @given(runs())

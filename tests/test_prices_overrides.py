@@ -8,8 +8,8 @@ import pytest
 
 from spanledger.conventions.prices.catalogue import Catalogue
 from spanledger.conventions.prices.engine import PricedCall, PriceEngine
-from spanledger.conventions.prices.lookup import shipped_corrections
 from spanledger.conventions.prices.override_file import BadPrices, read_book
+from spanledger.conventions.prices.price_lists import shipped_corrections
 from spanledger.conventions.usage import Usage
 
 CATALOGUE = Catalogue()

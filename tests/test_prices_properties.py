@@ -162,7 +162,7 @@ def test_arithmetic_agrees_with_the_source_of_the_prices() -> None:
             ).total_price
         except ValueError:
             continue  # prices by the hour or the page need other counts
-        choices = [choice for choice, _ in ENGINE.catalogue.choices(found) if choice.window.active(NOW)]
+        choices = [choice for choice, _ in found.choices() if choice.rows and choice.window.active(NOW)]
         parts = split(Usage(input=read + write + text, output=out, cache_read=read, cache_write=write))
         assert parts is not None
         if not choices:

@@ -193,6 +193,7 @@ def test_times_come_back_to_the_nanosecond(ns: int) -> None:
 def test_roots_carry_the_sums_of_their_run() -> None:
     """The attributes of the contract; what is unknown is not written."""
     assert root_attributes(RUN) == {
+        "spanledger.run.findings": ["exact_repeat"],
         "spanledger.run.id": "run",
         "spanledger.run.cost_usd": 0.00123,
         "spanledger.run.input_tokens": 10,

@@ -297,13 +297,13 @@ def test_a_late_evaluation_revises_the_run() -> None:
     runs.wait(5)
 
     _, second = runs.documents
-    assert [one["name"] for one in second["evaluations"]] == ["helpful"]
+    assert [one["name"] for one in second["evaluations"] if one["basis"] == "response_id"] == ["helpful"]
     assert runs.count("spanledger_evaluations_total", "shop", "planner", "helpful", "ok") == 1
 
 
 def test_an_evaluation_that_comes_before_its_run_waits_for_it() -> None:
     """Logs and spans come in any order."""
-    runs = bench()
+    runs = bench(evaluators=[])
     runs.assembly.judge(Judgement(Evaluation("helpful", 1.0), trace(1), span_id(2)))
     runs.wait(1)
     runs.take(*run())

@@ -14,5 +14,6 @@ from spanledger.conventions.content.parse import Json
 from spanledger.conventions.content.parts import valid_messages
 from spanledger.conventions.content.reading import messages_of
 from spanledger.conventions.content.record import Content, Event
+from spanledger.conventions.content.span_events import is_content
 
-__all__ = ["Content", "Event", "Json", "messages_of", "valid_messages"]
+__all__ = ["Content", "Event", "Json", "is_content", "messages_of", "valid_messages"]

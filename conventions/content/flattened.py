@@ -35,8 +35,11 @@ Lists: TypeAlias = dict[str, dict[int, Fields]]
 
 PREFIXES: Final = (
     "gen_ai.completion.",
+    "gen_ai.input.messages.",
+    "gen_ai.output.messages.",
     "gen_ai.prompt.",
     "gen_ai.request.tools.",
+    "gen_ai.tool.definitions.",
     "llm.choices.",
     "llm.completions.",
     "llm.input_messages.",
@@ -47,6 +50,9 @@ PREFIXES: Final = (
     "retrieval.documents.",
 )
 """Every list that is read here."""
+
+_TWO_WORDS: Final = frozenset(("input", "output", "request", "tool"))
+"""First words of lists that are called by two."""
 
 # Nearly every index that occurs, so that reading one is a dict look-up.
 _INDICES: Final = {str(index): index for index in range(1000)}
@@ -66,8 +72,8 @@ def gather(attributes: Attributes, reader: Reader) -> Lists:
             break
         words = key.split(".", 3)
         name = words[1]
-        if name == "request":
-            name = f"request.{words[2]}"
+        if name in _TWO_WORDS:
+            name = f"{name}.{words[2]}"
             words = key.split(".", 4)[1:]
         index = _INDICES.get(words[2])
         if index is None:

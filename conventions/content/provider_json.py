@@ -57,6 +57,8 @@ def conversation(document: Json, role: str, reader: Reader) -> Conversation:
     if isinstance(document, str):
         if reader.said(document):
             found.messages.append(parts.message(role, [parts.text(document)]))
+    elif isinstance(document, list) and _are_choices(document):
+        _read_choices(document, "message", ("finish_reason",), reader, found)
     elif isinstance(document, list):
         found.messages.extend(_messages(document, role, reader))
         reasons = [
@@ -82,6 +84,10 @@ def _read_object(document: dict[str, Json], role: str, reader: Reader, found: Co
         _read_choices(document["choices"], "message", ("finish_reason",), reader, found)
     elif isinstance(document.get("candidates"), list):
         _read_choices(document["candidates"], "content", ("finishReason", "finish_reason"), reader, found)
+    elif isinstance(document.get("content"), dict) and isinstance(document["content"].get("parts"), list):
+        # One candidate by itself, as Google's ADK keeps it.
+        reason = document.get("finishReason", document.get("finish_reason"))
+        _add_answer(document["content"], reason, reader, found)
     elif isinstance(document.get("generations"), list):
         _read_generations(document["generations"], reader, found)
     elif isinstance(document.get("output"), list):
@@ -107,6 +113,13 @@ def _read_object(document: dict[str, Json], role: str, reader: Reader, found: Co
                 reader.mark("unparsable")
         if history is not None:
             found.messages.extend(conversation(history, role, reader).messages)
+
+
+def _are_choices(items: list[Json]) -> bool:
+    """Tell whether a list is that of a chat completion's choices, without the completion around it."""
+    return bool(items) and all(
+        isinstance(item, dict) and "role" not in item and isinstance(item.get("message"), dict) for item in items
+    )
 
 
 def _instruct(said: Json, reader: Reader, found: Conversation) -> None:
@@ -163,7 +176,10 @@ def _add_message(message: Message, reason: Json, found: Conversation) -> None:
 
 def _messages(items: list[Json], role: str, reader: Reader) -> Iterable[Message]:
     loose: list[Part] = []
-    for item in items:
+    for entry in items:
+        # Attributes hold lists of texts only: so each message of a list may be JSON of its own.
+        inner = reader.looks_structured(entry) if isinstance(entry, str) else None
+        item = inner if isinstance(inner, dict) and "role" in inner else entry
         if isinstance(item, list) and not _is_pair(item):
             yield from _messages(item, role, reader)
         elif (message := message_of(item, None, reader)) is not None:
@@ -225,9 +241,11 @@ def _parts(fields: dict[str, Json], role: str, reader: Reader) -> list[Part]:
     own = fields.get("parts")
     if isinstance(own, list):
         return parts_of(own, reader)
-    content = fields.get("content")
+    content = _content(fields)
     if role == "tool" and not _holds_responses(content):
-        call_id = _text(fields.get("tool_call_id")) or _text(fields.get("id"))
+        extra = fields.get("additional_kwargs")
+        kept = extra.get("tool_call_id") if isinstance(extra, dict) else None
+        call_id = _text(fields.get("tool_call_id")) or _text(fields.get("id")) or _text(kept)
         return [parts.tool_call_response(call_id, response_of(content, reader))]
     said: list[Part] = []
     for key in ("reasoning_content", "reasoning", "thinking"):
@@ -241,7 +259,26 @@ def _parts(fields: dict[str, Json], role: str, reader: Reader) -> list[Part]:
     known = {part.get("id") for part in said if part["type"] == "tool_call"}
     for call in calls:
         said.extend(part for part in tool_call_of(call, reader) if not known or part.get("id") not in known)
+    if not said and content is None and not fields.keys() <= _ENVELOPE:
+        reader.mark("gap")  # it says something, in a place that we do not know
     return said
+
+
+_ENVELOPE: Final = frozenset(("role", "type", "id", "name", "content", "finish_reason", "additional_kwargs"))
+"""Fields of a message that are nothing it says."""
+
+
+def _content(fields: dict[str, Json]) -> Json:
+    """Return what a message says: LlamaIndex has `blocks`, Cohere a `message`, others a `text`."""
+    content = fields.get("content")
+    if content is None and isinstance(blocks := fields.get("blocks"), list):
+        return [
+            {"type": block["block_type"], **block} if isinstance(block, dict) and "block_type" in block else block
+            for block in blocks
+        ]
+    if content is None:
+        return next((said for key in ("text", "message") if (said := _text(fields.get(key))) is not None), None)
+    return content
 
 
 def _holds_responses(content: Json) -> bool:

@@ -95,7 +95,7 @@ RESPONSE_KEYS: Final = ("functionResponse", "function_response", "toolResult", "
 """Keys of parts that hold what a tool answered and name no type."""
 
 _TEXT_BLOCK: Final = {"type", "text", "annotations", "id", "meta", "cache_control"}
-_ARGUMENTS: Final = ("arguments", "args", "input")
+_ARGUMENTS: Final = ("arguments", "args", "input", "tool_kwargs")
 
 
 def _first(item: _Item, *keys: str) -> str | None:

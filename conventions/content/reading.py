@@ -98,6 +98,9 @@ PLACES: Final[Mapping[str, Places]] = {
         completion=("response.model_output",),
         arguments=("tool_input", "full_command"),
     ),
+    "codex": Places(arguments=("arguments",), result=("output",)),
+    "gemini_cli": Places(arguments=("function_args",)),
+    "qwen_code": Places(arguments=("function_args",)),
     "agentops": Places(
         prompt=("gen_ai.prompt",),
         completion=("gen_ai.completion",),
@@ -150,13 +153,42 @@ PLACES: Final[Mapping[str, Places]] = {
         result=("ai.toolCall.result",),
     ),
     "laminar": Places(arguments=("lmnr.span.input",), result=("lmnr.span.output",)),
+    "openai_agents": Places(
+        prompt=("openai_agents.input",),
+        completion=("openai_agents.output",),
+        arguments=("openai_agents.input",),
+        result=("openai_agents.output",),
+    ),
+    "trace_ai": Places(
+        prompt=("input.value",),
+        completion=("output.value",),
+        arguments=("gen_ai.tool.parameters", "input.value"),
+        result=("output.value",),
+        query=("gen_ai.retrieval.query", "input.value"),
+    ),
+    "braintrust": Places(
+        prompt=("braintrust.input_json", "braintrust.input"),
+        completion=("braintrust.output_json", "braintrust.output"),
+        arguments=("braintrust.input_json", "braintrust.input"),
+        result=("braintrust.output_json", "braintrust.output"),
+    ),
+    "langtrace": Places(prompt=("llm.prompts",), completion=("llm.responses",)),
+    "pipecat": Places(prompt=("input",), said=("output",), arguments=("tool.arguments",), result=("tool.result",)),
+    "sentry": Places(
+        prompt=("gen_ai.request.messages",),
+        said=("gen_ai.response.text",),
+        calls=("gen_ai.response.tool_calls",),
+        tools=("gen_ai.request.available_tools",),
+        arguments=("gen_ai.tool.input",),
+        result=("gen_ai.tool.output",),
+    ),
     "logfire": Places(events=("events",), prompt=("request_data",), completion=("response_data",)),
 }
 """One row a dialect; what is flattened or in events is found without one."""
 
 _ANY: Final = Places(
-    prompt=("gen_ai.prompt",),
-    completion=("gen_ai.completion",),
+    prompt=("gen_ai.prompt", "gen_ai.prompt_json"),
+    completion=("gen_ai.completion", "gen_ai.completion_json"),
     arguments=("gen_ai.tool.input", "gen_ai.tool.args"),
     result=("gen_ai.tool.output",),
     query=("db.query.text",),
@@ -194,10 +226,10 @@ def _flattened(lists: Lists, attributes: Attributes, reader: Reader) -> Content:
     if not lists:
         return _NOTHING
     asked = answered = None
-    for name in ("input_messages", "prompt"):
+    for name in ("input_messages", "input.messages", "prompt"):
         if asked is None and name in lists:
             asked = flattened.messages(lists[name], reader)
-    for name in ("output_messages", "completion", "completions"):
+    for name in ("output_messages", "output.messages", "completion", "completions"):
         if answered is None and name in lists:
             answered = flattened.messages(lists[name], reader, "assistant")
     if asked is None and "prompts" in lists:
@@ -205,7 +237,7 @@ def _flattened(lists: Lists, attributes: Attributes, reader: Reader) -> Content:
     if answered is None and "choices" in lists:
         answered = flattened.choices(lists["choices"], reader)
     tools = None
-    for name in ("tools", "request.functions", "request.tools"):
+    for name in ("tools", "tool.definitions", "request.functions", "request.tools"):
         if tools is None and name in lists:
             tools = flattened_definitions(lists[name], reader) or None
     documents = lists.get("documents")

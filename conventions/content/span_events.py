@@ -30,7 +30,12 @@ MESSAGES: Final = {
 WHOLE: Final = {
     "gen_ai.content.prompt": ("gen_ai.prompt", "user"),
     "gen_ai.content.completion": ("gen_ai.completion", "assistant"),
+    "LLMChatStartEvent": ("messages", "user"),
+    "LLMCompletionStartEvent": ("prompt", "user"),
+    "LLMChatEndEvent": ("response.message", "assistant"),
+    "LLMCompletionEndEvent": ("response.text", "assistant"),
 }
+"""Events with a whole prompt or answer: the conventions' until 1.27, and LlamaIndex's own."""
 
 MAX_EVENTS: Final = 3_000
 """Events of one span that are read; more is marked `limit`."""
@@ -73,6 +78,11 @@ def content_of(events: Sequence[Event], reader: Reader) -> Content | None:
     for detail in reversed(details):
         said = detail.over(said)
     return said
+
+
+def is_content(name: str) -> bool:
+    """Tell whether events of this name can be about content."""
+    return name.startswith("gen_ai.") or name in WHOLE
 
 
 def message_from(name: str, fields: Attributes, reader: Reader) -> Message:

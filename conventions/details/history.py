@@ -33,6 +33,10 @@ MAX_LINKS: Final = 64
 MAX_IDS: Final = 64
 """Tool requests of one answer, and tool results of one history, that are kept: the last ones."""
 MAX_ID_CHARS: Final = 200
+MAX_TEXTS: Final = 4
+"""Texts among the arguments of a request that are remembered."""
+MIN_TEXT_CHARS: Final = 12
+"""A shorter text is no task that somebody is given, and may be anybody's."""
 
 INSTRUCTING: Final = frozenset({"system", "developer"})
 
@@ -181,11 +185,15 @@ def arguments_of(part: Part, reader: Reader) -> Json:
 
 
 def _request(part: Part, printer: Printer | None, reader: Reader) -> ToolRequest:
-    arguments = arguments_of(part, reader) if printer is not None else None
+    if printer is None or (arguments := arguments_of(part, reader)) is None:
+        return ToolRequest(_id(part), _name(part), None)
+    values = arguments.values() if isinstance(arguments, dict) else ()
+    texts = [value for value in values if isinstance(value, str) and len(value) >= MIN_TEXT_CHARS][:MAX_TEXTS]
     return ToolRequest(
         _id(part),
         _name(part),
-        printer.digest(canonical(arguments)) if printer is not None and arguments is not None else None,
+        printer.digest(canonical(arguments)),
+        tuple(digest_of({"content": text}, "text", "user", printer, reader) for text in texts),
     )
 
 

@@ -44,6 +44,10 @@ def merged(known: Detail, late: Detail, max_content_bytes: int = MAX_CONTENT_BYT
         previous_response_id=known.previous_response_id or late.previous_response_id,
         single=said.single,
         context=known.context or late.context,
+        finish=late.finish or known.finish,
+        plan=late.plan or known.plan,
+        node=known.node or late.node,
+        delegate=known.delegate or late.delegate,
     )
 
 

@@ -12,10 +12,13 @@ from spanledger.conventions.content.span_events import CHOICE, DETAILS, MESSAGES
 from spanledger.conventions.content.tools import definitions_of
 from spanledger.conventions.detail import Detail
 from spanledger.conventions.details import rendering
+from spanledger.conventions.details.delegates import delegate_of
 from spanledger.conventions.details.evaluations import evaluation_of, evaluations_of
+from spanledger.conventions.details.graphs import node_of
 from spanledger.conventions.details.history import INSTRUCTING, MAX_ID_CHARS, Answer, Heard, answer, chained, heard
 from spanledger.conventions.details.merging import MAX_CONTENT_BYTES
 from spanledger.conventions.details.outcomes import outcome_of
+from spanledger.conventions.details.plans import plan_of
 from spanledger.conventions.details.prints import Printer, canonical, clipped
 from spanledger.conventions.values import TooLarge, attributes_of, value_of
 
@@ -46,6 +49,7 @@ _QUERY: Final = "gen_ai.retrieval.query.text"
 _DOCUMENTS: Final = "gen_ai.retrieval.documents"
 _CHOICES: Final = "gen_ai.request.choice.count"
 _PREVIOUS: Final = "gen_ai.request.previous_response.id"
+_FINISH_REASONS: Final = "gen_ai.response.finish_reasons"
 
 _FIELDS: Final = {
     _INPUT: "input_messages",
@@ -58,6 +62,9 @@ _FIELDS: Final = {
     _DOCUMENTS: "retrieval_documents",
 }
 """Attributes -> the fields of `Content` that hold them parsed."""
+
+_BY_NODES: Final = frozenset({"llm", "tool", "embedding", "retrieval"})
+"""Kinds of work that a node of a graph does itself."""
 
 _MESSAGE_EVENTS: Final = frozenset({CHOICE, DETAILS, *MESSAGES})
 
@@ -99,6 +106,8 @@ class Details:
             self._read_work(found, reading, _QUERY, _DOCUMENTS)
         elif reading.kind in ("agent", "workflow", "plan"):
             self._read_agent(found, reading)
+        if reading.kind in _BY_NODES and (node := node_of(reading.attributes)):
+            found["node"] = node
         evaluations = evaluations_of(span, reading, explained=self._full)
         if evaluations:
             found["evaluations"] = evaluations
@@ -152,6 +161,8 @@ class Details:
             told = told[:1]
         if asked or told:
             self._join(found, asked, told, reader, whole=whole)
+        if finish := _finish(reading.says(_FINISH_REASONS), told):
+            found["finish"] = finish
         instructions = reading.says(_INSTRUCTIONS)
         if instructions is not None:
             source = instructions if isinstance(instructions, str) else ""
@@ -194,6 +205,10 @@ class Details:
         reader = Reader()
         for name, printed, kept in ((asked, "arguments", "input"), (answered, "result", "said")):
             value = _value(reading, name, reader)
+            if name == _ARGUMENTS and (plan := plan_of(reading.tool_name or "", value)) is not None:
+                found["plan"] = plan
+            if name == _ARGUMENTS and (delegate := delegate_of(reading.tool_name or "", value)):
+                found["delegate"] = delegate
             if value is not None and value != "":
                 fingerprint: Print = self._print.print(value)
                 found[printed] = fingerprint
@@ -280,6 +295,14 @@ class Details:
 
 
 _NOTHING: Final = Detail()
+
+
+def _finish(reasons: Value, told: Sequence[Message]) -> str:
+    """Return why an answer ended; "" where nothing says it. A refusal is one whatever the reason."""
+    said = [reason for reason in reasons if isinstance(reason, str)] if isinstance(reasons, list) else []
+    said += [reason for message in told if isinstance(reason := message.get("finish_reason"), str)]
+    refused = any(part.get("type") == "refusal" for message in told for part in message["parts"])
+    return "refusal" if refused else said[0][:MAX_ID_CHARS] if said else ""
 
 
 def _steady(text: str) -> str:

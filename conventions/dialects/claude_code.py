@@ -1,8 +1,12 @@
-"""Claude Code 2.1 (spans, `CLAUDE_CODE_ENHANCED_TELEMETRY_BETA`).
+"""Claude Code 2.1 (spans with `CLAUDE_CODE_ENHANCED_TELEMETRY_BETA`, log events without) and Claude's Agent SDK.
 
 A model call names no operation and leaves cached tokens out of its input. What it has in `gen_ai.response.id` is the
-id of the HTTP request, no provider's response. `session.id` is the conversation everywhere; a sub-agent's spans have
-the sub-agent's id in `gen_ai.conversation.id`. Waiting for a person, hooks and a tool's inner spans are structure.
+id of the HTTP request, no provider's response; spans and log records of one call have it in common. `session.id` is
+the conversation everywhere; a sub-agent's spans have the sub-agent's id in `gen_ai.conversation.id`. Waiting for a
+person, hooks and a tool's inner spans are structure.
+
+The log event of a call says more than its span: the model that answered, the lifetimes of cache writes, the cost.
+`prompt.id` names the turn.
 """
 
 from __future__ import annotations
@@ -11,39 +15,58 @@ from typing import Final
 
 from spanledger.conventions import coerce
 from spanledger.conventions.dialect import (
+    AGENT_NAME,
     CONVERSATION_ID,
+    COST,
     ERROR_TYPE,
     FINISH_REASONS,
     HTTP_STATUS,
     MODEL_CALLS,
+    PROVIDER,
+    REQUEST_ID,
     REQUEST_MODEL,
     RESENDS,
     RESPONSE_ID,
+    RESPONSE_MODEL,
     SERVICE_TIER,
     TIME_TO_FIRST_CHUNK,
     Choose,
     Dialect,
     Facts,
     Kinded,
+    LogEvent,
+    named,
 )
+from spanledger.conventions.providers import provider_of
 
 _SCOPE: Final = "com.anthropic.claude_code"
+_CALL: Final = Kinded("llm", "chat")
+_TOOL: Final = Kinded("tool", "execute_tool")
 _KINDS: Final[dict[str, Kinded | Choose]] = {
-    "llm_request": Kinded("llm", "chat"),
+    "llm_request": _CALL,
     "interaction": Kinded("agent", "invoke_agent"),
-    "tool": Kinded("tool", "execute_tool"),
+    "tool": _TOOL,
+}
+_EVENTS: Final = {
+    "claude_code.api_request": LogEvent(reports=_CALL),
+    "claude_code.api_error": LogEvent(reports=_CALL, failed=True),
+    "claude_code.tool_result": LogEvent(reports=_TOOL),
 }
 
 
 def _complete(facts: Facts) -> None:
     attributes = facts.attributes
     facts.correct(CONVERSATION_ID, "session.id", coerce.text(attributes.get("session.id")))
-    if attributes.get("success") is False:
+    if coerce.flag(attributes.get("success")) is False:
         facts.failed = True
         facts.offer(ERROR_TYPE, "error_class", coerce.text(attributes.get("error_class")))
+    if facts.report:
+        _complete_report(facts)
     if facts.kind not in MODEL_CALLS:
         return
     facts.forget(RESPONSE_ID)
+    for key in ("request_id", "client_request_id"):
+        facts.offer(REQUEST_ID, key, coerce.text(attributes.get(key)))
     attempt = coerce.integer(attributes.get("attempt"))
     if attempt is not None and attempt > 1:
         facts.offer(RESENDS, "attempt", attempt - 1)
@@ -53,6 +76,22 @@ def _complete(facts: Facts) -> None:
     facts.offer(TIME_TO_FIRST_CHUNK, "ttft_ms", coerce.milliseconds(attributes.get("ttft_ms")))
 
 
+def _complete_report(facts: Facts) -> None:
+    """Add what only log events say."""
+    attributes = facts.attributes
+    facts.offer(AGENT_NAME, "agent.name", coerce.text(attributes.get("agent.name")))
+    if facts.kind not in MODEL_CALLS:
+        return
+    if facts.report == "claude_code.api_request":
+        facts.forget(REQUEST_MODEL)
+        facts.offer(RESPONSE_MODEL, "model", coerce.text(attributes.get("model")))
+    provider = coerce.text(attributes.get("anthropic.provider"))
+    facts.offer(PROVIDER, "anthropic.provider", provider_of(provider) if provider is not None else None)
+    facts.offer(COST, "cost_usd", coerce.number(attributes.get("cost_usd")))
+    facts.offer("@cache_write_5m", "cache_creation_5m_tokens", coerce.count(attributes.get("cache_creation_5m_tokens")))
+    facts.offer("@cache_write_1h", "cache_creation_1h_tokens", coerce.count(attributes.get("cache_creation_1h_tokens")))
+
+
 DIALECT: Final = Dialect(
     name="claude_code",
     scopes=(_SCOPE,),
@@ -60,7 +99,9 @@ DIALECT: Final = Dialect(
     kinds={
         "span.type": {**_KINDS, **{f"claude_code.{name}": kinded for name, kinded in _KINDS.items()}},
     },
-    names={f"claude_code.{name}": kinded for name, kinded in _KINDS.items()},
+    names={**{f"claude_code.{name}": kinded for name, kinded in _KINDS.items()}, **named(_EVENTS)},
+    events=_EVENTS,
+    run_keys=("session.id", "prompt.id"),
     sources_by_kind={
         "llm": {
             REQUEST_MODEL: ("model",),

@@ -16,6 +16,7 @@ from spanledger.conventions.dialect import (
     ERROR_TYPE,
     MODEL_CALLS,
     STRUCTURAL,
+    TOOL_NAME,
     USAGE,
     WORKFLOW_NAME,
     Dialect,
@@ -67,6 +68,11 @@ DIALECT: Final = Dialect(
         "request human feedback": Kinded("human"),
         "receive human feedback": Kinded("human"),
     },
-    sources_by_kind={"workflow": {WORKFLOW_NAME: ("crewai.crew.name", "crewai.flow.name")}},
+    sources={ERROR_TYPE: ("crewai.mcp.error_type",), "gen_ai.skill.name": ("crewai.skill.name",)},
+    sources_by_kind={
+        "workflow": {WORKFLOW_NAME: ("crewai.crew.name", "crewai.flow.name")},
+        "agent": {"gen_ai.agent.description": ("crewai.agent.goal",)},
+        "tool": {TOOL_NAME: ("crewai.mcp.tool_name",)},
+    },
     complete=_complete,
 )

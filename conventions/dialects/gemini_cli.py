@@ -1,24 +1,99 @@
-"""Gemini CLI 0.61 (spans).
+"""Gemini CLI 0.61 (spans and log events).
 
-Its operations have names of their own. Output counts leave the thoughts out and only its logs tell them. Messages are
-Gemini's contents under the conventions' names, cut at a length: they stay as they are.
+Its operations have names of their own. Output counts leave the thoughts out, and only the log events tell them and
+what was cached. Messages are Gemini's contents under the conventions' names, cut at a length: they stay as they are.
+
+The event of an answer says no place; that of its request, written within the span of the call, does. Each call is
+also logged as `gen_ai.client.inference.operation.details`, which is read for its content only.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from spanledger.conventions.dialect import STRUCTURAL, Dialect, Kinded
+from spanledger.conventions import coerce
+from spanledger.conventions.dialect import (
+    AGENT_NAME,
+    CONVERSATION_ID,
+    ERROR_TYPE,
+    FINISH_REASONS,
+    HTTP_STATUS,
+    REQUEST_MODEL,
+    RESPONSE_MODEL,
+    STRUCTURAL,
+    Dialect,
+    Facts,
+    Kinded,
+    LogEvent,
+    named,
+)
+
+_CALL: Final = Kinded("llm", "generate_content")
+_TOOL: Final = Kinded("tool", "execute_tool")
+_INPUT: Final = "gen_ai.usage.input_tokens"
+_COUNTS: Final = ("output_token_count", "thoughts_token_count", "tool_token_count")
+_EVENTS: Final = {
+    "gemini_cli.api_request": LogEvent(opens="call"),
+    "gemini_cli.api_response": LogEvent(reports=_CALL),
+    "gemini_cli.api_error": LogEvent(reports=_CALL, failed=True),
+    "gemini_cli.tool_call": LogEvent(reports=_TOOL),
+}
+
+
+def _complete(facts: Facts) -> None:
+    if not facts.report:
+        return
+    attributes = facts.attributes
+    facts.offer(CONVERSATION_ID, "session.id", coerce.text(attributes.get("session.id")))
+    facts.offer(AGENT_NAME, "", "gemini-cli")  # as its spans say
+    if coerce.flag(attributes.get("success")) is False:
+        facts.failed = True
+    facts.offer(ERROR_TYPE, "error_type", coerce.text(attributes.get("error_type")))
+    if facts.kind != "llm":
+        return
+    if facts.report == "gemini_cli.api_response":
+        facts.forget(REQUEST_MODEL)
+        facts.offer(RESPONSE_MODEL, "model", coerce.text(attributes.get("model")))
+    facts.offer(HTTP_STATUS, "status_code", coerce.integer(attributes.get("status_code")))
+    _add_tool_results(facts)
+
+
+def _add_tool_results(facts: Facts) -> None:
+    """Add what a server-side tool put into the prompt, where the total shows that the input leaves it out."""
+    asked = coerce.integer(facts.attributes.get("input_token_count"))
+    rest = [coerce.integer(facts.attributes.get(key)) or 0 for key in _COUNTS]
+    if asked is not None and rest[-1] > 0:
+        total = coerce.integer(facts.attributes.get("total_token_count"))
+        if total == asked + sum(rest):
+            facts.correct(_INPUT, "input_token_count", asked + rest[-1])
+
 
 DIALECT: Final = Dialect(
     name="gemini_cli",
     scopes=("gemini-cli",),
     operations={
-        "llm_call": Kinded("llm", "generate_content"),
-        "tool_call": Kinded("tool", "execute_tool"),
+        "llm_call": _CALL,
+        "tool_call": _TOOL,
         "agent_call": Kinded("agent", "invoke_agent"),
         "user_prompt": Kinded("agent", "invoke_agent"),
         "system_prompt": STRUCTURAL,
         "schedule_tool_calls": STRUCTURAL,
     },
+    names=named(_EVENTS),
+    events=_EVENTS,
+    run_keys=("session.id", "prompt_id"),
+    sources_by_kind={
+        "llm": {
+            REQUEST_MODEL: ("model",),
+            FINISH_REASONS: ("finish_reasons",),
+            _INPUT: ("input_token_count",),
+            "gen_ai.usage.output_tokens": ("output_token_count",),
+            "gen_ai.usage.cache_read.input_tokens": ("cached_content_token_count",),
+            "gen_ai.usage.reasoning.output_tokens": ("thoughts_token_count",),
+            "@total_tokens": ("total_token_count",),
+        },
+        "tool": {"gen_ai.tool.name": ("function_name",)},
+    },
+    content={"function_args": ("gen_ai.tool.call.arguments",)},
+    complete=_complete,
 )

@@ -93,9 +93,11 @@ DIALECT: Final = Dialect(
     kinds={
         _SUBTYPE: {
             "model": Kinded("llm", "chat"),
+            "background-model": Kinded("llm", "chat"),
             "embedder": Kinded("embedding", "embeddings"),
             "retriever": Kinded("retrieval", "retrieval"),
             "tool": Kinded("tool", "execute_tool"),
+            "tool.v2": Kinded("tool", "execute_tool"),
             "flow": Kinded("workflow", "invoke_workflow"),
             "evaluator": Kinded("evaluation"),
         },

@@ -27,6 +27,7 @@ from spanledger.conventions.provider_usage import offer_usage, usage_within
 _REQUEST: Final = "gcp.vertex.agent.llm_request"
 _RESPONSE: Final = "gcp.vertex.agent.llm_response"
 _CALL: Final = "call_llm"
+_TOOL: Final = "execute_tool "
 _MERGED: Final = ("execute_tool (merged)", "(merged tools)")
 _SOURCE: Final = "adk.experimental.response.source"
 
@@ -53,6 +54,8 @@ def _complete(facts: Facts) -> None:
         facts.kind, facts.operation = STRUCTURAL  # sums up calls that have spans of their own
         facts.forget(TOOL_NAME)
         facts.forget(TOOL_CALL_ID)
+    elif facts.kind == "tool" and facts.span.name.startswith(_TOOL):  # all that a tool which threw has in JavaScript
+        facts.offer(TOOL_NAME, "", facts.span.name[len(_TOOL) :][:128] or None)
     elif facts.kind == "agent" and facts.span.name.startswith("agent_run ["):
         facts.offer(AGENT_NAME, "", facts.span.name[len("agent_run [") :].rstrip("]")[:128] or None)
     elif facts.kind in MODEL_CALLS:
@@ -81,6 +84,7 @@ DIALECT: Final = Dialect(
     names={
         "invocation": Kinded("workflow", "invoke_workflow"),
         "agent_run ": Kinded("agent", "invoke_agent"),
+        _TOOL: Kinded("tool", "execute_tool"),
         _CALL: _call_llm,
         "compact_events": STRUCTURAL,
         "handle_context_caching": STRUCTURAL,

@@ -23,6 +23,7 @@ from spanledger.conventions.dialect import (
     REQUEST_MODEL,
     RESPONSE_MODEL,
     SERVICE_TIER,
+    STRUCTURAL,
     TIME_TO_FIRST_CHUNK,
     TOOL_CALL_ID,
     TOOL_NAME,
@@ -67,6 +68,11 @@ def _generation(facts: Facts) -> Kinded:
     if facts.span.name.endswith(".embeddings"):
         return Kinded("embedding", "embeddings")
     return Kinded("llm", "chat")
+
+
+def _chain(facts: Facts) -> Kinded:
+    # The parts of an agent of LangChain name it too.
+    return Kinded("agent", "invoke_agent") if facts.text(AGENT_NAME) == facts.span.name else STRUCTURAL
 
 
 def _complete(facts: Facts) -> None:
@@ -194,6 +200,7 @@ DIALECT: Final = Dialect(
             "retriever": Kinded("retrieval", "retrieval"),
             "tool": Kinded("tool", "execute_tool"),
             "agent": Kinded("agent", "invoke_agent"),
+            "chain": _chain,
             "guardrail": Kinded("guardrail"),
             "evaluator": Kinded("evaluation"),
         }

@@ -45,6 +45,8 @@ _EVENTS: Final = 64
 
 
 def _chain(facts: Facts) -> Kinded:
+    if facts.text(AGENT_NAME) == facts.span.name:  # the parts of an agent of LangChain name it too
+        return Kinded("agent", "invoke_agent")
     if facts.span.name == "LangGraph" and not facts.span.parent_span_id:
         return Kinded("workflow", "invoke_workflow")
     return STRUCTURAL

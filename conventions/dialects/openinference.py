@@ -54,8 +54,12 @@ _LIFETIMES: Final[Mapping[str, re.Pattern[str]]] = {
     "@cache_write_1h": re.compile(r'"ephemeral_1h_input_tokens": ?([0-9]{1,9})[,}]'),
 }
 _CACHE_COUNTS: Final = ('"cache_creation_input_tokens"', '"cache_read_input_tokens"')
+_AGENT: Final = re.compile(r'"lc_agent_name": ?"([^"\\]{1,128})"')
+_AGENT_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+"""Span names that an application gave an agent; instrumentations use those of methods, or several words."""
 _VECTOR: Final = "embedding.embeddings.0.embedding.vector"
 _PROMPTS: Final = frozenset({"llm.prompts", "llm.prompts.0.prompt.text", "llm.choices.0.completion.text"})
+_BY_AGENTS: Final = MODEL_CALLS | {"agent", "tool", "retrieval"}
 _VARIABLES: Final = "llm.prompt_template.variables"
 
 # Frameworks whose outermost CHAIN is a whole run. A chain of LangChain alone is not one.
@@ -103,6 +107,9 @@ def _decision(facts: Facts) -> Kinded:
 
 
 def _chain(facts: Facts) -> Kinded:
+    metadata = facts.attributes.get("metadata")
+    if isinstance(metadata, str) and (agent := _AGENT.search(metadata)) and agent[1] == facts.span.name:
+        return Kinded("agent", "invoke_agent")  # other parts of an agent name it too
     if facts.span.parent_span_id:
         return STRUCTURAL
     if any(at_boundary(facts.scope, scope) for scope in _RUNS):
@@ -120,8 +127,10 @@ def _is_graph(facts: Facts) -> bool:
 
 
 def _complete(facts: Facts) -> None:
-    if "metadata" in facts.attributes and (CONVERSATION_ID not in facts.values or facts.kind == "agent"):
+    if "metadata" in facts.attributes and (CONVERSATION_ID not in facts.values or facts.kind in _BY_AGENTS):
         _read_metadata(facts)
+    if facts.kind == "agent" and _AGENT_NAME.fullmatch(facts.span.name):
+        facts.offer_span_name(AGENT_NAME)
     if _VARIABLES in facts.attributes.pairs:
         facts.offer_variables(_VARIABLES)
     if facts.kind in MODEL_CALLS:
@@ -136,6 +145,8 @@ def _read_call(facts: Facts) -> None:
     if PROVIDER not in facts.values:
         serves, speaks = coerce.text(attributes.get("llm.provider")), coerce.text(attributes.get("llm.system"))
         facts.offer(PROVIDER, "llm.provider" if serves else "llm.system", provider_of_pair(serves, speaks))
+    if "llm.cost.prompt" in attributes:
+        facts.offer_sum(COST, "llm.cost.prompt", "llm.cost.completion")
     if _VECTOR in attributes.pairs:
         dimensions = len(attributes.pairs[_VECTOR].value.array_value.values)
         facts.offer("gen_ai.embeddings.dimension.count", _VECTOR, dimensions or None)
@@ -223,8 +234,9 @@ def _read_metadata(facts: Facts) -> None:
         return
     for name in ("session_id", "thread_id", "conversation_id"):
         facts.offer(CONVERSATION_ID, "metadata", coerce.text(metadata.get(name)))
-    if facts.kind == "agent":
+    if facts.kind in _BY_AGENTS:
         facts.offer(AGENT_NAME, "metadata", coerce.text(metadata.get("lc_agent_name")))
+    if facts.kind == "agent":
         facts.offer(AGENT_NAME, "metadata", coerce.text(metadata.get("langgraph_node")))
 
 

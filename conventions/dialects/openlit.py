@@ -23,6 +23,7 @@ from spanledger.conventions.dialect import (
 
 _FIRST_CHUNK: Final = "gen_ai.server.time_to_first_token"
 _DB_OPERATION: Final = "db.operation.name"
+_OUTPUTS: Final = {"image": "image", "audio": "speech"}
 _QUERIES: Final = frozenset({"fetch", "get", "query", "search", "select"})
 
 
@@ -32,7 +33,10 @@ def _complete(facts: Facts) -> None:
     # Seconds, where others have milliseconds there. Without a stream it is the time of the whole answer.
     if facts.kind == "llm" and facts.values.get("gen_ai.request.stream") is True:
         facts.offer(TIME_TO_FIRST_CHUNK, _FIRST_CHUNK, coerce.number(facts.attributes.get(_FIRST_CHUNK)))
-    if facts.attributes.get(OPERATION) == "vectordb":
+    called = facts.attributes.get(OPERATION)
+    if isinstance(called, str) and called in _OUTPUTS:
+        facts.offer("gen_ai.output.type", OPERATION, _OUTPUTS[called])
+    elif called == "vectordb":
         done = coerce.text(facts.attributes.get(_DB_OPERATION))
         if done is not None and done.lower() in _QUERIES:
             facts.kind, facts.operation = "retrieval", "retrieval"

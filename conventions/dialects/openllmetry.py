@@ -8,6 +8,7 @@ request, HTTP ones included.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
 from spanledger.conventions.dialect import (
@@ -16,11 +17,13 @@ from spanledger.conventions.dialect import (
     DATA_SOURCES,
     FINISH_REASONS,
     MODEL_CALLS,
+    OPERATION,
     PROVIDER,
     REQUEST_MODEL,
     RESPONSE_ID,
     RESPONSE_MODEL,
     STRUCTURAL,
+    TOOL_CALL_ID,
     TOOL_NAME,
     USER_ID,
     WORKFLOW_NAME,
@@ -39,6 +42,16 @@ _INSTRUMENTED: Final = (
 )  # fmt: skip
 _PROPERTIES: Final = "traceloop.association.properties."
 _VARIABLES: Final = "traceloop.prompt.template_variables"
+_GRAPHS: Final = frozenset({"CompiledStateGraph", "CompiledGraph", "LangGraph"})
+_TOOL_MESSAGE: Final = re.compile(r'"ToolMessage"\],"kwargs":\{')
+_TOOL_FACTS: Final[Mapping[str, re.Pattern[str]]] = {
+    TOOL_CALL_ID: re.compile(r'[{,]"tool_call_id": ?"([^"\\]{1,200})"'),
+    TOOL_NAME: re.compile(r'[{,]"name": ?"([^"\\]{1,128})"'),
+}
+_END_CHARS: Final = 4_096
+"""From the end of a message: its content comes first."""
+_SPEAKER: Final = re.compile(r'"AIMessage(?:Chunk)?"\],"kwargs":\{(?:"id":"[^"]{0,200}",)?(?:"name":"([^"\\]{1,128})")?')
+_OUTPUT_CHARS: Final = 262_144
 _COMPLETING: Final = re.compile(r"claude-(?:v?[12](?:\D|$)|instant)")
 
 
@@ -51,12 +64,36 @@ def _completion(facts: Facts) -> Kinded:
 
 
 def _complete(facts: Facts) -> None:
+    if facts.kind == "tool" and "traceloop.entity.output" in facts.attributes.pairs:
+        _read_tool_message(facts)
+    elif facts.kind == "other" and facts.attributes.get("traceloop.workflow.name") in _GRAPHS:
+        if facts.attributes.get(OPERATION) == "workflow":  # the JS instrumentation of LangChain says it of every runnable
+            facts.kind, facts.operation = Kinded("workflow", "invoke_workflow")
+            _read_speaker(facts)
     if _VARIABLES in facts.attributes.pairs:
         facts.offer_variables(_VARIABLES)
     if facts.kind in MODEL_CALLS and PROVIDER not in facts.values:
         served: Value = facts.attributes.get(_PROPERTIES + "ls_provider")
         if isinstance(served, str):
             facts.offer(PROVIDER, _PROPERTIES + "ls_provider", provider_of(served))
+
+
+def _read_speaker(facts: Facts) -> None:
+    """Find the agent that a graph is, if all its answers have one name: LangChain's agents put theirs on each."""
+    answer = facts.attributes.get("traceloop.entity.output")
+    if isinstance(answer, str):
+        names = {found[1] for found in _SPEAKER.finditer(answer, 0, _OUTPUT_CHARS)}
+        facts.offer(AGENT_NAME, "traceloop.entity.output", names.pop() if len(names) == 1 else None)
+
+
+def _read_tool_message(facts: Facts) -> None:
+    """Find the tool's name and call where LangChain for JavaScript has them: the entity is named after a class."""
+    answer = facts.attributes.get("traceloop.entity.output")
+    if not isinstance(answer, str) or not _TOOL_MESSAGE.search(answer, 0, 200):
+        return
+    for target, said in _TOOL_FACTS.items():
+        found = said.search(answer, max(0, len(answer) - _END_CHARS))
+        facts.correct(target, "traceloop.entity.output", found[1] if found else None)
 
 
 DIALECT: Final = Dialect(
@@ -94,7 +131,9 @@ DIALECT: Final = Dialect(
     operations={
         "execute_task": STRUCTURAL,
         "handoff": STRUCTURAL,
-        "workflow": STRUCTURAL,  # the JS instrumentation of LangChain says it of every runnable
+        "guardrail": Kinded("guardrail"),
+        "guardrail_check": Kinded("guardrail"),
+        "workflow": STRUCTURAL,
         "llm_request": Kinded("llm", "chat"),
         "vector_db_retrieve": Kinded("retrieval", "retrieval"),
     },
@@ -125,6 +164,7 @@ DIALECT: Final = Dialect(
             _PROPERTIES + name for name in ("session_id", "thread_id", "chat_id", "conversation_id")
         ),
         USER_ID: ("llm.user", _PROPERTIES + "user_id"),
+        AGENT_NAME: (_PROPERTIES + "lc_agent_name",),
     },
     sources_by_kind={
         "agent": {AGENT_NAME: ("traceloop.entity.name",)},

@@ -1,8 +1,10 @@
 """The OTel GenAI conventions themselves, in all their generations, as OTel's own instrumentations speak them.
 
+Also gateways that write them with a few words of their own: OpenRouter's broadcast, Cloudflare's AI Gateway.
+
 Versions read: opentelemetry-instrumentation-genai-* 1.3b0, -google-genai 1.3b0, -openai-v2 2.4b0,
--botocore 0.66b2, @opentelemetry/instrumentation-openai 0.21.0, the SDKs of Anthropic 2.10 (Python) and 1.10
-(TypeScript). Also any span of an application that writes `gen_ai.*` itself.
+-botocore 0.66b2, @opentelemetry/instrumentation-openai 0.21.0. Also any span of an application that writes
+`gen_ai.*` itself.
 """
 
 from __future__ import annotations
@@ -21,12 +23,16 @@ from spanledger.conventions.dialect import (
     MODEL_CALLS,
     OPERATIONS,
     PROVIDER,
+    REGION,
+    REPORT,
+    REPORT_KEY,
     REQUEST_MODEL,
     RESENDS,
     RESPONSE_ID,
     RESPONSE_MODEL,
     SERVER_ADDRESS,
     SERVICE_TIER,
+    SPEED,
     TIME_TO_FIRST_CHUNK,
     TOOL_CALL_ID,
     TOOL_NAME,
@@ -44,17 +50,22 @@ def _complete(facts: Facts) -> None:
     if facts.kind == "retrieval" and "gen_ai.request.top_k" in facts.values:
         facts.offer(_RETRIEVAL_TOP_K, "gen_ai.request.top_k", facts.values["gen_ai.request.top_k"])
     if not facts.told:
-        _recognize_unnamed_call(facts)
+        _recognize_unnamed(facts)
+    if "gen_ai.usage.input_cost" in facts.attributes:  # Laminar's words, and others'
+        facts.offer_sum(COST, "gen_ai.usage.input_cost", "gen_ai.usage.output_cost")
 
 
-def _recognize_unnamed_call(facts: Facts) -> None:
-    """See a model call in a span that names no operation, as none did in 1.26.
+def _recognize_unnamed(facts: Facts) -> None:
+    """See a model call or a tool in a span that names no operation, as none did in 1.26.
 
-    It names a model, and its name starts with the operation, or it has messages or counted tokens. Agents and
-    tools have those too, so theirs are no calls unless the name says it.
+    A tool has a name. A call names a model, and its name starts with the operation, or it has messages or counted
+    tokens. Agents have those too, so theirs are no calls unless the name says it.
     """
     known = facts.values
-    if (REQUEST_MODEL not in known and RESPONSE_MODEL not in known) or TOOL_NAME in known:
+    if TOOL_NAME in known:
+        facts.kind, facts.operation = OPERATIONS["execute_tool"], "execute_tool"
+        return
+    if REQUEST_MODEL not in known and RESPONSE_MODEL not in known:
         return
     counted = "gen_ai.usage.output_tokens" in known or "gen_ai.usage.input_tokens" in known
     operation = facts.span.name.partition(" ")[0]
@@ -79,7 +90,7 @@ DIALECT: Final = Dialect(
         "opentelemetry.instrumentation.botocore",
         "@opentelemetry/instrumentation-openai",
     ),
-    evidence=("gen_ai.", "mcp.method.name"),
+    evidence=("gen_ai.",),
     # Put on every span of a request by baggage and session processors, HTTP and database spans included.
     context=(
         "gen_ai.agent.id",
@@ -98,14 +109,13 @@ DIALECT: Final = Dialect(
         "responses": Kinded("llm", "chat"),
     },
     sources={
-        PROVIDER: ("gen_ai.system",),
+        PROVIDER: ("gen_ai.system", "gen_ai.model.provider"),
         REQUEST_MODEL: ("gen_ai.model",),
         RESPONSE_ID: ("gen_ai.response_id",),
         FINISH_REASONS: (
             "gen_ai.response.finish_reason",
             "gen_ai.response.stop_reason",
             "gen_ai.finishReason",
-            "anthropic.message.stop_reason",
         ),
         "gen_ai.request.max_tokens": ("gen_ai.request.max_completion_tokens",),
         "gen_ai.request.seed": ("gen_ai.openai.request.seed",),
@@ -136,6 +146,7 @@ DIALECT: Final = Dialect(
         "gen_ai.usage.cache_read.input_tokens": (
             "gen_ai.usage.cache_read_input_tokens",
             "gen_ai.usage.cached_tokens",
+            "gen_ai.usage.input_tokens.cached",
             "gen_ai.usage.details.cache_read_tokens",
             "gen_ai.usage.details.cache_read_input_tokens",
             "gen_ai.usage.details.cached_tokens",
@@ -145,6 +156,7 @@ DIALECT: Final = Dialect(
             "gen_ai.usage.cache_creation_input_tokens",
             "gen_ai.usage.cache_write_input_tokens",
             "gen_ai.usage.cache_write_tokens",
+            "gen_ai.usage.input_tokens.cache_write",
             "gen_ai.usage.details.cache_write_tokens",
             "gen_ai.usage.details.cache_creation_input_tokens",
             "gen_ai.usage.details.cache_creation_tokens",
@@ -152,6 +164,7 @@ DIALECT: Final = Dialect(
         "gen_ai.usage.reasoning.output_tokens": (
             "gen_ai.usage.reasoning_tokens",
             "gen_ai.usage.reasoning_output_tokens",
+            "gen_ai.usage.output_tokens.reasoning",
             "gen_ai.usage.details.reasoning_tokens",
             "gen_ai.usage.details.thinking_tokens",
             "gen_ai.usage.details.thoughts_tokens",
@@ -166,20 +179,16 @@ DIALECT: Final = Dialect(
             "gen_ai.usage.details.output_audio_tokens",
         ),
         "@total_tokens": ("gen_ai.usage.total_tokens",),
-        "@cache_write_5m": (
-            "anthropic.usage.cache_creation.ephemeral_5m_input_tokens",
-            "gen_ai.usage.cache_creation.5m_input_tokens",
-        ),
-        "@cache_write_1h": (
-            "anthropic.usage.cache_creation.ephemeral_1h_input_tokens",
-            "gen_ai.usage.cache_creation.1h_input_tokens",
-        ),
+        "@cache_write_5m": ("gen_ai.usage.cache_creation.5m_input_tokens",),
+        "@cache_write_1h": ("gen_ai.usage.cache_creation.1h_input_tokens",),
         COST: (
             "gen_ai.usage.cost",
             "gen_ai.usage.cost.amount",
             "operation.cost",
             "gen_ai.usage.total_cost",
             "litellm.cost.total",
+            ("gen_ai.usage.cost_in_usd_ticks", coerce.ticks),
+            ("gen_ai.usage.details.cost_in_usd_ticks", coerce.ticks),
             "gen_ai.cost.total_tokens",
         ),
         RESENDS: ("http.request.resend_count", "retry_attempts"),
@@ -188,12 +197,34 @@ DIALECT: Final = Dialect(
             "gen_ai.openai.response.service_tier",
             "gen_ai.response.service_tier",
             "anthropic.response.service_tier",
+            "gen_ai.service_tier",
             "openai.request.service_tier",
             "gen_ai.openai.request.service_tier",
+            "gen_ai.request.service_tier",
         ),
+        SPEED: ("anthropic.response.speed", "anthropic.usage.speed", "gen_ai.usage.speed", "anthropic.request.speed"),
+        REGION: (
+            "anthropic.usage.inference_geo",
+            "anthropic.response.inference_geo",
+            "gen_ai.usage.inference_geo",
+            "anthropic.request.inference_geo",
+            "gen_ai.request.inference_geo",
+            "cloud.region",
+            "aws.region",
+            "gcp.vertex.location",
+        ),
+        "@web_search": (
+            "anthropic.usage.server_tool_use.web_search_requests",
+            "gen_ai.usage.server_tool_use.web_search_requests",
+            "gen_ai.usage.web_search_requests",
+            "gen_ai.usage.details.web_search_requests",
+            "llm.token_count.prompt_details.web_search_requests",
+        ),
+        "@rerank_search": ("gen_ai.usage.search_units", "gen_ai.usage.details.search_units"),
         HTTP_STATUS: ("http.response.status_code", "http.status_code"),
+        REPORT: (REPORT_KEY,),
         TOOL_CALL_ID: ("gen_ai.tool.call_id",),
-        CONVERSATION_ID: ("session.id",),
+        CONVERSATION_ID: ("session.id", "gen_ai.agent.session_id"),
         USER_ID: ("gen_ai.user", "enduser.id"),
         SERVER_ADDRESS: (("gen_ai.openai.api_base", coerce.host),),
         "server.port": (("gen_ai.openai.api_base", coerce.port),),
@@ -206,7 +237,9 @@ DIALECT: Final = Dialect(
     },
     content={
         "gen_ai.prompt": ("gen_ai.input.messages", "gen_ai.system_instructions"),
+        "gen_ai.prompt_json": ("gen_ai.input.messages", "gen_ai.system_instructions"),
         "gen_ai.completion": ("gen_ai.output.messages",),
+        "gen_ai.completion_json": ("gen_ai.output.messages",),
         "gen_ai.tool.args": ("gen_ai.tool.call.arguments",),
         "gen_ai.tool.input": ("gen_ai.tool.call.arguments",),
         "gen_ai.tool.output": ("gen_ai.tool.call.result",),

@@ -10,6 +10,7 @@ from typing import Final
 
 from spanledger.conventions.dialect import (
     CONVERSATION_ID,
+    OPERATION,
     PROVIDER,
     STRUCTURAL,
     TOOL_CALL_ID,
@@ -33,6 +34,8 @@ def _complete(facts: Facts) -> None:
     # The operation `framework` says nothing and comes first.
     if attributes.get(_KIND) == "tool_call" and facts.kind == "other":
         facts.kind, facts.operation = Kinded("tool", "execute_tool")
+    if attributes.get(OPERATION) == "image":
+        facts.offer("gen_ai.output.type", OPERATION, "image")
     if attributes.get("gen_ai.system") == "spring_ai" or facts.text(PROVIDER) == "spring_ai":
         facts.forget(PROVIDER)
 

@@ -9,6 +9,7 @@ names; its steps are no work of their own.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
@@ -20,10 +21,12 @@ from spanledger.conventions.dialect import (
     FINISH_REASONS,
     MODEL_CALLS,
     PROVIDER,
+    REGION,
     REQUEST_MODEL,
     RESPONSE_ID,
     RESPONSE_MODEL,
     SERVICE_TIER,
+    SPEED,
     STRUCTURAL,
     TIME_TO_FIRST_CHUNK,
     TOOL_CALL_ID,
@@ -71,10 +74,18 @@ _TOLD: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
         ("usage", "completionTokensDetails", "reasoningTokens"),
         ("usageMetadata", "thoughtsTokenCount"),
     ),
-    SERVICE_TIER: (("serviceTier",), ("usage", "service_tier")),
+    SERVICE_TIER: (("serviceTier",), ("usage", "service_tier"), ("usageMetadata", "trafficType")),
+    SPEED: (("usage", "speed"),),
+    REGION: (("usage", "inference_geo"),),
+    "@web_search": (("usage", "server_tool_use", "web_search_requests"),),
     COST: (("usage", "cost"), ("cost",)),
 }
 """Target -> where providers say it, OpenAI, Anthropic, Bedrock, Gemini, OpenRouter and Vercel's gateway."""
+
+_READ: Final = {**dict.fromkeys((SERVICE_TIER, SPEED, REGION), coerce.text), "@web_search": coerce.integer}
+_QUERIES: Final = ("groundingMetadata", "webSearchQueries")
+_BY_PROMPT: Final = re.compile(r"(?:models/)?gemini-[12]\b")
+"""Models of which a grounded answer costs the same however often it searched; later ones pay for each query."""
 
 
 def _complete(facts: Facts) -> None:
@@ -97,6 +108,16 @@ def _complete(facts: Facts) -> None:
     for name, said in providers.items():
         for target, value in _told_by(name, said):
             facts.offer(target, _METADATA, value)
+        if queries := _listed_at(said, _QUERIES):
+            at_once = _BY_PROMPT.match(facts.text(REQUEST_MODEL) or "") is not None
+            facts.offer("@web_search", _METADATA, 1 if at_once else queries)
+
+
+def _listed_at(value: Value, path: tuple[str, ...]) -> int:
+    """Return how many items the list at `path` has; 0 where there is none."""
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None
+    return len(value) if isinstance(value, list) else 0
 
 
 def _told_by(name: str, provider: Value) -> Iterator[tuple[str, Value]]:
@@ -108,8 +129,7 @@ def _told_by(name: str, provider: Value) -> Iterator[tuple[str, Value]]:
             for key in path:
                 value = value.get(key) if isinstance(value, dict) else None
             if value is not None:
-                read = coerce.count if target in USAGE else coerce.text if target == SERVICE_TIER else coerce.number
-                yield target, read(value)
+                yield target, (coerce.count if target in USAGE else _READ.get(target, coerce.number))(value)
 
 
 DIALECT: Final = Dialect(
@@ -170,7 +190,7 @@ DIALECT: Final = Dialect(
         ),
         USER_ID: (_PROPERTIES + "userId", "ai.settings.context.userId"),
     },
-    sources_by_kind={"agent": {AGENT_NAME: ("ai.telemetry.functionId",)}},
+    sources_by_kind={"agent": {AGENT_NAME: ("ai.telemetry.functionId", "resource.name")}},
     content={
         "ai.prompt.messages": ("gen_ai.input.messages", "gen_ai.system_instructions"),
         "ai.prompt.tools": ("gen_ai.tool.definitions",),

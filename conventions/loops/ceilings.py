@@ -5,17 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from spanledger.conventions.loops.found import Loop, fingerprint, span_of
-from spanledger.conventions.loops.timeline import key
+from spanledger.conventions.loops.found import Loop, fingerprint
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from spanledger.conventions.loops.found import Span
     from spanledger.conventions.loops.rules import LoopRules, Rule
-    from spanledger.conventions.step import Step
-
-_RUNNERS = frozenset({"agent", "workflow"})
+    from spanledger.conventions.run import Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,50 +27,35 @@ class Progress:
     """How far a run has come."""
 
     steps: int = 0
+    """Its spans, other reports of the same work included: what is a twin of what is known only at the end."""
     depth: int = 0
     """Agents and workflows above one another."""
     duration_s: float | None = None
     agent_name: str = ""
+    trace_id: bytes = b""
+    """Of its first step: what tells it from other runs under way, whatever is known of its agent by then."""
     last: Span | None = None
     """The last step so far."""
     started_at_ns: int = 0
     ended_at_ns: int = 0
 
 
-def progress_of(steps: Sequence[Step]) -> Progress:
-    """Return how far the run of these steps has come."""
-    spans = {span_of(step): step for step in sorted(steps, key=key)}
+def progress_of(run: Run) -> Progress:
+    """Return how far a run has come."""
+    spans = [step for step in run.steps if step.span_id]
     if not spans:
         return Progress()
-    ordered = list(spans.values())
-    timed = [step for step in ordered if step.duration_s is not None]
-    started = min((step.start_ns for step in timed), default=0)
-    ended = max((step.end_ns for step in timed), default=0)
+    first, last = spans[0], spans[-1]
     return Progress(
-        steps=len(ordered),
-        depth=_depth(spans),
-        duration_s=(ended - started) / 1e9 if timed else None,
-        agent_name=next((step.agent_name for step in ordered if step.agent_name), ""),
-        last=span_of(ordered[-1]),
-        started_at_ns=started,
-        ended_at_ns=ended,
+        steps=sum(1 + len(step.twins) for step in spans),
+        depth=run.totals.max_depth,
+        duration_s=run.duration_s,
+        agent_name=run.agent_name,
+        trace_id=bytes.fromhex(first.trace_id),
+        last=(bytes.fromhex(last.trace_id), bytes.fromhex(last.span_id)),
+        started_at_ns=run.started_at_ns,
+        ended_at_ns=run.started_at_ns + int((run.duration_s or 0) * 1e9),
     )
-
-
-def _depth(spans: dict[Span, Step]) -> int:
-    depths: dict[Span, int] = {}
-    for span in spans:
-        path: list[Span] = []
-        current = span
-        while current in spans and current not in depths and len(path) <= len(spans):
-            path.append(current)
-            depths[current] = 0  # a circle ends here
-            current = current[0], spans[current].parent_span_id
-        depth = depths.get(current, 0)
-        for above in reversed(path):
-            depth += spans[above].kind in _RUNNERS
-            depths[above] = depth
-    return max(depths.values(), default=0)
 
 
 def ceilings(rules: LoopRules, progress: Progress, history: History | None = None) -> tuple[Loop, ...]:
@@ -97,7 +77,7 @@ def ceilings(rules: LoopRules, progress: Progress, history: History | None = Non
                 rule=rule,
                 severity="warning",
                 subject=progress.agent_name,
-                fingerprint=fingerprint(rule, progress.agent_name),
+                fingerprint=fingerprint(rule, progress.trace_id),
                 spans=(progress.last,) if progress.last is not None else (),
                 count=int(value),
                 threshold=limit,

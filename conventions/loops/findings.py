@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from spanledger.conventions.loops.found import Repeats, loop_of
@@ -58,14 +58,8 @@ class Findings:
             if not any(places <= other for other in taken):
                 taken.append(places)
                 kept.append(found)
-        return tuple(sorted((loop_of(found, line) for found in kept), key=order))
+        return tuple(sorted((loop_of(found, line) for found in kept), key=_order))
 
 
-def order(loop: Loop) -> tuple[int, str, str]:
-    """Return what orders findings."""
+def _order(loop: Loop) -> tuple[int, str, str]:
     return loop.started_at_ns, loop.rule, loop.fingerprint
-
-
-def in_order(loops: Iterable[Loop]) -> tuple[Loop, ...]:
-    """Return findings in the order in which they began."""
-    return tuple(sorted(loops, key=order))

@@ -69,11 +69,6 @@ class LoopRules:
     ceiling_factor: float = 2.0
     """Above this multiple of the agent's own 99th percentile a run is out of the ordinary."""
 
-    @property
-    def has_ceilings(self) -> bool:
-        """Tell whether there are fixed limits."""
-        return (self.max_steps, self.max_depth, self.max_duration_s) != (None, None, None)
-
     def is_polling(self, tool: str) -> bool:
         """Tell whether a tool may be called again and again."""
         return _matches(tool, self.polling_tools)

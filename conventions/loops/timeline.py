@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from spanledger.conventions.detail import Detail, Print
-from spanledger.conventions.loops.rules import WINDOW
 from spanledger.conventions.trajectory.twins import bare
 
 if TYPE_CHECKING:
@@ -102,14 +101,14 @@ def key(step: Step) -> tuple[int, int, bytes, bytes]:
 
 
 def looked_at(steps: Iterable[Step]) -> list[Step]:
-    """Return the steps that rules look at, in order, each span once, the last `WINDOW` of them."""
+    """Return the steps that rules look at, in order, each span once."""
     spans: dict[bytes, Step] = {}
     for step in steps:
         if step.kind in LOOKED_AT:
             name = step.trace_id + step.span_id
             known = spans.get(name)
             spans[name] = step if known is None else better(known, step)
-    return sorted(spans.values(), key=key)[-WINDOW:]
+    return sorted(spans.values(), key=key)
 
 
 def better(one: Step, other: Step) -> Step:

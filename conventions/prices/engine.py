@@ -13,26 +13,30 @@ from decimal import Decimal
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final
 
-from spanledger.conventions.prices.lookup import Lookup, OwnHosts, Tariff, shipped_corrections
+from spanledger.conventions.prices.lookup import Lookup, OwnHosts, Tariff
 from spanledger.conventions.prices.overrides import PriceBook, ServiceFacts
+from spanledger.conventions.prices.price_lists import PriceLists, shipped_corrections
 from spanledger.conventions.prices.reported import MAX_USD
 from spanledger.conventions.prices.resolve import MAX_NAME
-from spanledger.conventions.prices.tariff import INPUT_BUCKETS, OUTPUT_BUCKETS, PICO, Choice, Factor, dot, split
+from spanledger.conventions.prices.second_catalogue import SecondCatalogue, shipped_second_catalogue
+from spanledger.conventions.prices.tariff import INPUT_BUCKETS, OUTPUT_BUCKETS, PICO, Choice, Factor, Row, dot, split
 from spanledger.conventions.reading import Cost
 
 if TYPE_CHECKING:
     from spanledger.conventions.prices.catalogue import Catalogue
+    from spanledger.conventions.units import Units
     from spanledger.conventions.usage import Usage
 
 MEMO_SIZE: Final = 4096
 _MAX_TOTAL: Final = int(MAX_USD) * PICO
 _NO_AUDIO_PRICE: Final = "no_audio_price"
+_FEE_UNKNOWN: Final = "fee_unknown"
 
 NO_USAGE: Final = Cost("no_usage")
 BAD_USAGE: Final = Cost("no_usage", "bad_usage")
 """There were counts, and none of them can be one, or no call can cost what they would."""
 
-_Names = tuple[str | None, str | None, str | None, str | None, str, str]
+_Names = tuple[str | None, str | None, str | None, str | None, str, str, str]
 _UNKNOWN: Final = Tariff()
 
 
@@ -46,19 +50,25 @@ class PricedCall:
     request_model: str | None = None
     server_address: str | None = None
     region: str = ""
+    """What the span says of it."""
     tier: str = ""
     """Service tier, the response's before the request's; "" and `default` are the standard one."""
     one_hour_cache: bool = False
     """Cache writes whose lifetime the span does not tell live for an hour."""
     duration_ns: int = 0
     """Only own machines paid by the hour need it."""
+    assumed_region: str = ""
+    """Where the call goes if neither names nor addresses tell: what is known of the service."""
+    units: Units = ()
+    """What is billed beside tokens."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of an explanation: so many tokens at such a rate."""
+    """One line of an explanation: so many tokens, or units beside them, at such a rate."""
 
     bucket: str
+    """A bucket of tokens, `request`, or a unit."""
     tokens: int
     usd_per_million: Decimal
     usd: Decimal
@@ -85,13 +95,15 @@ class PriceEngine:
     """The operator's, in order of precedence."""
     own_hosts: OwnHosts = "auto"
     corrections: PriceBook = field(default_factory=shipped_corrections)
+    second: SecondCatalogue = field(default_factory=shipped_second_catalogue)
     misses: int = field(default=0, init=False)
     """How many times a price had to be looked for: the slow path."""
     _memo: dict[_Names, Tariff] = field(default_factory=dict, init=False, repr=False)
     _lookup: Lookup = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self._lookup = Lookup(self.catalogue, self.books, self.corrections, self.own_hosts)
+        lists = PriceLists(self.catalogue, self.second, self.books, self.corrections)
+        self._lookup = Lookup(lists, self.books, self.own_hosts)
 
     @property
     def memo_entries(self) -> int:
@@ -103,14 +115,16 @@ class PriceEngine:
         usage = call.usage
         tariff = self.tariff(call)
         choice = tariff.at(at_ns)
-        if usage is None or not (usage.input or usage.output):
-            if choice is not None and choice.per_second:
-                return _by_time(choice, call.duration_ns)
-            return BAD_USAGE if usage is not None and usage.conflicts else NO_USAGE
+        counted = usage is not None and (usage.input or usage.output)
         if choice is None:
-            return Cost("unpriced", tariff.reason if not tariff.choices else "no_price_at_that_time")
+            if counted or call.units:
+                return Cost("unpriced", tariff.reason if not tariff.choices else "no_price_at_that_time")
+            return _nothing_told(usage)
         if choice.per_second:
             return _by_time(choice, call.duration_ns)
+        if not counted or not choice.rows:
+            return _by_units(choice, call, at_ns)
+        assert usage is not None
         unsure = _unsure_of_audio(usage, choice, tariff) if tariff.speaks or not choice.prices_audio else ""
         if unsure == _NO_AUDIO_PRICE:
             return Cost("unpriced", unsure)
@@ -121,8 +135,13 @@ class PriceEngine:
         spent_in = dot(row.input, counts[0])
         spent_out = dot(row.output, counts[1])
         fee = choice.per_request
+        if call.units:
+            beside, known = choice.charge(call.units)
+            fee += beside
+            unsure = unsure if known else _FEE_UNKNOWN
         if choice.factors:
-            spent_in, spent_out, fee = (choice.scale(amount, at_ns) for amount in (spent_in, spent_out, fee))
+            spent_in, spent_out = choice.scale(spent_in, at_ns), choice.scale(spent_out, at_ns)
+            fee = choice.scale(fee, at_ns, fee=True)
         reason = choice.reason or ("usage_conflict" if usage.conflicts else unsure)
         total = spent_in + spent_out + fee
         if total > _MAX_TOTAL:
@@ -137,15 +156,21 @@ class PriceEngine:
         tariff = self.tariff(call)
         choice = tariff.at(at_ns)
         counts = split(call.usage, one_hour=call.one_hour_cache) if call.usage else None
-        if choice is None or counts is None or cost.status != "priced" or call.usage is None:
+        if choice is None or cost.status != "priced" or choice.per_second:
             return Explanation(cost, tariff)
-        row = choice.row(call.usage.input or 0)
+        lines = (*_fee_lines(choice, call.units),)
         factors = tuple(factor for factor in choice.factors if factor.window.active(at_ns))
-        return Explanation(cost, tariff, tuple(_lines(choice, counts, call.usage)), factors, row.above)
+        if counts is None or call.usage is None or not choice.rows:
+            return Explanation(cost, tariff, lines, factors)
+        row = choice.row(call.usage.input or 0)
+        return Explanation(cost, tariff, (*_token_lines(row, counts), *lines), factors, row.above)
 
     def tariff(self, call: PricedCall) -> Tariff:
         """Return the prices of the model of a call."""
-        key = (call.provider, call.response_model, call.request_model, call.server_address, call.region, call.tier)
+        key = (
+            call.provider, call.response_model, call.request_model, call.server_address, call.region, call.tier,
+            call.assumed_region,
+        )  # fmt: skip
         tariff = self._memo.get(key)
         if tariff is None:
             if any(text is not None and len(text) > MAX_NAME for text in key):
@@ -179,6 +204,26 @@ def _unsure_of_audio(usage: Usage, choice: Choice, tariff: Tariff) -> str:
     return "audio_not_told" if tariff.speaks and not told else ""
 
 
+def _nothing_told(usage: Usage | None) -> Cost:
+    return BAD_USAGE if usage is not None and usage.conflicts else NO_USAGE
+
+
+def _by_units(choice: Choice, call: PricedCall, at_ns: int) -> Cost:
+    """Price a call that tells no tokens, or whose model is not sold by the token."""
+    usage = call.usage
+    counted = usage is not None and (usage.input or usage.output)
+    if not call.units:
+        return Cost("unpriced", "not_priced_by_token") if counted else _nothing_told(usage)
+    if not any(fee.unit == unit for fee in choice.fees for unit, _ in call.units):
+        return Cost("unpriced", "not_priced_by_unit")
+    spent, known = choice.charge(call.units)
+    total = choice.scale(spent + choice.per_request, at_ns, fee=bool(choice.rows))
+    if total > _MAX_TOTAL:
+        return BAD_USAGE
+    reason = choice.reason or ("tokens_unknown" if choice.rows else "" if known else _FEE_UNKNOWN)
+    return Cost("priced", reason, total, price_ref=choice.ref)
+
+
 def _by_time(choice: Choice, duration_ns: int) -> Cost:
     spent = choice.per_second * max(duration_ns, 0) // 1_000_000_000
     if spent > _MAX_TOTAL:
@@ -186,13 +231,19 @@ def _by_time(choice: Choice, duration_ns: int) -> Cost:
     return Cost("priced", choice.reason, spent, price_ref=choice.ref)
 
 
-def _lines(choice: Choice, counts: tuple[Sequence[int], Sequence[int]], usage: Usage) -> Iterator[Line]:
-    row = choice.row(usage.input or 0)
+def _token_lines(row: Row, counts: tuple[Sequence[int], Sequence[int]]) -> Iterator[Line]:
     sides = ((INPUT_BUCKETS, row.input, counts[0]), (OUTPUT_BUCKETS, row.output, counts[1]))
     for buckets, rates, tokens in sides:
         for bucket, rate, count in zip(buckets, rates, tokens, strict=True):
             if count:
                 yield Line(bucket, count, Decimal(rate) / 10**6, Decimal(rate * count) / 10**12)
+
+
+def _fee_lines(choice: Choice, units: Units) -> Iterator[Line]:
     if choice.per_request:
         fee = Decimal(choice.per_request) / 10**12
         yield Line("request", 1, fee * 10**6, fee)
+    for unit, count in units:
+        for priced in choice.fees:
+            if priced.unit == unit:
+                yield Line(unit, count, Decimal(priced.of(10**6)) / 10**12, Decimal(priced.of(count)) / 10**12)

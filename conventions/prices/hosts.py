@@ -14,6 +14,9 @@ _REGIONS: Final = (
     re.compile(r"(?P<region>[a-z0-9-]+)-aiplatform\.googleapis\.com"),
     # aiplatform.eu.rep.googleapis.com: a multi-region endpoint
     re.compile(r"aiplatform\.(?P<region>[a-z0-9-]+)\.rep\.googleapis\.com"),
+    # bedrock-runtime.eu-west-1.amazonaws.com, bedrock-runtime-fips.us-gov-west-1.amazonaws.com
+    re.compile(r"bedrock-(?:agent-)?runtime(?:-fips)?\.(?P<region>[a-z0-9-]+)\.amazonaws\.com"),
+    re.compile(r"bedrock-mantle\.(?P<region>[a-z0-9-]+)\.api\.aws"),
     # eu.api.openai.com: data residency (developers.openai.com/api/docs/guides/data-residency)
     re.compile(r"(?P<region>us|eu|au|in|jp|[a-z]{2})\.api\.openai\.com"),
 )
@@ -43,8 +46,15 @@ def is_own(host: str) -> bool:
     return not address.is_global
 
 
+_FIXED: Final = {"aiplatform.googleapis.com": "global"}
+
+
 def region_of(host: str) -> str:
     """Return the region that a seller's host name tells, "" for none."""
+    if host.endswith(".openai.azure.us"):
+        return "us-gov"
+    if host in _FIXED:
+        return _FIXED[host]
     for pattern in _REGIONS:
         if match := pattern.fullmatch(host):
             return match["region"]

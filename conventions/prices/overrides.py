@@ -15,7 +15,8 @@ from typing import Annotated, Any, Final, Literal, Self
 
 import pydantic
 
-from spanledger.conventions.prices.tariff import Choice, Window, make_row
+from spanledger.conventions.prices.tariff import Choice, Fee, Window, make_row, pico
+from spanledger.conventions.units import UNITS
 
 MAX_USD: Final = Decimal(1_000_000)
 _WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -64,6 +65,10 @@ Names = Annotated[tuple[str, ...], pydantic.BeforeValidator(as_tuple)]
 Hours = Annotated[str, pydantic.AfterValidator(_hours)]
 Tier = Literal["standard", "batch", "flex", "priority", "fast"]
 CacheTTL = Literal["5m", "1h"]
+
+
+_UNIT_KEYS: Final = tuple((unit, unit.replace("_ms", "_minute"), unit.endswith("_ms")) for unit in UNITS)
+"""Unit -> key of `FeeRow`, and whether its price is by the minute."""
 
 
 class Block(pydantic.BaseModel):
@@ -179,6 +184,43 @@ class PriceRow(Rates, Scope):
         return Choice(rows, f"{layer}#{name}{since}{special}", self.window(), int(self.per_request * 10**12))
 
 
+class FeeRow(Scope):
+    """What is billed beside tokens, or instead of them, in US dollars for each."""
+
+    model: Names = ()
+    """A model's name or names, `*` allowed; left out, the row is about all models of the provider."""
+    web_search: Dollars | None = None
+    file_search: Dollars | None = None
+    map_search: Dollars | None = None
+    social_search: Dollars | None = None
+    code_execution: Dollars | None = None
+    rerank_search: Dollars | None = None
+    image: Dollars | None = None
+    """An image that was made."""
+    page: Dollars | None = None
+    """A page of a document that was read."""
+    character: Dollars | None = None
+    """A character of text that was spoken."""
+    audio_input_minute: Dollars | None = None
+    """A minute of sound that was transcribed."""
+    audio_output_minute: Dollars | None = None
+    """A minute of sound that was made."""
+
+    @pydantic.model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if not self.fees():
+            raise ValueError("the row has no fee: give one of web_search, image, audio_input_minute, ...")
+        return self
+
+    def fees(self) -> tuple[Fee, ...]:
+        """Compile the row."""
+        return tuple(
+            Fee(unit, pico(price, 60 if minute else 1))
+            for unit, name, minute in _UNIT_KEYS
+            if (price := getattr(self, name)) is not None
+        )
+
+
 class Alias(Scope):
     """Another name of a model: an Azure deployment, an application inference profile, a router's name."""
 
@@ -283,6 +325,8 @@ class PriceBook(Block):
     """Facts that no span carries, by resource; the first that matches counts."""
     prices: Annotated[tuple[PriceRow, ...], pydantic.BeforeValidator(as_tuple)] = ()
     """Own prices; the first row that matches and is valid at that time counts."""
+    fees: Annotated[tuple[FeeRow, ...], pydantic.BeforeValidator(as_tuple)] = ()
+    """Prices of what is no token: searches, images, sound, pages; for each, the first row that matches counts."""
     adjust: Annotated[tuple[Adjustment, ...], pydantic.BeforeValidator(as_tuple)] = ()
     """Multipliers on list prices; all that match are applied."""
     tiers: Annotated[tuple[TierRule, ...], pydantic.BeforeValidator(as_tuple)] = ()

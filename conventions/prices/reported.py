@@ -29,6 +29,10 @@ _TOLERANCE_PICO: Final = 100_000_000
 _BILLS: Final = ("litellm.", "gen_ai.cost.", "openrouter.", "gateway.", "ai.response.providerMetadata")
 
 
+_TICKS: Final = "cost_in_usd_ticks"
+"""How xAI says what it charged."""
+
+
 def weigh(cost: Cost, reading: Reading, policy: Policy) -> tuple[Cost, int | None]:
     """Return the cost that counts, and our own amount where it is not that one.
 
@@ -71,7 +75,7 @@ def differ(ours: int, reported: int) -> bool:
 
 def is_bill(reading: Reading) -> bool:
     """Tell whether the reported cost is what somebody charged, and not an estimate."""
-    if reading.reported_cost_key.startswith(_BILLS):
+    if reading.reported_cost_key.startswith(_BILLS) or reading.reported_cost_key.endswith(_TICKS):
         return True
     if reading.attributes.get("gen_ai.usage.cost.source") == "provider":
         return True

@@ -28,7 +28,7 @@ _AZURE_HEADS: Final = {"eu": "eu-datazone", "us": "us-datazone", "global": "", "
 _ROUTING: Final = re.compile(r":(?:beta|thinking|nitro|floor|exacto|online|latest|default)$")
 _CONTEXT: Final = re.compile(r"\[\d+[mk]\]$|:\d+k$")
 _AT: Final = re.compile(r"@(\d{8}|default|latest)$")
-_GEO: Final = re.compile(r"^(?:us-gov|us|eu|apac|jp|au|in|ca|sa|me|af|regional)\.(?=[a-z0-9-]+\.)")
+_GEO: Final = re.compile(r"^(?P<area>us-gov|us|eu|apac|jp|au|in|ca|sa|me|af|regional|global)\.(?=[a-z0-9-]+\.)")
 _DATE: Final = re.compile(r"[-@]20\d{2}(?:-\d{2}-\d{2}|[01]\d[0-3]\d)(?=$|:|-v\d)")
 _COMPACT: Final = re.compile(r"(?<=[-@])(20\d{2})([01]\d)([0-3]\d)(?=$|:|-v\d)")
 _DASHED: Final = re.compile(r"(?<=[-@])(20\d{2})-(\d{2})-(\d{2})(?=$|:|-v\d)")
@@ -50,6 +50,9 @@ class Name:
     seller: str = ""
     """The seller that the string itself names: a prefix, an ARN, a resource path; "" for none."""
     region: str = ""
+    """Where it says that the call goes: a location in a path, the area of an inference profile (`eu.`, `global.`)."""
+    reason: str = ""
+    """Why it names no model, where that can be told: `provisioned`."""
 
 
 def read_model(text: str, seller: str = "", *, firm: bool = False) -> Name:
@@ -66,8 +69,10 @@ def read_model(text: str, seller: str = "", *, firm: bool = False) -> Name:
         parts = model.split(":", 5)
         kind, _, model = parts[-1].partition("/")
         if len(parts) < 6 or kind not in _ARN_KINDS or not model:
-            return Name()  # an application profile or a custom model: only the operator knows what it is
+            # an application profile or a custom model: only the operator knows what it is
+            return Name(reason="provisioned" if kind == "provisioned-model" else "")
         seller = named = "aws"
+        region = parts[3]
         firm = True
     if match := _LOCATION.search(model):
         region = match["region"]
@@ -106,6 +111,8 @@ def read_model(text: str, seller: str = "", *, firm: bool = False) -> Name:
         forms.append(model)
     if not seller and BEDROCK_ID.match(model):
         seller = named = "aws"
+    if seller == "aws" and (match := _GEO.match(model)):
+        region = match["area"]
     return Name(_spellings(forms, seller), named, region)
 
 
@@ -135,8 +142,8 @@ def _spellings(forms: list[str], seller: str) -> tuple[str, ...]:
     more(_AT, r"-\1")
     more(_COMPACT, r"\1-\2-\3")
     more(_DASHED, r"\1\2\3")
-    if seller == "aws":
-        more(_GEO, "")
+    if seller == "aws" and not forms[-1].startswith("global."):
+        more(_GEO, "")  # the price of `global.` is another, so it is never undone
     if seller == "fireworks":
         for form in list(found):
             if "/" not in form:

@@ -1,7 +1,8 @@
 """Who sells a model: the many names of a provider, and the names that are no seller at all.
 
-A seller is named by its id in genai-prices. Names are compared without case and punctuation, so that
-`x_ai`, `x-ai` and `xAI` are one. Nothing is matched by "contains": `azure.ai.openai` is not OpenAI.
+A seller is named by its id in genai-prices, or in the second catalogue. Names are compared without case and
+punctuation, so that `x_ai`, `x-ai` and `xAI` are one. Nothing is matched by "contains": `azure.ai.openai` is not
+OpenAI.
 Sources of the spellings: OTel GenAI well-known values (1.26 to main), OpenInference `llm.provider` and
 `llm.system`, LiteLLM, Vercel AI SDK, LangChain `ls_provider`, Pydantic AI, as seen in recorded traffic.
 """
@@ -46,6 +47,12 @@ _ALIASES: Final[dict[str, str]] = {
     "cloudflare": "cloudflare workersai cloudflareworkersai",
     "github-copilot": "githubcopilot copilot",
     "ovhcloud": "ovhcloud ovh",
+    "dashscope": "dashscope alibaba alibabacloud qwen tongyi",
+    "featherlessai": "featherlessai featherless",
+    "friendliai": "friendliai friendli",
+    "jinaai": "jinaai jina",
+    "lambdaai": "lambdaai lambda lambdalabs",
+    "watsonx": "watsonx ibmwatsonxai ibmwatsonx watsonxai ibm",
 }
 
 
@@ -75,6 +82,8 @@ _ONE_NAME: Final = _words("""
     huggingface_cerebras huggingface_fireworks-ai huggingface_groq huggingface_hyperbolic huggingface_nebius
     huggingface_novita huggingface_nscale huggingface_ovhcloud huggingface_publicai huggingface_sambanova
     huggingface_together
+    ai21 anyscale assemblyai crusoe deepgram deepinfra gmi gradientai heroku hyperbolic inception morph nebius
+    nscale oci replicate sambanova scaleway snowflake v0 volcengine wandb
 """)
 
 _PUNCTUATION: Final = re.compile(r"[^a-z0-9]+")

@@ -12,6 +12,7 @@ from operator import mul
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from spanledger.conventions.units import Unit, Units
     from spanledger.conventions.usage import Usage
 
 INPUT_BUCKETS: Final = (
@@ -82,6 +83,8 @@ class Factor:
     denominator: int
     why: str
     window: Window = ALWAYS
+    on_fees: bool = True
+    """Whether it holds for fees too: a contract's does, a region's and a service tier's are about tokens."""
 
     @property
     def value(self) -> float:
@@ -90,14 +93,30 @@ class Factor:
 
 
 @dataclass(frozen=True, slots=True)
+class Fee:
+    """The price of something that is not a token: a search, an image, a second of sound."""
+
+    unit: Unit
+    pico: int
+    """Pico-dollars for one; for sound, which is counted in milliseconds, for a second."""
+
+    def of(self, count: int) -> int:
+        """Return the pico-dollars of so many."""
+        return self.pico * count // 1000 if self.unit.endswith("_ms") else self.pico * count
+
+
+@dataclass(frozen=True, slots=True)
 class Choice:
     """One price of one model, with the time it is valid."""
 
     rows: tuple[Row, ...]
+    """Prices by the token; () for a model that is not sold by the token."""
     ref: str
     """Where the price is from: layer, version, model, date, tier and region."""
     window: Window = ALWAYS
     per_request: int = 0
+    fees: tuple[Fee, ...] = ()
+    """Beside tokens. A unit that has none is not known to be free."""
     per_second: int = 0
     """Pico-dollars a second of duration: own machines, an allocation and no bill."""
     factors: tuple[Factor, ...] = ()
@@ -105,6 +124,12 @@ class Choice:
     """What to know about it: `tier_at_list_price`, `allocated`."""
     prices_audio: bool = True
     """Whether it has a price of its own for audio; a list that has none may have forgotten it."""
+
+    def charge(self, units: Units) -> tuple[int, bool]:
+        """Return the pico-dollars of what is no token, and whether there is a price for all of it."""
+        prices = {fee.unit: fee for fee in self.fees}
+        known = [prices[unit].of(count) for unit, count in units if unit in prices]
+        return sum(known), len(known) == len(units)
 
     def row(self, input_tokens: int) -> Row:
         """Return the row for a request with that many input tokens, cached ones included."""
@@ -114,10 +139,10 @@ class Choice:
                 chosen = row
         return chosen
 
-    def scale(self, amount: int, at_ns: int) -> int:
-        """Apply the factors that are valid at that moment."""
+    def scale(self, amount: int, at_ns: int, *, fee: bool = False) -> int:
+        """Apply the factors that are valid at that moment; `fee` says that the amount is none for tokens."""
         for factor in self.factors:
-            if factor.window.active(at_ns):
+            if (factor.on_fees or not fee) and factor.window.active(at_ns):
                 amount = amount * factor.numerator // factor.denominator
         return amount
 
@@ -172,7 +197,12 @@ def dot(rates: Counts, counts: Counts) -> int:
 
 def pico_per_token(usd_per_million: Decimal) -> int:
     """Return a list price as pico-dollars a token, rounded half up beyond the sixth decimal."""
-    return int((usd_per_million * 1_000_000).quantize(Decimal(1), rounding="ROUND_HALF_UP"))
+    return pico(usd_per_million, 1_000_000)
+
+
+def pico(usd: Decimal, count: int = 1) -> int:
+    """Return the pico-dollars of one where `count` cost `usd` dollars, rounded half up."""
+    return int((usd * PICO / count).quantize(Decimal(1), rounding="ROUND_HALF_UP"))
 
 
 def make_row(above: int, rates: dict[str, Decimal]) -> Row:

@@ -8,6 +8,7 @@ from spanledger.conventions.detail import Evaluation
 from spanledger.conventions.reading import CostStatus, StepKind
 from spanledger.conventions.run import (
     SCHEMA,
+    AgentBasis,
     Completeness,
     EdgeBasis,
     Finding,
@@ -140,7 +141,7 @@ def _read_step(step: Object, position: int, count: int) -> RunStep:
         raise BadDocument(f"{step.path}.index is {step.data['index']}: steps are numbered from 0 in their order")
     return RunStep(
         index=position,
-        span_id=step.text("span_id"),
+        span_id=step.maybe_text("span_id") or "",
         trace_id=step.maybe_text("trace_id") or "",
         parent=step.maybe_index("parent", position),
         basis=step.word("basis", EdgeBasis),
@@ -169,6 +170,7 @@ def _read_step(step: Object, position: int, count: int) -> RunStep:
         asks=step.texts("asks", ()),
         input=step.maybe_text("input"),
         output=step.maybe_text("output"),
+        agent_basis=step.maybe_word("agent_basis", AgentBasis),
     )
 
 

@@ -79,6 +79,7 @@ def root_attributes(run: Run) -> dict[str, Value]:
         "spanledger.run.retries": totals.retries,
         "spanledger.run.outcome": run.outcome,
         "spanledger.run.completeness": run.completeness,
+        "spanledger.run.findings": list(dict.fromkeys(finding.rule for finding in run.findings)) or None,
     }
     return {name: value for name, value in attributes.items() if value is not None}
 
@@ -157,13 +158,14 @@ def _evaluation(one: RunEvaluation) -> dict[str, Any]:
 def _step(step: RunStep) -> dict[str, Any]:
     return {
         "index": step.index,
-        "span_id": step.span_id,
+        "span_id": step.span_id or None,
         "trace_id": step.trace_id,
         "parent": step.parent,
         "basis": step.basis,
         "kind": step.kind,
         "name": step.name,
         "agent_name": step.agent_name,
+        "agent_basis": step.agent_basis,
         "tool_name": step.tool_name,
         "tool_call_id": step.tool_call_id,
         "provider": step.provider,

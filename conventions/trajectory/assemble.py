@@ -16,12 +16,14 @@ from spanledger.conventions.trajectory.facts import (
     said,
 )
 from spanledger.conventions.trajectory.failure import chain
+from spanledger.conventions.trajectory.once import billed_once
 from spanledger.conventions.trajectory.order import arrange
 from spanledger.conventions.trajectory.outcome import TERMINAL_TOOLS, decide, last_failure
 from spanledger.conventions.trajectory.paths import branches, critical_path
 from spanledger.conventions.trajectory.runs import divide
 from spanledger.conventions.trajectory.stitch import attach, edges_of
-from spanledger.conventions.trajectory.tree import plant, walk
+from spanledger.conventions.trajectory.told import add_told_tools
+from spanledger.conventions.trajectory.tree import distinct, plant, walk
 from spanledger.conventions.trajectory.usage import by_agent, by_dimension, by_tool, settle, shown, total
 
 if TYPE_CHECKING:
@@ -74,7 +76,7 @@ def building(
     terminal_tools: Mapping[str, Outcome] = TERMINAL_TOOLS,
 ) -> Generator[None, None, tuple[Run, ...]]:
     """Do the same with pauses, for large groups: some ten for a run, of 5 ms or so for each thousand records."""
-    roots = plant(records)
+    roots = plant(billed_once(distinct(records)))
     yield
     skew.correct(roots)
     by_key: dict[Key, Node] = {}
@@ -101,6 +103,7 @@ def _run(
     revision: int,
     terminal_tools: Mapping[str, Outcome],
 ) -> Generator[None, None, Run]:
+    add_told_tools(draft)
     steps = arrange(draft)
     yield
     joins, attempts, bill = join(steps), count_attempts(steps), settle(steps)
@@ -194,6 +197,7 @@ def _run_steps(
             asks=tuple(request.name for request in one.detail.requests) if one.detail is not None else (),
             input=one.detail.input if one.detail is not None else None,
             output=one.detail.said if one.detail is not None else None,
+            agent_basis=one.agent_basis,
         )
         for one in steps
     )

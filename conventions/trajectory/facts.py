@@ -58,10 +58,17 @@ def fingerprints_of(steps: Sequence[Placed]) -> dict[str, str]:
 
 
 def handoffs_of(steps: Sequence[Placed]) -> tuple[Handoff, ...]:
-    """Return who gave work to whom: agents below agents, and named agents one after the other below one parent."""
+    """Return who gave work to whom: agents below agents, and named agents one after the other below one parent.
+
+    A tool that hands work to an agent counts where that agent has no step of its own below it.
+    """
     found: list[Handoff] = []
     before: dict[int | None, Placed] = {}
+    begun = {step.parent for step in steps if step.is_runner}
     for step in steps:
+        delegate = step.detail.delegate if step.detail is not None else ""
+        if delegate and step.step.kind == "tool" and step.index not in begun and step.agent != delegate:
+            found.append(Handoff(step.agent, delegate, step.index, "delegation"))
         if not step.is_runner or not step.step.agent_name:
             continue
         above = steps[step.parent].agent if step.parent is not None else ""
@@ -88,7 +95,8 @@ def evaluations_of(
         if step.step.response_id:
             by_response.setdefault(step.step.response_id, step.index)
         for node in (step.node, *step.node.twins):
-            by_span.setdefault(node.key, step.index)
+            if node.record.span_id:
+                by_span.setdefault(node.key, step.index)
             _claim_structure(node, step.index, by_span)
     found: dict[RunEvaluation, None] = {}
     for step in steps:

@@ -11,13 +11,14 @@ import heapq
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from spanledger.conventions.trajectory.agents import name_agents
 from spanledger.conventions.trajectory.twins import CALLS, RUNNERS, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from spanledger.conventions.detail import Detail
-    from spanledger.conventions.run import EdgeBasis
+    from spanledger.conventions.run import AgentBasis, EdgeBasis
     from spanledger.conventions.step import Step
     from spanledger.conventions.trajectory.runs import Draft
     from spanledger.conventions.trajectory.tree import Node
@@ -38,8 +39,9 @@ class Placed:
     """The nearest agent or workflow above."""
     depth: int
     """Agents and workflows above."""
-    agent: str
-    """Who does it; "" where nobody says."""
+    agent: str = ""
+    """Who does it, see `agents`; "" where nothing says."""
+    agent_basis: AgentBasis | None = None
 
     @property
     def detail(self) -> Detail | None:
@@ -70,18 +72,18 @@ def arrange(draft: Draft) -> list[Placed]:
         assert node.step is not None
         above = placed[at[parent]] if parent is not None else None
         scope = None if above is None else above.index if above.is_runner else above.scope
-        basis = node.basis
-        if above is None:
+        basis = node.basis if parent is None else _basis(node, parent)
+        if above is None and basis != "messages":
             edge = draft.joined.get(node)
             basis = "root" if edge is None else edge.basis
         depth = 0 if above is None else above.depth + above.is_runner
-        agent = node.step.agent_name or ("" if above is None else above.agent)
         placed.append(
             Placed(
                 index, node, node.step, None if above is None else above.index, basis, places[node][0],
-                max(places[node][0], node.end), scope, depth, agent,
+                max(places[node][0], node.end), scope, depth,
             )
         )  # fmt: skip
+    name_agents(placed, draft.root)
     return placed
 
 
@@ -108,6 +110,14 @@ def _parents(nodes: Sequence[Node]) -> list[Node | None]:
             nearest[above] = found
         parents.append(_above_itself(node, kept) if found is node else found)
     return parents
+
+
+def _basis(node: Node, parent: Node) -> EdgeBasis:
+    """Return why a step lies below another: where spans between them were joined otherwise, by what these were."""
+    for between in (node, *node.ancestors()):
+        if between.basis != "parent" or between is parent:
+            return "parent" if between is parent else between.basis
+    return "parent"
 
 
 def _above_itself(node: Node, kept: set[Node]) -> Node | None:

@@ -1,7 +1,8 @@
 """Where one run ends and another begins.
 
 * The work under an outermost agent or workflow is a run. Bridges above it (HTTP, queues, the application)
-  belong to nobody, so a trace may hold several runs.
+  belong to nobody, so a trace may hold several runs. An agent that a message of another trace brought to work,
+  sent from where an agent had been at work before, goes on with the run of that one.
 * GenAI structure above (a chain, a graph) makes one run of all that is under it. Its root is the only
   agent in it where that has done everything, else the structure.
 * Calls with no agent above are a run of their trace, and agents that lie below such a call belong to it.
@@ -16,16 +17,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from spanledger.conventions.trajectory.edges import Edge
 from spanledger.conventions.trajectory.tree import walk
 from spanledger.conventions.trajectory.twins import RUNNERS, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from spanledger.conventions.trajectory.edges import Edge
     from spanledger.conventions.trajectory.tree import Key, Node
 
-_CONTINUES: Final = frozenset({"history", "conversation", "tool_call_id", "time", "response_id", "link", "mcp"})
+_CONTINUES: Final = frozenset({
+    "history", "conversation", "tool_call_id", "time", "response_id", "link", "mcp", "arguments",
+})  # fmt: skip
+_SEWN: Final = frozenset({"link", "mcp", "tool_call_id"})
+"""How a tree of another trace comes to lie below what called it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -58,8 +63,9 @@ def divide(roots: Sequence[Node], by_key: dict[Key, Node], edges: Iterable[Edge]
             loose.setdefault(unit.record.trace_id, []).append(unit)
         else:
             alone.append(Draft([runner], runner, _name(runner), awaits(runner)))
+    alone = _relayed(alone)
     _adopt(alone, loose)
-    drafts = alone + _loose_runs(loose, by_key, edges)
+    drafts = alone + _loose_runs(alone, loose, by_key, edges)
     for draft in drafts:
         collect(draft)
     drafts = [draft for draft in drafts if draft.nodes]
@@ -140,6 +146,32 @@ def _name(root: Node) -> str:
     return f"{root.record.trace_id.hex()}-{root.record.span_id.hex()}"
 
 
+def _relayed(alone: list[Draft]) -> list[Draft]:
+    """Give agents that got their work by a message to the run of the agent where it was sent from."""
+    first: dict[Node, Draft] = {}
+    """Span above agents -> the run of the earliest of them."""
+    kept = []
+    for draft in sorted(alone, key=lambda draft: draft.tops[0].rank):
+        top = draft.tops[0]
+        sewn = False
+        source: Draft | None = None
+        for node in (top, *top.ancestors()):
+            if sewn and node in first:
+                source = first[node]
+                break
+            sewn = sewn or node.basis in _SEWN
+        if source is None:
+            kept.append(draft)
+            source = draft
+        else:
+            source.tops.append(top)
+            source.root = _common_root(source.tops)
+            source.joined[top] = Edge(*top.key, *source.tops[0].key, "link")
+        for above in top.ancestors():
+            first.setdefault(above, source)
+    return kept
+
+
 def _adopt(alone: list[Draft], loose: dict[bytes, list[Node]]) -> None:
     """Give agents that miss the same parent as loose calls to these: the parent was theirs too."""
     missing = {(trace_id, unit.missing) for trace_id, units in loose.items() for unit in units if awaits(unit)}
@@ -150,17 +182,24 @@ def _adopt(alone: list[Draft], loose: dict[bytes, list[Node]]) -> None:
             alone.remove(draft)
 
 
-def _loose_runs(loose: dict[bytes, list[Node]], by_key: dict[Key, Node], edges: Iterable[Edge]) -> list[Draft]:
-    """Return the runs of calls without an agent: by trace, joined where one goes on with another."""
-    leader = {trace_id: trace_id for trace_id in loose}
+def _loose_runs(
+    alone: Sequence[Draft], loose: dict[bytes, list[Node]], by_key: dict[Key, Node], edges: Iterable[Edge]
+) -> list[Draft]:
+    """Return the runs of calls without an agent: by trace, joined where one goes on with another.
 
-    def find(trace_id: bytes) -> bytes:
-        while leader[trace_id] != trace_id:
-            leader[trace_id] = leader[leader[trace_id]]
-            trace_id = leader[trace_id]
-        return trace_id
+    Those that go on with the work of an agent are added to its run.
+    """
+    runs = {number.to_bytes(4, "big"): draft for number, draft in enumerate(alone)}  # shorter than trace ids
+    leader = {name: name for name in (*runs, *loose)}
+
+    def find(name: bytes) -> bytes:
+        while leader[name] != name:
+            leader[name] = leader[leader[name]]
+            name = leader[name]
+        return name
 
     tops = {id(top): trace_id for trace_id, units in loose.items() for top in units}
+    tops |= {id(top): name for name, draft in runs.items() for top in draft.tops}
     joins: dict[Node, Edge] = {}
     for edge in edges:
         before, after = by_key.get((edge.from_trace_id, edge.from_span_id)), by_key.get((edge.trace_id, edge.span_id))
@@ -169,14 +208,30 @@ def _loose_runs(loose: dict[bytes, list[Node]], by_key: dict[Key, Node], edges: 
         one, other = _top(before, tops), _top(after, tops)
         if one is None or other is None or not goes_on(before, after, edge):
             continue
-        if other.record.trace_id != one.record.trace_id:
+        if other.record.trace_id != one.record.trace_id and tops[id(other)] not in runs:
             joins.setdefault(other, edge)
-            a, b = sorted((find(tops[id(one)]), find(tops[id(other)])))
+            a, b = sorted((find(tops[id(one)]), find(tops[id(other)])), key=lambda name: (name not in runs, name))
             leader[b] = a
     groups: dict[bytes, list[Node]] = {}
     for trace_id in sorted(loose):
         groups.setdefault(find(trace_id), []).extend(loose[trace_id])
+    for name, draft in runs.items():
+        for unit in sorted(groups.pop(name, ()), key=lambda node: node.rank):
+            _add(draft, unit, joins.get(unit), by_key)
     return [_loose_run(units, joins) for units in groups.values()]
+
+
+def _add(draft: Draft, unit: Node, edge: Edge | None, by_key: dict[Key, Node]) -> None:
+    """Add a call to the run of an agent, beside the one whose work it goes on with."""
+    before = by_key.get((edge.from_trace_id, edge.from_span_id)) if edge is not None else None
+    above = resolve(before).parent if before is not None else None
+    if edge is not None and above is not None and unit.parent is None:
+        unit.parent, unit.basis = above, edge.basis
+        above.children.append(unit)
+        return
+    draft.tops.append(unit)
+    if edge is not None:
+        draft.joined[unit] = edge
 
 
 def _top(node: Node, tops: dict[int, bytes]) -> Node | None:

@@ -3,6 +3,7 @@
 A tree goes below the span that it follows from when that is still open at its beginning, when it is a
 message or a tool call (a queue may deliver after the sender has ended), or when both name one tool call.
 A link to the root of an agent run that is over (the next turn of a conversation) makes no call of it.
+What was asked, word for word, what a model asked of a tool goes below that tool, or beside the model's call.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 
     from spanledger.conventions.trajectory.tree import Key, Node
 
-_CALLS: Final = frozenset({"link", "tool_call_id", "mcp"})
-_ORDER: Final = ("link", "tool_call_id", "mcp")
+_ORDER: Final = ("link", "tool_call_id", "mcp", "arguments", "time")
+_CALLS: Final = frozenset(_ORDER)
 _SENDS: Final = frozenset({3, 4})
 """Span kinds client and producer."""
 _RUNNERS: Final = frozenset({"agent", "workflow"})
@@ -48,12 +49,15 @@ def attach(roots: list[Node], by_key: dict[Key, Node], edges: Iterable[Edge]) ->
             continue
         root = called
         for above in called.ancestors():
-            if root.step is not None or above.step is not None:
+            if above.step is not None or (root.step is not None and edge.basis != "arguments"):
                 break  # work of its own lies between: not the tree was called, but something within it
             root = above
-        if root.parent is None and _calls(caller, root, edge) and not _is_below(caller, root):
-            root.parent, root.basis = caller, edge.basis
-            caller.children.append(root)
+        if root.parent is not None or not _calls(caller, root, edge):
+            continue
+        place = _tool_around(root, caller) if edge.basis == "arguments" else caller
+        if place is not None and not _is_below(place, root):
+            root.parent, root.basis = place, edge.basis
+            place.children.append(root)
     return [root for root in roots if root.parent is None]
 
 
@@ -65,6 +69,14 @@ def _calls(caller: Node, called: Node, edge: Edge) -> bool:
     if not isinstance(caller.record, Bridge) or caller.record.kind in _SENDS:
         return True
     return any(above.start <= called.start < above.end for above in caller.ancestors())
+
+
+def _tool_around(called: Node, asker: Node) -> Node | None:
+    """Return the tool beside an asking call that lies around what was called, else what both lie below."""
+    above = asker.parent
+    beside = above.children if above is not None else ()
+    tools = (node for node in beside if node.step is not None and node.step.kind == "tool")
+    return next((tool for tool in tools if tool.start <= called.start < tool.end), above)
 
 
 def _is_below(node: Node, other: Node) -> bool:

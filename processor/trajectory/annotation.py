@@ -1,4 +1,4 @@
-"""The roll-up of a run on its root span, in passing.
+"""The roll-up of a run on its root span, and the loop that a span goes on with, in passing.
 
 SDKs send children before their parents, so that most of a run is known when its root comes. Nothing is held
 back for the rest.
@@ -11,21 +11,18 @@ from typing import TYPE_CHECKING, Final
 
 from spanledger.conventions.run_document import root_attributes
 from spanledger.conventions.step import Step
-from spanledger.conventions.trajectory import build
 from spanledger.conventions.values import key_value
-from spanledger.processor.trajectory.edges import edges
-from spanledger.processor.trajectory.loops import with_findings
 from spanledger.processor.trajectory.packing import unpack
 from spanledger.processor.trajectory.records import key_of
 from spanledger.processor.trajectory.reports import Built
 
 if TYPE_CHECKING:
+    from spanledger.conventions.loops import Loop
     from spanledger.conventions.run import Completeness
     from spanledger.conventions.step import Bridge
     from spanledger.conventions.values import Value
     from spanledger.processor.batch import Batch
     from spanledger.processor.trajectory.assembly import Assembly
-    from spanledger.processor.trajectory.config import TrajectoryConfig
     from spanledger.processor.trajectory.group import Group
     from spanledger.processor.trajectory.records import Key, Record
 
@@ -33,11 +30,10 @@ MAX_RECORDS: Final = 1_000
 """Spans of one run up to which it is rolled up in passing."""
 
 _ROOTS: Final = frozenset({"agent", "workflow", "other"})
-_LOOP: Final = "spanledger.loop"
 
 
 def annotate(
-    batch: Batch, steps: Sequence[Step], bridges: Sequence[Bridge], assembly: Assembly, config: TrajectoryConfig
+    batch: Batch, steps: Sequence[Step], bridges: Sequence[Bridge], assembly: Assembly
 ) -> Generator[None, None, int]:
     """Write the roll-ups; return the roots that were passed over because there is too much below them."""
     by_trace: dict[bytes, list[Record]] = {}
@@ -60,12 +56,12 @@ def annotate(
             continue
         if assembly.loops is not None:
             came = [record for record in own if isinstance(record, Step)]
-            wanted.update({key: {_LOOP: True} for key in assembly.loops.marked(group, came)})
+            wanted.update({key: _loop(loop) for key, loop in assembly.loops.marked(group, came).items()})
         if trace_id in rooted:
             if len(own) + (len(group.packed) if group is not None else 0) > MAX_RECORDS:
                 skipped += 1
                 continue
-            built = _build(_records(group, own), group.changes if group is not None else 0, config)
+            built = _build(_records(group, own), group, assembly)
             assembly.remember(group.traces[0] if group is not None else trace_id, built)
             for run in built.runs:
                 key = trace_id + bytes.fromhex(run.root_span_id or "")
@@ -85,16 +81,24 @@ def _records(group: Group | None, own: Sequence[Record]) -> dict[Key, Record]:
     return known
 
 
-def _build(present: dict[Key, Record], changes: int, config: TrajectoryConfig) -> Built:
+def _loop(loop: Loop) -> dict[str, Value]:
+    return {
+        "spanledger.loop.rule": loop.rule,
+        "spanledger.loop.count": loop.count,
+        "spanledger.loop.fingerprint": loop.fingerprint,
+    }
+
+
+def _build(present: dict[Key, Record], group: Group | None, assembly: Assembly) -> Built:
     records = present.values()
     waits = any(
         record.parent_span_id and not record.remote_parent and record.trace_id + record.parent_span_id not in present
         for record in records
     )
     completeness: Completeness = "open" if waits else "complete"
-    links = edges(records, config.stitch, config.stitch_window)
-    runs = with_findings(build(records, links=links, completeness=completeness), records, config.loops.rules())
-    return Built(frozenset(present), changes, completeness, runs)
+    told = tuple((group.told or {}).values()) if group is not None else ()
+    runs = assembly.recipe.runs(records, completeness, told=told, usual=assembly.usual)
+    return Built(frozenset(present), group.changes if group is not None else 0, completeness, runs)
 
 
 def _write(batch: Batch, wanted: dict[Key, dict[str, Value]]) -> None:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Final
 from spanledger.conventions.details import merged
 from spanledger.conventions.step import Step
 from spanledger.processor.trajectory.gauges import Gauges
-from spanledger.processor.trajectory.loops import KINDS, Loops
+from spanledger.processor.trajectory.histories import Histories, usual_of
+from spanledger.processor.trajectory.loops import Loops
 from spanledger.processor.trajectory.records import key_of
 from spanledger.processor.trajectory.reports import Built, Snapshot, completeness_of, compose
 from spanledger.processor.trajectory.store import Store
@@ -22,11 +23,12 @@ from spanledger.processor.trajectory.telling import Telling
 
 if TYPE_CHECKING:
     from spanledger.conventions.detail import Detail
+    from spanledger.conventions.evaluator import Usual
     from spanledger.conventions.trajectory import Judgement
     from spanledger.processor.component import Host
     from spanledger.processor.trajectory.config import TrajectoryConfig
     from spanledger.processor.trajectory.emitted import Change
-    from spanledger.processor.trajectory.group import Group
+    from spanledger.processor.trajectory.group import Group, Label
     from spanledger.processor.trajectory.journal import Journal, Remembered
     from spanledger.processor.trajectory.outbox import Outbox
     from spanledger.processor.trajectory.records import Record
@@ -54,10 +56,11 @@ class Assembly:
         self._config = config
         self._host = host
         self._journal = journal
-        self._telling = Telling(host, outbox, journal)
         self._gauges = Gauges(host.metrics)
-        self._rules = config.loops.rules()
-        self.loops = Loops(self._rules) if self._rules is not None else None
+        self.recipe = config.recipe()
+        self._telling = Telling(host, outbox, journal, self.recipe.evaluators)
+        self._histories = Histories()
+        self.loops = Loops(self.recipe.rules, self._histories) if self.recipe.rules is not None else None
         self._became = host.metrics.counter("spanledger_trajectory_spans_total")
         self._late = host.metrics.counter("spanledger_late_spans_total")
         self._lost = host.metrics.counter("spanledger_trajectory_log_records_dropped_total")
@@ -156,7 +159,7 @@ class Assembly:
                 self._journal.add(record, self._host.clock_ns())
             if isinstance(record, Step) and (group := self.store.group_of(record.trace_id)) is not None:
                 self._gauges.grew(group, now_s)
-                if self.loops is not None and record.kind in KINDS and group.state == "open":
+                if self.loops is not None and record.kind != "other" and group.state == "open":
                     self._fresh.setdefault(group.number, (group, []))[1].append(record)
         if became in ("late", "too_late"):
             self._late.add((record.service_name,))
@@ -213,18 +216,21 @@ class Assembly:
     def snapshot(self, group: Group, reason: Reason) -> Snapshot:
         """Return what the runs of a group follow from."""
         return Snapshot(
+            self.recipe,
             dict(group.packed),
             list(group.resources),
             group.changes,
             tuple(group.judgements or ()),
             group.emitted or {},
             completeness_of(group, reason),
-            tuple(self._config.stitch),
-            self._config.stitch_window,
-            self._rules,
             tuple((group.told or {}).values()),
+            self._histories.successes(),
             self._built.pop(group.traces[0], None),
         )
+
+    def usual(self, label: Label) -> Usual | None:
+        """Return what the successful runs of an agent were like until now."""
+        return usual_of(self._histories.successes().get(label, ()))
 
     def remember(self, trace_id: bytes, built: Built) -> None:
         """Keep runs that were built in passing, for a while. They follow from their records and nothing else."""
@@ -235,10 +241,9 @@ class Assembly:
     def publish(self, group: Group, reason: Reason, snapshot: Snapshot, changes: list[Change]) -> None:
         """Tell of the runs of a closed group."""
         self._telling.runs(group, reason, snapshot, changes)
-        if self.loops is not None:
-            for change in changes:
-                if not change.before:
-                    self.loops.histories.add(change.run)
+        for change in changes:
+            if not change.before:
+                self._histories.add(change.run)
 
     def _place_waiting(self, now_s: float) -> None:
         for judgement in tuple(self._unplaced)[:CHECK_EVERY]:

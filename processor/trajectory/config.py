@@ -5,19 +5,35 @@ from __future__ import annotations
 from typing import Annotated, Final, Literal, get_args
 
 import pydantic
+import pydantic_core
 
 from spanledger.conventions.detail import ContentMode
+from spanledger.conventions.evaluators import EVALUATORS
 from spanledger.conventions.loops import LoopRules
+from spanledger.conventions.run import Outcome
+from spanledger.conventions.trajectory.outcome import TERMINAL_TOOLS
 from spanledger.processor.component import ComponentConfig, Settings
 from spanledger.processor.settings import Duration
+from spanledger.processor.trajectory.recipe import Recipe
 
-Stitch = Literal["parent", "link", "tool_call_id", "mcp", "conversation", "history"]
+Stitch = Literal["parent", "link", "tool_call_id", "mcp", "conversation", "history", "time"]
 
 STITCHES: Final[tuple[Stitch, ...]] = get_args(Stitch)
 
 _Count = Annotated[int, pydantic.Field(gt=0)]
 _Times = Annotated[int, pydantic.Field(ge=0)]
 _LOOPS: Final = LoopRules()
+
+
+def _known_evaluator(name: str) -> str:
+    if name not in EVALUATORS:
+        # As for any closed set, so that the message is the same and says what was meant.
+        expected = " or ".join(f"'{known}'" for known in EVALUATORS)
+        raise pydantic_core.PydanticKnownError("literal_error", {"expected": expected})
+    return name
+
+
+_EvaluatorName = Annotated[str, pydantic.AfterValidator(_known_evaluator)]
 
 
 class MemoryConfig(Settings):
@@ -115,6 +131,20 @@ class TrajectoryConfig(ComponentConfig):
     memory: MemoryConfig = pydantic.Field(default_factory=MemoryConfig)
     late: LateConfig = pydantic.Field(default_factory=LateConfig)
     loops: LoopsConfig = pydantic.Field(default_factory=LoopsConfig)
+    evaluators: list[_EvaluatorName] = pydantic.Field(default_factory=lambda: list(EVALUATORS))
+    """Built-in evaluators that judge each run when it is closed; none with `[]`. See docs/evaluations.md."""
+    terminal_tools: dict[str, Outcome] = pydantic.Field(default_factory=lambda: dict(TERMINAL_TOOLS))
+    """Tool -> what its call means for the outcome, if it is the last of a run."""
     storage: str | None = None
     """Directory for open runs, so that a killed process resumes them; without it they live in memory. With
     `content: full` it holds prompts."""
+
+    def recipe(self) -> Recipe:
+        """Return how runs are made."""
+        return Recipe(
+            frozenset(self.stitch),
+            self.stitch_window,
+            self.loops.rules(),
+            {name: EVALUATORS[name] for name in self.evaluators},
+            self.terminal_tools,
+        )

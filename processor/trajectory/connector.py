@@ -87,12 +87,9 @@ class Trajectory:
         self._wake.set()
         if self._task is not None:
             await self._task
-        self._outbox.consume = self.consumers.get("logs")
-        await self._read_logs()
+        await self.work()
         self.assembly.close_all()
-        more = True
-        while more:
-            more = await self._turn() == 0
+        while await self.work() == 0:
             await asyncio.sleep(0)
         lost = await self._outbox.close(deadline)
         if self._journal is not None:
@@ -122,15 +119,12 @@ class Trajectory:
         """Do nothing."""
 
     def commit(self, delivery: Delivery) -> None:
-        """Take the spans of `delivery`, or what its log records say of spans."""
-        if delivery.signal == "traces":
-            if delivery.steps or delivery.bridges:
-                self.assembly.take((*delivery.steps, *delivery.bridges))
-        elif any(mark in delivery.data for mark in _WORTH_READING):
+        """Take the spans of `delivery`, those that its log records stand for, and what these say of spans."""
+        if delivery.steps or delivery.bridges:
+            self.assembly.take((*delivery.steps, *delivery.bridges))
+        if delivery.signal == "logs" and any(mark in delivery.data for mark in _WORTH_READING):
             self._logs.append(delivery)
             self._waiting_logs += delivery.items
-        else:
-            return
         at = self.assembly.next_turn()
         if self._logs or (at is not None and at < self._wakes_s):
             self._wake.set()
@@ -146,17 +140,28 @@ class Trajectory:
 
     def annotate(self, batch: Batch, steps: Sequence[Step], bridges: Sequence[Bridge]) -> Generator[None, None, None]:
         """Write the roll-up of a run onto its root, as far as the run is known by then, and mark what loops."""
-        skipped = yield from annotate(batch, steps, bridges, self.assembly, self._config)
+        skipped = yield from annotate(batch, steps, bridges, self.assembly)
         if skipped:
             self._unannotated.add((), skipped)
 
     # -- the task --
 
+    async def work(self) -> float | None:
+        """Do what is due, for a slice of time. Return the seconds until more is, None when nothing is to come."""
+        self._outbox.consume = self.consumers.get("logs")
+        await self._read_logs()
+        wait_s = self.assembly.turn()
+        while self.assembly.large:
+            # Documents of large runs are made in a thread, so that requests go on meanwhile.
+            group, reason = self.assembly.large.popleft()
+            snapshot = self.assembly.snapshot(group, reason)
+            changes = await asyncio.get_running_loop().run_in_executor(self._thread, compose, snapshot)
+            self.assembly.publish(group, reason, snapshot, changes)
+        return wait_s
+
     async def _run(self) -> None:
         while not self._ending:
-            self._outbox.consume = self.consumers.get("logs")
-            await self._read_logs()
-            wait_s = await self._turn()
+            wait_s = await self.work()
             if wait_s == 0:
                 await asyncio.sleep(0)
                 continue
@@ -168,16 +173,6 @@ class Trajectory:
                 pass
             self._wake.clear()
             self._wakes_s = 0.0
-
-    async def _turn(self) -> float | None:
-        """Do what is due. Documents of large runs are made in a thread, so that requests go on meanwhile."""
-        wait_s = self.assembly.turn()
-        while self.assembly.large:
-            group, reason = self.assembly.large.popleft()
-            snapshot = self.assembly.snapshot(group, reason)
-            changes = await asyncio.get_running_loop().run_in_executor(self._thread, compose, snapshot)
-            self.assembly.publish(group, reason, snapshot, changes)
-        return wait_s
 
     async def _read_logs(self) -> None:
         while self._logs:

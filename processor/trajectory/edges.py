@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from spanledger.conventions.step import Step
 from spanledger.conventions.trajectory.edges import Edge
 from spanledger.processor.trajectory.group import is_loose
-from spanledger.processor.trajectory.joins import MIN_ID_CHARS, continues
+from spanledger.processor.trajectory.joins import MIN_ID_CHARS, asked_first, continues
+from spanledger.processor.trajectory.overlaps import Likeness, Work, holder, likeness, runner, running, work_of
 from spanledger.processor.trajectory.packing import HISTORY
 
 if TYPE_CHECKING:
@@ -40,11 +41,19 @@ class _Between:
         self._window_ns = int(window_s * 1e9)
         self._requested: dict[str, Step] = {}
         self._after: dict[int, list[Step]] = {}
+        self._continued: set[int] = set()
         self._conversations: dict[str, list[Step]] = {}
+        self._alike: dict[Likeness, list[Work]] = {}
+        self._given: dict[int, list[Step]] = {}
         for step in steps:
+            for like in (likeness(step), None if is_loose(step) else running(step)):
+                if like is not None:
+                    self._alike.setdefault(like, []).append(work_of(step))
             if step.detail is not None:
                 for request in step.detail.requests:
                     self._requested.setdefault(request.id, step)
+                    for text in request.texts:
+                        self._given.setdefault(text, []).append(step)
                 if step.detail.after is not None:
                     self._after.setdefault(step.detail.after, []).append(step)
             if is_loose(step) and step.conversation_id:
@@ -54,6 +63,8 @@ class _Between:
             ("mcp", self._by_context),
             ("conversation", self._by_conversation),
             ("history", self._by_history),
+            ("history", self._by_arguments),
+            ("time", self._by_time),
         )
 
     def _by_tool_call(self, step: Step) -> Edge | None:
@@ -85,8 +96,27 @@ class _Between:
             return None
         for digest in reversed(step.detail.history[-HISTORY:]):
             earlier = [other for other in self._after.get(digest, ()) if other.start_ns < step.start_ns]
-            if earlier and (edge := self._edge(step, earlier[-1], "history")):
-                return edge
+            if earlier:
+                # Runs that say the very same, word for word, each go on once.
+                source = next((other for other in earlier if id(other) not in self._continued), earlier[-1])
+                self._continued.add(id(source))
+                if edge := self._edge(step, source, "history"):
+                    return edge
+        return None
+
+    def _by_arguments(self, step: Step) -> Edge | None:
+        asked = asked_first(step)
+        given = self._given.get(asked, ()) if asked is not None else ()
+        before = [other for other in given if 0 <= step.start_ns - other.end_ns <= self._window_ns]
+        return self._edge(step, before[-1], "arguments") if before else None
+
+    def _by_time(self, step: Step) -> Edge | None:
+        if not is_loose(step):
+            return None
+        for like, find in ((likeness(step), holder), (running(step), runner)):
+            source = find(work_of(step), self._alike.get(like, ())) if like is not None else None
+            if source is not None:
+                return Edge(step.trace_id, step.span_id, source.trace_id, source.span_id, "time")
         return None
 
     def _edge(self, step: Step, source: Step | None, basis: EdgeBasis) -> Edge | None:

@@ -7,7 +7,7 @@ spans would change; the run is then recognised by its first step, and keeps the 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Final
 from spanledger.conventions.run_document import document
 
 if TYPE_CHECKING:
+    from spanledger.conventions.evaluator import Usual
     from spanledger.conventions.run import Completeness, Outcome, Run, RunEvaluation
+    from spanledger.processor.trajectory.group import Label
 
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
@@ -40,6 +42,12 @@ class Emitted:
     """Digests of those that are counted."""
     loops: tuple[tuple[str, float], ...] = ()
     """Fingerprint and wasted dollars of those that are counted."""
+    judged: tuple[str, ...] = ()
+    """Names of the evaluations from outside: what the run is counted as evaluated by."""
+    scores: tuple[tuple[str, float | None, str | None], ...] = ()
+    """Name, score and label of the built-in evaluations that are counted."""
+    usual: Usual | None = None
+    """What its agent did before, when the run was closed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +64,9 @@ class Change:
     """Ids of runs that turned out to be part of this one."""
 
 
-def changes(emitted: Mapping[str, Emitted], runs: Sequence[Run]) -> list[Change]:
+def changes(
+    emitted: Mapping[str, Emitted], runs: Sequence[Run], usual: Callable[[Label], Usual | None]
+) -> list[Change]:
     """Return the runs that differ from what was said of them, with their ids and revisions."""
     found: list[Change] = []
     owners = _owners(emitted, runs)
@@ -65,7 +75,7 @@ def changes(emitted: Mapping[str, Emitted], runs: Sequence[Run]) -> list[Change]
         before = tuple(emitted[run_id] for run_id in ids)
         revision = max((known.revision for known in before), default=0) + 1
         named = replace(run, run_id=ids[0] if ids else run.run_id, revision=revision)
-        now, written = _told(named)
+        now, written = _told(named, usual((run.service_name, run.agent_name)))
         if len(before) != 1 or now.digest != before[0].digest:
             found.append(Change(named, now, written, before, ids[1:]))
     return found
@@ -93,7 +103,7 @@ def name_of(evaluation: RunEvaluation) -> str:
     ).hexdigest()
 
 
-def _told(run: Run) -> tuple[Emitted, bytes]:
+def _told(run: Run, usual: Usual | None) -> tuple[Emitted, bytes]:
     """Return what to remember of a run that is told now, and its document.
 
     Steps are written some at a time: the library would hold up every other thread for a whole large document.
@@ -111,8 +121,15 @@ def _told(run: Run) -> tuple[Emitted, bytes]:
         completeness=run.completeness,
         cost_pico_usd=run.totals.cost_pico_usd or 0,
         anchor=run.steps[0].trace_id + run.steps[0].span_id if run.steps else "",
-        evaluations=tuple(sorted(map(name_of, run.evaluations))),
+        evaluations=tuple(sorted(name_of(one) for one in run.evaluations if one.basis != "builtin")),
         loops=tuple((one.detail.get("fingerprint", ""), one.detail.get("wasted_usd") or 0.0) for one in run.findings),
+        judged=tuple(sorted({one.evaluation.name for one in run.evaluations if one.basis != "builtin"})),
+        scores=tuple(
+            (one.evaluation.name, one.evaluation.score, one.evaluation.label)
+            for one in run.evaluations
+            if one.basis == "builtin"
+        ),
+        usual=usual,
     )
     return now, b'%s,"revision":%d,"steps":[%s]}' % (rest[:-1], revision, listed)
 

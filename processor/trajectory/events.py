@@ -11,11 +11,12 @@ from spanledger.conventions.run_document import root_attributes
 from spanledger.conventions.values import Value, key_value
 
 if TYPE_CHECKING:
-    from spanledger.conventions.run import Finding, Run, Severity
+    from spanledger.conventions.run import Finding, Run, RunEvaluation, Severity
 
 RUN_CLOSED: Final = "spanledger.run.closed"
 RUN_REPLACED: Final = "spanledger.run.replaced"
 LOOP_DETECTED: Final = "spanledger.loop.detected"
+EVALUATED: Final = "gen_ai.evaluation.result"
 AGENT_CHANGED: Final = "spanledger.agent.changed"
 
 _LOOP: Final = (
@@ -64,6 +65,22 @@ def looped(finding: Finding, agent_name: str, run_id: str, now_ns: int, place: t
         "gen_ai.agent.name": agent_name or None,
     }
     return event(LOOP_DETECTED, said, finding.severity, now_ns, *place)
+
+
+def evaluated(run: Run, judged: RunEvaluation, now_ns: int) -> LogRecord:
+    """Return the event of a built-in evaluation, as the conventions have it, on the root of its run."""
+    evaluation = judged.evaluation
+    said: dict[str, Value] = {
+        "gen_ai.evaluation.name": evaluation.name,
+        "gen_ai.evaluation.score.value": evaluation.score,
+        "gen_ai.evaluation.score.label": evaluation.label,
+        "gen_ai.evaluation.explanation": evaluation.explanation,
+        "gen_ai.agent.name": run.agent_name or None,
+        "gen_ai.conversation.id": run.session_id,
+        "spanledger.run.id": run.run_id,
+        "spanledger.run.revision": run.revision,
+    }
+    return event(EVALUATED, said, "info", now_ns, *place_of(run))
 
 
 def agent_changed(run: Run, agent_name: str, fingerprint: str, before: str, now_ns: int) -> LogRecord:

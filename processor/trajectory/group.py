@@ -25,15 +25,16 @@ if TYPE_CHECKING:
 State = Literal["open", "closed", "revised", "gone"]
 """See the state machine in `store`."""
 
-Phase = Literal["running", "remote", "waiting", "joinable", "ended"]
+Phase = Literal["running", "remote", "waiting", "joinable", "alone", "ended"]
 """What the spans say: a parent is missing; only a parent elsewhere is; no model has read a tool's result yet; another
-call may join by its conversation; nothing is open."""
+call may join by its conversation; it is a tool or a failure that another group may know more of; nothing is open."""
 
 Label = tuple[str, str]
 """(service name, agent name)."""
 
 LOOSE_KINDS: Final = frozenset({"llm", "embedding", "retrieval", "tool"})
 GROUP_BYTES: Final = 1_000
+_RUNNERS: Final = frozenset({"agent", "workflow"})
 RECORD_BYTES: Final = 190
 """Of a record besides its own: its key, and its places in dicts."""
 
@@ -67,6 +68,13 @@ class Group:
     loose: int = 0
     """Those of them that are calls with nothing above."""
     steps: int = 0
+    work: int = 0
+    """Those of them that are more than structure."""
+    runners: int = 0
+    """Agents and workflows among them."""
+    began_ns: int = 0
+    """When the first of them began, by their own clocks; 0 where none says."""
+    ended_ns: int = 0
     cost_pico_usd: int = 0
     label: Label = ("", "")
     asked: set[str] | None = None
@@ -75,6 +83,8 @@ class Group:
     """Loose calls: tool-call ids whose result a model has read."""
     joinable: bool = False
     """A call without an agent has a conversation but no content that would say whether it was the last."""
+    alone: bool = False
+    """The only span without a parent is a tool, or a call that tells no id: it may be work of another group."""
     size_bytes: int = GROUP_BYTES
     due_s: float = 0.0
     queued_s: float = float("inf")
@@ -109,6 +119,8 @@ class Group:
                 return "waiting"
             if self.joinable:
                 return "joinable"
+            if self.alone:
+                return "alone"
         return "ended"
 
     def put(self, key: Key, record: Record) -> None:
@@ -154,6 +166,8 @@ class Group:
         self.changes += 1
         if isinstance(kept, Step):
             self.steps -= 1
+            self.work -= kept.kind != "other"
+            self.runners -= kept.kind in _RUNNERS
             self.cost_pico_usd -= cost_of(kept)
         if isinstance(better, Step):
             self._note(better)
@@ -170,9 +184,13 @@ class Group:
         self.tops += other.tops
         self.loose += other.loose
         self.steps += other.steps
+        self.work += other.work
+        self.runners += other.runners
+        self._extend(other.began_ns, other.ended_ns)
         self.cost_pico_usd += other.cost_pico_usd
         self.size_bytes += other.size_bytes
         self.joinable = self.joinable or other.joinable
+        self.alone = self.alone and other.alone
         if other.asked or other.answered:
             self.asked = (self.asked or set()) | (other.asked or set())
             self.answered = (self.answered or set()) | (other.answered or set())
@@ -209,16 +227,25 @@ class Group:
             self.local_missing += 1
         self.missing[parent] = local or bool(known)
 
+    def _extend(self, began_ns: int, ended_ns: int) -> None:
+        if began_ns > 0:
+            self.began_ns = min(self.began_ns or began_ns, began_ns)
+            self.ended_ns = max(self.ended_ns, ended_ns)
+
     def _note(self, step: Step) -> None:
         self.steps += 1
+        self.work += step.kind != "other"
+        self.runners += step.kind in _RUNNERS
+        self._extend(step.start_ns, step.end_ns)
         self.cost_pico_usd += cost_of(step)
-        top = step.kind in ("agent", "workflow") and not step.parent_span_id
+        top = step.kind in _RUNNERS and not step.parent_span_id
         if step.agent_name and (top or not self.label[1]):
             self.label = (step.service_name, step.agent_name)
         elif not self.label[0]:
             self.label = (step.service_name, "")
         if not is_loose(step):
             return
+        self.alone = self.tops == 1 and (step.kind == "tool" or not step.response_id)
         detail = step.detail
         self.joinable = self.joinable or (bool(step.conversation_id) and (detail is None or detail.after is None))
         if detail is not None and (detail.requests or detail.answered):

@@ -6,13 +6,14 @@ Both directions are kept, for either side may come first.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Collection, Hashable, Iterator
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
-from spanledger.conventions.detail import Detail
+from spanledger.conventions.detail import Detail, Digest
 from spanledger.conventions.step import Step
 from spanledger.processor.trajectory.group import Group, is_loose
+from spanledger.processor.trajectory.overlaps import Find, Likeness, Work, holder, likeness, runner, running, work_of
 from spanledger.processor.trajectory.packing import HISTORY
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ MIN_ID_CHARS: Final = 8
 
 _MAX_IDS: Final = 64
 _MAX_SAME: Final = 64
+_MAX_ALIKE: Final = 256
 
 _K = TypeVar("_K", bound=Hashable)
 
@@ -93,6 +95,27 @@ class Chains:
             self._groups.popitem(last=False)
 
 
+class Alike:
+    """Work that a span standing alone may be another report of, by what they have in common."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._works: OrderedDict[Likeness, deque[tuple[Work, Group]]] = OrderedDict()
+
+    def note(self, like: Likeness, work: Work, group: Group) -> None:
+        """Remember the work of `group`."""
+        self._works.setdefault(like, deque(maxlen=_MAX_ALIKE)).append((work, group))
+        self._works.move_to_end(like)
+        if len(self._works) > self._limit:
+            self._works.popitem(last=False)
+
+    def around(self, like: Likeness, inner: Work, find: Find) -> Group | None:
+        """Return the group with the work that `inner` is part of, if there is no doubt."""
+        groups = {work: group for work, group in self._works.get(like, ()) if group.living() is not None}
+        found = find(inner, groups)
+        return groups[found].living() if found is not None else None
+
+
 class Joins:
     """The indexes. `limit` is the number of keys in each."""
 
@@ -104,11 +127,16 @@ class Joins:
         self._called: Recent[str] = Recent(limit)
         self._read: Recent[str] = Recent(limit)
         self._conversations: Recent[tuple[str, str]] = Recent(limit)
+        self._going_on: Recent[tuple[str, str]] = Recent(limit)
+        """Conversations with a call that was not the first of its turn."""
         self._after = Chains(limit)
         self._history: Recent[int] = Recent(limit)
         self._responses: Recent[str] = Recent(limit)
         self._loose_responses: Recent[str] = Recent(limit)
         self._sessions: Recent[str] = Recent(limit)
+        self._alike = Alike(limit)
+        self._given: Recent[int] = Recent(limit)
+        """Texts that a model gave a tool: what somebody who is asked just this works for."""
 
     def statistics(self) -> dict[str, int]:
         """Return the number of keys in each index."""
@@ -137,14 +165,15 @@ class Joins:
         """Remember that a trace which has not come is linked with `group`."""
         self._linked.note(trace_id, group)
 
-    def partners(self, step: Step, now_s: float) -> list[Group]:
-        """Return the groups that `step` belongs to by what it says, by the first rule that finds any."""
-        rules = (self._by_response, self._by_tool_call, self._by_conversation, self._by_history)
-        for rule in rules:
-            found = [group for group in rule(step, now_s) if group is not None]
+    def partners(self, step: Step, now_s: float) -> Iterator[Group | None]:
+        """Yield the groups that `step` belongs to by what it says: None where nobody is known, its own among them."""
+        yield from self._same_call(step)
+        yield from self._followers(step, now_s)
+        for sources in (self._by_tool_call, self._by_conversation, self._by_history, self._by_arguments):
+            found = [group for group in sources(step, now_s) if group is not None]
+            yield from found
             if found:
-                return found
-        return []
+                return  # the surest rule decides
 
     def remember(self, step: Step, group: Group) -> None:
         """Let later spans find `group` by what `step` says."""
@@ -161,10 +190,19 @@ class Joins:
             self._responses.note(step.response_id, group)
             if is_loose(step):
                 self._loose_responses.note(step.response_id, group)
+        for like in (likeness(step), None if is_loose(step) else running(step)):
+            if like is not None:
+                self._alike.note(like, work_of(step), group)
+        for request in detail.requests if detail is not None else ():
+            for text in request.texts:
+                self._given.note(text, group)
         if not is_loose(step):
             return
         if step.conversation_id:
-            self._conversations.note((step.service_name, step.conversation_id), group)
+            conversation = step.service_name, step.conversation_id
+            self._conversations.note(conversation, group)
+            if continues(step):
+                self._going_on.note(conversation, group)
         if detail is not None:
             if detail.after is not None:
                 self._after.note(detail.after, group)
@@ -174,17 +212,39 @@ class Joins:
                 for digest in detail.history[-HISTORY:]:
                     self._history.note(digest, group)
 
+    def around(self, step: Step) -> Group | None:
+        """Return the group with the work that `step`, which stands alone, is part of by its time only."""
+        if "time" not in self._stitch or not is_loose(step):
+            return None
+        ways: tuple[tuple[Likeness | None, Find], ...] = ((likeness(step), holder), (running(step), runner))
+        found = (self._alike.around(like, work_of(step), find) for like, find in ways if like is not None)
+        return next((group for group in found if group is not None), None)
+
     def judged(self, response_id: str, conversation_id: str) -> Group | None:
         """Return the group that an evaluation without a trace is about."""
         return (self._responses.find(response_id) if response_id else None) or (
             self._sessions.find(conversation_id) if conversation_id else None
         )
 
-    def _by_response(self, step: Step, _now_s: float) -> Iterator[Group | None]:
+    def _same_call(self, step: Step) -> Iterator[Group | None]:
         # Two instrumentations report one call, one of them in a trace of its own.
         if len(step.response_id) >= MIN_ID_CHARS:
             index = self._responses if is_loose(step) else self._loose_responses
             yield index.find(step.response_id)
+
+    def _followers(self, step: Step, now_s: float) -> Iterator[Group | None]:
+        """Yield what goes on with the work of `step` and came before it."""
+        detail = step.detail
+        if detail is not None and "tool_call_id" in self._stitch:
+            for request in detail.requests[:_MAX_IDS]:
+                yield self._called.find(request.id)
+                yield self._read.find(request.id)
+        if not is_loose(step):
+            return
+        if step.conversation_id and "conversation" in self._stitch:
+            yield self._within(self._going_on.find((step.service_name, step.conversation_id)), now_s)
+        if detail is not None and detail.after is not None and "history" in self._stitch:
+            yield self._history.find(detail.after)
 
     def _by_tool_call(self, step: Step, _now_s: float) -> Iterator[Group | None]:
         if "tool_call_id" not in self._stitch:
@@ -193,32 +253,33 @@ class Joins:
             yield self._requested.find(step.tool_call_id)
             yield self._read.find(step.tool_call_id)
         detail = step.detail
-        if detail is None:
-            return
-        for request in detail.requests[:_MAX_IDS]:
-            yield self._called.find(request.id)
-            yield self._read.find(request.id)
         # The results of earlier turns are in the history too: only the last one says where this call belongs.
-        if continues(step) and detail.answered and len(detail.answered[-1]) >= MIN_ID_CHARS:
+        if detail is not None and continues(step) and detail.answered and len(detail.answered[-1]) >= MIN_ID_CHARS:
             yield self._requested.find(detail.answered[-1])
             yield self._called.find(detail.answered[-1])
 
     def _by_conversation(self, step: Step, now_s: float) -> Iterator[Group | None]:
-        if "conversation" not in self._stitch or not step.conversation_id or not continues(step):
-            return
-        group = self._conversations.find((step.service_name, step.conversation_id))
-        if group is not None and now_s - group.touched_s <= self._window_s:
-            yield group
+        if "conversation" in self._stitch and step.conversation_id and continues(step):
+            yield self._within(self._conversations.find((step.service_name, step.conversation_id)), now_s)
 
     def _by_history(self, step: Step, _now_s: float) -> Iterator[Group | None]:
-        detail = step.detail
-        if "history" not in self._stitch or detail is None or not is_loose(step):
-            return
-        if detail.after is not None:
-            yield self._history.find(detail.after)
-        if not detail.asks_user:
-            for digest in reversed(detail.history[-HISTORY:]):
+        if "history" in self._stitch and step.detail is not None and continues(step):
+            for digest in reversed(step.detail.history[-HISTORY:]):
                 yield self._after.take(digest)
+
+    def _by_arguments(self, step: Step, now_s: float) -> Iterator[Group | None]:
+        if "history" in self._stitch and (asked := asked_first(step)) is not None:
+            yield self._within(self._given.find(asked), now_s)
+
+    def _within(self, group: Group | None, now_s: float) -> Group | None:
+        """Return a group that something came for not long ago."""
+        return group if group is not None and now_s - group.touched_s <= self._window_s else None
+
+
+def asked_first(step: Step) -> Digest | None:
+    """Return the digest of what a call was asked, if that is all that it was given."""
+    detail = step.detail
+    return detail.history[0] if detail is not None and detail.asks_user and len(detail.history) == 1 else None
 
 
 def continues(step: Step) -> bool:

@@ -16,6 +16,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from spanledger.conventions.detail import Detail, Evaluation, Print, ToolRequest
+from spanledger.conventions.ledger import Call
 from spanledger.conventions.reading import Cost
 from spanledger.conventions.step import Bridge, Step
 from spanledger.conventions.usage import Usage
@@ -40,8 +41,11 @@ def _values(kind: Any) -> attrgetter[tuple[Any, ...]]:
 
 
 _step, _bridge, _usage, _cost = _values(Step), _values(Bridge), _values(Usage), _values(Cost)
+_call = _values(Call)
 _detail, _evaluation, _request = _values(Detail), _values(Evaluation), _values(ToolRequest)
-_USAGE, _COST, _DETAIL, _RESOURCE = (_at(Step)[name] for name in ("usage", "cost", "detail", "resource"))
+_USAGE, _COST, _DETAIL, _RESOURCE, _CALL, _PRICE = (
+    _at(Step)[name] for name in ("usage", "cost", "detail", "resource", "call", "price")
+)
 _PRINTS: Final = tuple(_at(Detail)[name] for name in ("arguments", "result", "output"))
 _REQUESTS, _EVALUATIONS, _HISTORY, _ANSWER, _DIMENSIONS = (
     _at(Detail)[name] for name in ("requests", "evaluations", "history", "answer", "dimensions")
@@ -57,6 +61,10 @@ def pack(record: Record, resources: list[Attributes]) -> bytes:
         values[_USAGE] = _usage(record.usage)
     if record.cost is not None:
         values[_COST] = _cost(record.cost)
+    if record.call is not None:
+        values[_CALL] = _call(record.call)
+    if record.price is not None:
+        values[_PRICE] = _cost(record.price)
     if record.detail is not None:
         values[_DETAIL] = _pack_detail(record.detail)
     values[_RESOURCE] = _place(record.resource, resources)
@@ -72,6 +80,10 @@ def unpack(packed: bytes, resources: list[Attributes]) -> Record:
         values[_USAGE] = Usage(*values[_USAGE])
     if values[_COST] is not None:
         values[_COST] = Cost(*values[_COST])
+    if values[_CALL] is not None:
+        values[_CALL] = Call(*values[_CALL])
+    if values[_PRICE] is not None:
+        values[_PRICE] = Cost(*values[_PRICE])
     if values[_DETAIL] is not None:
         values[_DETAIL] = _unpack_detail(values[_DETAIL])
     values[_RESOURCE] = resources[values[_RESOURCE]]

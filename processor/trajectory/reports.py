@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from spanledger.conventions.trajectory import build
-from spanledger.processor.trajectory.edges import edges
 from spanledger.processor.trajectory.emitted import Change, changes
-from spanledger.processor.trajectory.loops import with_findings
+from spanledger.processor.trajectory.histories import usual_of
 from spanledger.processor.trajectory.packing import unpack
 
 if TYPE_CHECKING:
-    from spanledger.conventions.loops import Loop, LoopRules
+    from spanledger.conventions.evaluator import Usual
+    from spanledger.conventions.loops import Loop
     from spanledger.conventions.run import Completeness, Run
     from spanledger.conventions.trajectory import Judgement
     from spanledger.conventions.values import Attributes
     from spanledger.processor.trajectory.emitted import Emitted
-    from spanledger.processor.trajectory.group import Group
+    from spanledger.processor.trajectory.group import Group, Label
+    from spanledger.processor.trajectory.histories import Successes
+    from spanledger.processor.trajectory.recipe import Recipe
     from spanledger.processor.trajectory.records import Key
     from spanledger.processor.trajectory.store import Reason
 
@@ -37,17 +38,16 @@ class Built:
 class Snapshot:
     """Everything that the runs of a group follow from. Nobody changes it: it may be read in another thread."""
 
+    recipe: Recipe
     packed: Mapping[Key, bytes]
     resources: list[Attributes]
     changes: int
     judgements: tuple[Judgement, ...]
     emitted: Mapping[str, Emitted]
     completeness: Completeness
-    stitch: tuple[str, ...]
-    stitch_window_s: float
-    rules: LoopRules | None = None
     told: tuple[Loop, ...] = ()
     """Loops that were found while the group was open."""
+    successes: Successes = field(default_factory=dict)
     built: Built | None = None
     """What was built in passing."""
 
@@ -63,18 +63,21 @@ class Snapshot:
         ):
             return built.runs
         records = [unpack(packed, self.resources) for packed in self.packed.values()]
-        runs = build(
-            records,
-            links=edges(records, self.stitch, self.stitch_window_s),
-            evaluations=self.judgements,
-            completeness=self.completeness,
+        return self.recipe.runs(
+            records, self.completeness, judgements=self.judgements, told=self.told, usual=self.usual
         )
-        return with_findings(runs, records, self.rules, self.told)
+
+    def usual(self, label: Label) -> Usual | None:
+        """Return what an agent did before. A revision is compared with the same as the run was at first."""
+        for known in self.emitted.values():
+            if (known.service_name, known.agent_name) == label:
+                return known.usual
+        return usual_of(self.successes.get(label, ()))
 
 
 def compose(snapshot: Snapshot) -> list[Change]:
     """Return the runs that are new or differ from what was said of them."""
-    return changes(snapshot.emitted, snapshot.runs())
+    return changes(snapshot.emitted, snapshot.runs(), snapshot.usual)
 
 
 def completeness_of(group: Group, reason: Reason) -> Completeness:

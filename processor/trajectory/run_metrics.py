@@ -1,18 +1,20 @@
 """Runs as numbers. A run is counted once, when it is closed; what a later revision adds is added, no more.
 
 Counters only grow and histograms take nothing back. So what a revision makes less or different (an outcome
-that changed, a cost that fell, two runs that turned out to be one) stays as it was counted, and is counted
-in `spanledger_run_corrections_total`.
+that changed, a cost that fell, a score of ours, two runs that turned out to be one) stays as it was counted, and is
+counted in `spanledger_run_corrections_total`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
+from spanledger.conventions.evaluator import PREFIX
 from spanledger.processor.trajectory.emitted import name_of
 
 if TYPE_CHECKING:
+    from spanledger.conventions.evaluator import Evaluator
     from spanledger.conventions.run import Run
     from spanledger.processor.metric_store import MetricStore
     from spanledger.processor.trajectory.emitted import Change, Emitted
@@ -24,8 +26,9 @@ _MAX_SEEN: Final = 10_000
 class RunMetrics:
     """Counts runs into the `spanledger_run*` metrics."""
 
-    def __init__(self, table: MetricStore) -> None:
+    def __init__(self, table: MetricStore, evaluators: Mapping[str, Evaluator]) -> None:
         self._seen: set[Label] = set()
+        self._evaluators = evaluators
         self._runs = table.counter("spanledger_runs_total")
         self._cost_total = table.counter("spanledger_run_cost_usd_total")
         self._corrections = table.counter("spanledger_run_corrections_total")
@@ -36,6 +39,8 @@ class RunMetrics:
         self._tool_calls = table.histogram("spanledger_run_tool_calls")
         self._depth = table.histogram("spanledger_run_depth")
         self._evaluations = table.counter("spanledger_evaluations_total")
+        self._evaluated = table.counter("spanledger_runs_evaluated_total")
+        self._evaluated_by = table.counter("spanledger_runs_evaluated_by_name_total")
         self._loops = table.counter("spanledger_loops_total")
         self._wasted = table.counter("spanledger_loop_wasted_cost_usd_total")
         self._score = table.histogram("spanledger_evaluation_score")
@@ -50,6 +55,10 @@ class RunMetrics:
         service_name, agent_name = label
         self._runs.zeros(service_name=service_name, agent_name=agent_name)
         self._cost_total.zeros(service_name=service_name, agent_name=agent_name)
+        self._evaluated.add(label, 0)
+        for name, evaluator in self._evaluators.items():
+            for verdict in evaluator.labels:
+                self._evaluations.add((*label, PREFIX + name, verdict), 0)
 
     def count(self, change: Change) -> None:
         """Count a run, or what a revision of it adds."""
@@ -59,7 +68,7 @@ class RunMetrics:
         # What a former life of the process told when it ended was not counted then.
         before = [known for known in change.before if known.completeness != "shutdown"]
         if before:
-            self._correct(run, before)
+            self._correct(change, before)
         else:
             self._runs.add((*label, run.outcome, run.completeness), 1, _exemplar(run))
             self._observe(run, label)
@@ -68,26 +77,39 @@ class RunMetrics:
             self._cost_total.add((*label, run.outcome), cost / 1e12, _exemplar(run))
         elif cost < 0:
             self._corrections.add(("cost",))
-        known = {name for told in before for name in told.evaluations}
-        for judged in run.evaluations:
-            if name_of(judged) not in known:
-                evaluation = judged.evaluation
-                labels = (*label, evaluation.name, evaluation.label or "")
-                self._evaluations.add(labels, 1, _exemplar(run))
-                if evaluation.score is not None:
-                    self._score.observe(labels, evaluation.score, _exemplar(run))
+        self._count_evaluations(run, change.now, before)
 
     def count_loop(self, label: Label, rule: str, *, new: bool, wasted_usd: float) -> None:
         """Count a loop that is new, or what it wasted since it was told."""
         self._loops.add((*label, rule), int(new))
         self._wasted.add((*label, rule), max(0.0, wasted_usd))
 
-    def _correct(self, run: Run, before: Sequence[Emitted]) -> None:
-        first = before[0]
+    def _count_evaluations(self, run: Run, now: Emitted, before: Sequence[Emitted]) -> None:
+        """Count each evaluation once, and the run once for each judge from outside."""
+        label = (run.service_name, run.agent_name)
+        known = {name for told in before for name in told.evaluations}
+        scored = {said[0] for told in before for said in told.scores}
+        for judged in run.evaluations:
+            evaluation = judged.evaluation
+            if evaluation.name in scored if judged.basis == "builtin" else name_of(judged) in known:
+                continue
+            labels = (*label, evaluation.name, evaluation.label or "")
+            self._evaluations.add(labels, 1, _exemplar(run))
+            if evaluation.score is not None:
+                self._score.observe(labels, evaluation.score, _exemplar(run))
+        judges = {name for told in before for name in told.judged}
+        self._evaluated.add(label, int(bool(now.judged) and not judges), _exemplar(run))
+        for name in set(now.judged) - judges:
+            self._evaluated_by.add((*label, name), 1, _exemplar(run))
+
+    def _correct(self, change: Change, before: Sequence[Emitted]) -> None:
+        run, first = change.run, before[0]
         if first.outcome != run.outcome:
             self._corrections.add(("outcome",))
         if first.completeness != run.completeness:
             self._corrections.add(("completeness",))
+        if first.scores != change.now.scores:
+            self._corrections.add(("evaluations",))
         if (first.service_name, first.agent_name) != (run.service_name, run.agent_name):
             self._corrections.add(("agent",))
         self._corrections.add(("runs",), len(before) - 1)

@@ -84,6 +84,7 @@ class Store:
             "remote": min(config.settle_remote, config.idle_timeout),
             "joinable": min(max(config.stitch_window, config.settle), config.idle_timeout),
             "ended": min(config.settle, config.idle_timeout),
+            "alone": min(config.settle, config.idle_timeout) / 2,
         }
         self._traces: dict[bytes, Group] = {}
         self._open: OrderedDict[int, Group] = OrderedDict()
@@ -237,9 +238,9 @@ class Store:
             elif trace_id not in self._summaries:
                 self._joins.await_trace(trace_id, group)
         if isinstance(record, Step):
-            for partner in self._joins.partners(record, now_s):
+            for partner in [*self._joins.partners(record, now_s)]:
                 # An earlier merge may have taken it already.
-                if (other := partner.living()) is not None:
+                if partner is not None and (other := partner.living()) is not None:
                     group = self._merge(group, other, now_s)
             self._joins.remember(record, group)
         return group
@@ -314,8 +315,24 @@ class Store:
             self._vanish(group)
         elif now_s >= group.opened_s + self._config.max_duration:
             self._close(group, "max_duration", now_s)
+        elif group.phase() == "alone" and self._find_place(group, now_s):
+            pass
         else:
             self._close(group, "idle" if group.phase() in ("running", "waiting") else "root", now_s)
+
+    def _find_place(self, group: Group, now_s: float) -> bool:
+        """Join a group with the one it is work of by its time, or put it off: that one ends, and comes, later."""
+        records = (group.record(key) for key in group.packed)
+        found = (self._joins.around(step) for step in records if isinstance(step, Step))
+        around = next((other for other in found if other is not None and other is not group), None)
+        if around is not None:
+            self._merge(group, around, now_s)
+        elif now_s < group.touched_s + self._patience["remote"]:
+            group.due_s = now_s + self._patience["alone"]
+            self._enqueue(group)
+        else:
+            return False
+        return True
 
     def _touch(self, group: Group, now_s: float) -> None:
         group.touched_s = now_s

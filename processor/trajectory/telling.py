@@ -10,6 +10,7 @@ from spanledger.processor.trajectory import events
 from spanledger.processor.trajectory.run_metrics import RunMetrics
 
 if TYPE_CHECKING:
+    from spanledger.conventions.evaluator import Evaluator
     from spanledger.conventions.loops import Loop
     from spanledger.conventions.run import Run
     from spanledger.processor.component import Host
@@ -29,11 +30,13 @@ _FINGERPRINTS: Final = 8
 class Telling:
     """Whoever wants to know of a run learns it here, once for each revision."""
 
-    def __init__(self, host: Host, outbox: Outbox, journal: Journal | None) -> None:
+    def __init__(
+        self, host: Host, outbox: Outbox, journal: Journal | None, evaluators: Mapping[str, Evaluator]
+    ) -> None:
         self._host = host
         self._outbox = outbox
         self._journal = journal
-        self._metrics = RunMetrics(host.metrics)
+        self._metrics = RunMetrics(host.metrics, evaluators)
         self._orphans = host.metrics.counter("spanledger_orphan_spans_total")
         self._closings = host.metrics.counter("spanledger_runs_closed_total")
         self._revisions = host.metrics.counter("spanledger_run_revisions_total")
@@ -87,6 +90,11 @@ class Telling:
         if not change.before:
             self._agents(run, now_ns)
         self._outbox.put(run.service_name, events.closed(run, change.document, now_ns))
+        told_scores = {said for known in change.before for said in known.scores}
+        for judged in run.evaluations:
+            one = judged.evaluation
+            if judged.basis == "builtin" and (one.name, one.score, one.label) not in told_scores:
+                self._outbox.put(run.service_name, events.evaluated(run, judged, now_ns))
         for run_id in change.replaced:
             self._outbox.put(run.service_name, events.replaced(run_id, run, now_ns))
 

@@ -12,6 +12,8 @@ from dataclasses import MISSING, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from spanledger.conventions.detail import Detail, Evaluation, Print, ToolRequest
+from spanledger.conventions.evaluator import Usual
+from spanledger.conventions.ledger import Call
 from spanledger.conventions.reading import Cost
 from spanledger.conventions.step import Bridge, Step
 from spanledger.conventions.trajectory.edges import Judgement
@@ -103,15 +105,20 @@ def _pairs(items: Any) -> tuple[tuple[bytes, bytes], ...]:
     return tuple((bytes.fromhex(one), bytes.fromhex(other)) for one, other in items)
 
 
+def _tuples(items: Any) -> tuple[tuple[Any, ...], ...]:
+    return tuple(map(tuple, items))
+
+
 _KINDS: Final[Mapping[str, Any]] = {kind.__name__: kind for kind in (Step, Bridge, Emitted, Judgement)}
 _IDS: Final[Mapping[str, Callable[[Any], Any]]] = dict.fromkeys(
     ("trace_id", "span_id", "parent_span_id"), bytes.fromhex
 )
 _READS: Final[Mapping[type, Mapping[str, Callable[[Any], Any]]]] = {
-    Step: {**_IDS, "usage": _of(Usage), "cost": _of(Cost), "detail": _of(Detail)},
+    Step: {**_IDS, "usage": _of(Usage), "cost": _of(Cost), "price": _of(Cost), "call": _of(Call), "detail": _of(Detail)},
     Bridge: {**_IDS, "links": _pairs},
     Usage: {"conflicts": tuple},
     Cost: {},
+    Call: {},
     Detail: {
         "links": _pairs,
         "context": lambda pair: tuple(map(bytes.fromhex, pair)),
@@ -123,11 +130,19 @@ _READS: Final[Mapping[type, Mapping[str, Callable[[Any], Any]]]] = {
         "result": _of(Print),
         "output": _of(Print),
         "evaluations": _all(Evaluation),
+        "plan": tuple,
     },
     ToolRequest: {},
     Print: {"shingles": frozenset},
     Evaluation: {},
     Judgement: {**_IDS, "evaluation": _of(Evaluation)},
-    Emitted: {"evaluations": tuple, "loops": lambda items: tuple(map(tuple, items))},
+    Emitted: {
+        "evaluations": tuple,
+        "loops": _tuples,
+        "judged": tuple,
+        "scores": _tuples,
+        "usual": _of(Usual),
+    },
+    Usual: {},
 }
 _DEFAULTS: Final = {kind: _defaults(kind) for kind in _READS}

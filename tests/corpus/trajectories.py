@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from spanledger.conventions.detail import ContentMode
     from spanledger.conventions.run import Run
     from spanledger.conventions.step import Bridge
-    from tests.corpus.captures import Capture
+    from tests.corpus.captures import Capture, TrueCall
 
 RunField = Literal["runs", "agents", "tools", "calls", "failed_calls", "input", "output", "outcome"]
 FIELDS: Final[tuple[RunField, ...]] = (
@@ -140,6 +140,8 @@ class Truth:
     input: int
     output: int
     response_ids: frozenset[str] = frozenset()
+    unattributed: list[TrueCall] = field(default_factory=list)
+    """Of its calls, those that the bill does not attribute to any run."""
 
 
 _OUTCOMES: Final = {"success": "success", "ok": "success", "error": "failure", "failure": "failure", None: ""}
@@ -188,7 +190,7 @@ class Told:
         totals = [run.totals for run in runs]
         steps = [step for run in runs for step in run.steps]
         names = [bare(step.tool_name or "") for step in steps if step.kind == "tool"]
-        agents = {name for run in runs for name in (*(share.name for share in run.agents), run.agent_name) if name}
+        agents = {name for run in runs for name in _agents(run)}
         pairs: dict[RunField, tuple[Any, Any]] = {
             "runs": (1, len(runs)),
             "agents": (set(truth.agents) or None, agents & set(truth.agents)),
@@ -202,9 +204,37 @@ class Told:
         return {name: pair for name, pair in pairs.items() if pair[0] is not None and pair[0] != pair[1]}
 
 
+def _agents(run: Run) -> Iterator[str]:
+    yield run.agent_name
+    yield from (share.name for share in run.agents)
+    yield from (handoff.taker for handoff in run.handoffs)
+
+
 def _worst(outcomes: Iterable[str]) -> str:
     seen = set(outcomes)
     return next((one for one in ("failure", "partial", "unknown", "success") if one in seen), "none")
+
+
+def _spans(run: Run) -> set[tuple[str, str]]:
+    return {(step.trace_id, one) for step in run.steps for one in (step.span_id, *step.twins)}
+
+
+def _claim(capture: Capture, truth: Sequence[Truth], answered: Sequence[Collection[str]]) -> None:
+    """Give the calls that the bill attributes to no run to the one that shares a run's spans with others of it.
+
+    The model server knows a run by the prompt, which a call that goes on from an earlier response does not repeat.
+    """
+    for call in capture.calls:
+        if call.run or not call.ok:
+            continue
+        beside = next((responses for responses in answered if call.response_id in responses), ())
+        one = next((one for one in truth if not one.response_ids.isdisjoint(beside)), None)
+        if one is not None:
+            one.calls += 1
+            one.input += call.input
+            one.output += call.output
+            one.response_ids |= {call.response_id}
+            one.unattributed.append(call)
 
 
 def compare(capture: Capture, records: Sequence[Step | Bridge], runs: Sequence[Run]) -> tuple[list[Told], list[Run]]:
@@ -215,13 +245,13 @@ def compare(capture: Capture, records: Sequence[Step | Bridge], runs: Sequence[R
         if isinstance(record, Step) and record.response_id
     }
     truth = truths(capture)
+    _claim(capture, truth, [{responses.get(key, "") for key in _spans(run)} for run in runs])
     logged = frozenset(name for one in truth for name in one.tools or ())
     told = [Told(one, logged) for one in truth]
     left = []
     for run in runs:
-        keys = {(step.trace_id, one) for step in run.steps for one in (step.span_id, *step.twins)}
         found = Counter(
-            number for key in keys for number, one in enumerate(told) if responses.get(key) in one.truth.response_ids
+            number for key in _spans(run) for number, one in enumerate(told) if responses.get(key) in one.truth.response_ids
         )
         if found:
             told[found.most_common(1)[0][0]].runs.append(run)
@@ -230,10 +260,10 @@ def compare(capture: Capture, records: Sequence[Step | Bridge], runs: Sequence[R
     if left and len(told) == 1:
         told[0].runs += left
         left = []
-    for run in list(left):  # by their order in time, where no id tells
-        waiting = next((one for one in told if not one.runs), None)
-        if waiting is not None:
-            waiting.runs.append(run)
+    for run in list(left):  # where no id tells: to the first in time of those that it fits best
+        waiting = [one for one in told if not one.runs]
+        if waiting:
+            min(waiting, key=lambda one: len(Told(one.truth, logged, [run]).differences())).runs.append(run)
             left.remove(run)
     for one in told:
         one.runs.sort(key=lambda run: run.started_at_ns)

@@ -145,6 +145,8 @@ def judge(stack: str, captures: Iterable[Capture], workshop: Workshop) -> Judged
         judged.recordings += 1
         judged.runs += len(told)
         prices = _prices(capture)
+        for one in told:
+            prices[one.truth.name] += sum(true_price(call) or 0 for call in one.truth.unattributed)
         wrong = {_COLUMN_OF[name] for one in told for name in one.differences()}
         wrong |= {"runs"} if left else set()
         wrong |= {"cost"} if any(prices[one.truth.name] != _cost(one) for one in told) else set()

@@ -1,0 +1,37 @@
+"""Which node of a graph does something, as LangGraph's run metadata says it, wherever an instrumentation puts that."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from spanledger.conventions.dialect import MAX_NAME_CHARS
+
+if TYPE_CHECKING:
+    from spanledger.conventions.values import Attributes
+
+_PLACES: Final = (
+    "traceloop.association.properties.langgraph_checkpoint_ns",
+    "langfuse.observation.metadata.langgraph_checkpoint_ns",
+    "langsmith.metadata.langgraph_checkpoint_ns",
+)
+_WITHIN: Final = re.compile(r'"langgraph_checkpoint_ns": ?"([^"\\]{1,2048})"')
+"""The same in a JSON object, under OpenInference's `metadata`."""
+
+_PLUMBING: Final = frozenset({"agent", "tools", "model", "model_request", "call_model", "__start__", "__end__"})
+"""Nodes that LangChain's own agents are made of."""
+
+
+def node_of(attributes: Attributes) -> str:
+    """Return the innermost node that is more than a part of a ready-made agent; "" where no graph is spoken of.
+
+    The name space is the path of nodes, each with the id of its task: `researcher:2ebf…|model:3949…`.
+    """
+    path = next((said for name in _PLACES if isinstance(said := attributes.get(name), str)), None)
+    if path is None:
+        metadata = attributes.get("metadata")
+        found = _WITHIN.search(metadata) if isinstance(metadata, str) else None
+        path = found[1] if found else ""
+    nodes = [part.partition(":")[0] for part in path.split("|")]
+    named = [node for node in nodes if node not in _PLUMBING and len(node) <= MAX_NAME_CHARS]
+    return named[-1] if named else nodes[0][:MAX_NAME_CHARS]

@@ -1,0 +1,106 @@
+"""Who does each step of a run, and by what that is known.
+
+* `span`: the step's own span names its agent.
+* `above`: it is the work of what lies above it, in the same service.
+* `delegated`: it lies below a tool that hands work to the agent which its arguments name.
+* `service`: the work lies in another service than the agent that called it, which names no agent of its own: it
+  goes by the name of that service, and not by its caller's.
+* `node`: several nodes of one graph call models, so each is an agent of its team.
+* `around`: nothing in the run names an agent; the smallest span around all of it has a name like one.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from spanledger.conventions.step import Bridge
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from spanledger.conventions.trajectory.order import Placed
+    from spanledger.conventions.trajectory.tree import Node
+
+_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{1,63}")
+"""Names as agents have them: no sentences, no paths, no methods of classes."""
+_RUNNABLES: Final = re.compile(r"Runnable\w*|\w*StateGraph|LangGraph|Chain|main|handler|invocation|step|request|run")
+_INTERNAL: Final = frozenset({0, 1})
+"""Span kinds of what neither is called nor calls over a border."""
+
+
+def name_agents(steps: Sequence[Placed], top: Node | None) -> None:
+    """Fill in the agent of each step. `top` is the span that the run is the work of, if there is one."""
+    for step in steps:  # parents come first
+        above = steps[step.parent] if step.parent is not None else None
+        _inherit(step, above)
+    _name_team(steps)
+    if not any(step.agent for step in steps) and (name := _name_around(steps, top)):
+        for step in steps:
+            step.agent, step.agent_basis = name, "around"
+
+
+def _inherit(step: Placed, above: Placed | None) -> None:
+    if step.step.agent_name:
+        step.agent, step.agent_basis = step.step.agent_name, "span"
+    elif named := _structure_above(step.node, above.node if above is not None else None):
+        step.agent, step.agent_basis = named, "above"
+    elif above is None:
+        return
+    elif above.detail is not None and above.detail.delegate:
+        step.agent, step.agent_basis = above.detail.delegate, "delegated"
+    elif not above.agent:
+        return
+    elif step.step.service_name in (above.step.service_name, ""):
+        step.agent, step.agent_basis = above.agent, "service" if above.agent_basis == "service" else "above"
+    else:
+        step.agent, step.agent_basis = step.step.service_name, "service"
+
+
+def _structure_above(node: Node, step: Node | None) -> str:
+    """Return the agent that a span between a step and the one above it names, the nearest first."""
+    for above in node.ancestors():
+        if above is step:
+            return ""
+        if above.step is not None and above.step.kind == "other" and above.step.agent_name:
+            return above.step.agent_name
+    return ""
+
+
+def _name_team(steps: Sequence[Placed]) -> None:
+    """Name the members of a team by their nodes, where a graph has several that call models."""
+    members = {_member(step) for step in steps if step.step.kind == "llm"} - {""}
+    if len(members) < 2:
+        return
+    for step in steps:
+        node = step.detail.node if step.detail is not None else ""
+        if node in members and step.agent_basis != "span":
+            step.agent, step.agent_basis = node, "node"
+
+
+def _member(call: Placed) -> str:
+    if call.agent_basis == "span":
+        return call.agent
+    return call.detail.node if call.detail is not None else ""
+
+
+def _name_around(steps: Sequence[Placed], top: Node | None) -> str:
+    """Return the name of the smallest span around all steps that has a name like an agent's."""
+    common: list[Node] | None = None
+    for step in steps:
+        if not (step.is_call or step.step.kind == "tool") or not step.step.span_id:
+            continue
+        path = list(step.node.ancestors())
+        kept = set(path)
+        common = path if common is None else [node for node in common if node in kept]
+    for node in common or ():
+        record = node.record
+        inside = record.kind in _INTERNAL if isinstance(record, Bridge) else record.kind in _AROUND
+        if inside and _NAME.fullmatch(record.name) and not _RUNNABLES.fullmatch(record.name):
+            return record.name
+        if node is top:
+            break
+    return ""
+
+
+_AROUND: Final = frozenset({"agent", "workflow", "other"})
