@@ -15,14 +15,17 @@ from google.rpc.status_pb2 import Status
 
 from spanledger import __version__
 from spanledger.exporters.answer import Permanent, Retryable, SendError, TooLarge, partial_success
+from spanledger.exporters.identity import identity
 from spanledger.exporters.queue import QueueConfig
 from spanledger.exporters.retry import RetryConfig
 from spanledger.exporters.sender import Sender
 from spanledger.exporters.tls import channel_credentials
 from spanledger.exporters.wrong_endpoint import plain
+from spanledger.processor.auth import AuthClient, client_auth
 from spanledger.processor.batch import SIGNALS
 from spanledger.processor.component import ComponentConfig, Host, Settings, register
 from spanledger.processor.settings import Compression, Duration, Headers, Secret, TLSClient, any_version
+from spanledger.processor.watched_files import WatchedFiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -88,6 +91,8 @@ class OtlpConfig(ComponentConfig):
     """Metadata sent with every request, such as an API key; also as a list of `{name, value}`."""
     tls: Annotated[TLSClient, pydantic.AfterValidator(any_version)] = TLSClient()
     """TLS; on unless `tls::insecure` or a plain endpoint says otherwise."""
+    auth: AuthClient | None = None
+    """Say who we are with what an extension gives."""
     keepalive: KeepaliveConfig = KeepaliveConfig()
     """Pings that find out about a connection that died without a word."""
     wait_for_ready: bool = False
@@ -161,6 +166,9 @@ class OtlpExporter(Sender):
     def __init__(self, config: OtlpConfig, host: Host, **chain: Any) -> None:
         super().__init__(host, config.sending_queue, config.retry_on_failure, config.timeout, **chain)
         self._config = config
+        self._auth = client_auth(config.auth, host.extensions)
+        self._certificates = WatchedFiles(config.tls.files(), config.tls.reload_interval, host.monotonic)
+        self._closing: set[asyncio.Task[None]] = set()
         self._channel: grpc.aio.Channel | None = None
         self._calls: dict[Signal, Any] = {}
         # One call starts at a time: ten that compress in one turn of the loop would hold it up for 100 ms.
@@ -187,12 +195,20 @@ class OtlpExporter(Sender):
 
     async def push(self, delivery: Delivery) -> PartialSuccess | None:
         """Make one call."""
+        if self._certificates.changed():
+            old = self._channel
+            await self.connect()
+            if old is not None:
+                # Calls under way end by themselves.
+                self._closing.add(closing := asyncio.create_task(old.close(grace=self._config.timeout or None)))
+                closing.add_done_callback(self._closing.discard)
+        identity_metadata = tuple((await identity(self._auth)).items())
         try:
             async with self._starting:
                 call = self._calls[delivery.signal](
                     delivery.data,
                     timeout=self._config.timeout or None,
-                    metadata=self._metadata,
+                    metadata=self._metadata + identity_metadata,
                     compression=self._compression if len(delivery.data) <= MAX_COMPRESSED_BYTES else _PLAIN,
                     wait_for_ready=self._config.wait_for_ready,
                 )

@@ -32,6 +32,7 @@ from spanledger.exporters.answer import (
     partial_success,
     partial_success_json,
 )
+from spanledger.exporters.identity import identity
 from spanledger.exporters.otlp_json import to_json
 from spanledger.exporters.queue import QueueConfig
 from spanledger.exporters.retry import RetryConfig
@@ -39,9 +40,11 @@ from spanledger.exporters.sender import Sender
 from spanledger.exporters.text import printable
 from spanledger.exporters.tls import ssl_context
 from spanledger.exporters.wrong_endpoint import plain, without_secrets
+from spanledger.processor.auth import AuthClient, client_auth
 from spanledger.processor.batch import SIGNALS, Delivery, Signal
 from spanledger.processor.component import ComponentConfig, Host, register
 from spanledger.processor.settings import Compression, Duration, Headers, Secret, TLSClient
+from spanledger.processor.watched_files import WatchedFiles
 
 _COMPRESS: Final[dict[str, Callable[[bytes], bytes]]] = {
     "gzip": lambda data: gzip.compress(data, 6),
@@ -87,6 +90,8 @@ class OtlpHttpConfig(ComponentConfig):
     """Headers sent with every request, such as an API key; also as a list of `{name, value}`."""
     tls: TLSClient = TLSClient()
     """TLS for `https` URLs."""
+    auth: AuthClient | None = None
+    """Say who we are with what an extension gives."""
     proxy_url: str = ""
     """HTTP proxy to go through. Proxies named by the environment are not used."""
     max_conns_per_host: Annotated[int, pydantic.Field(ge=0)] = 0
@@ -155,6 +160,8 @@ class OtlpHttpExporter(Sender):
     def __init__(self, config: OtlpHttpConfig, host: Host, **chain: Any) -> None:
         super().__init__(host, config.sending_queue, config.retry_on_failure, config.timeout, **chain)
         self._config = config
+        self._auth = client_auth(config.auth, host.extensions)
+        self._certificates = WatchedFiles(config.tls.files(), config.tls.reload_interval, host.monotonic)
         self._session: aiohttp.ClientSession | None = None
         self._urls = {signal: config.url(signal) for signal in SIGNALS}
         self._headers = {
@@ -187,6 +194,9 @@ class OtlpHttpExporter(Sender):
 
     async def push(self, delivery: Delivery) -> PartialSuccess | None:
         """Post one request."""
+        if self._certificates.changed():
+            await self.disconnect()
+            await self.connect()
         assert self._session is not None
         url = self._urls[delivery.signal]
         if not url:
@@ -200,6 +210,7 @@ class OtlpHttpExporter(Sender):
             async with self._session.post(
                 url,
                 # As a stream if it is large: bytes are copied to the socket in one go.
+                headers=await identity(self._auth),
                 data=body if len(body) <= STREAMED_BYTES else io.BytesIO(body),
                 # A redirect could carry our headers to a host that was not meant to have them.
                 allow_redirects=False,

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from spanledger import __version__
 from spanledger.extensions.pages import Html, escape, page, table
+from spanledger.processor.auth import AuthServer, server_auth
 from spanledger.processor.component import ComponentConfig, Host, ServiceView, register
 from spanledger.processor.listen import Served, WebServer
 from spanledger.processor.settings import HostPort, TLSServer
@@ -33,6 +34,8 @@ class ZPagesConfig(ComponentConfig):
     """`host:port` to listen on. The pages show names of services, agents, tools and models: keep them local."""
     tls: TLSServer | None = None
     """Serve over HTTPS, and demand client certificates where `client_ca_file` is set."""
+    auth: AuthServer | None = None
+    """Show the pages only to those whom an extension knows."""
 
 
 @register("extension", "zpages", config=ZPagesConfig, signals=(), stability="beta")
@@ -49,7 +52,8 @@ class ZPages(Served):
         app.router.add_get("/debug/pipelinez", self._pipelines)
         app.router.add_get("/debug/tracez", self._traces)
         app.router.add_get("/debug/tasks", self._tasks)
-        self._server = WebServer(app, config.endpoint, f"extensions::{host.id}::endpoint", config.tls)
+        auth = server_auth(config.auth, host.extensions)
+        self._server = WebServer(app, config.endpoint, f"extensions::{host.id}::endpoint", config.tls, auth=auth)
 
     async def _service(self, _request: web.Request) -> web.Response:
         up_s = (self._host.clock_ns() - self._view.started_ns) / 1e9

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import ipaddress
+import logging
 import socket
 import ssl
 from collections.abc import Mapping
@@ -17,7 +18,11 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from spanledger.processor.auth import ServerAuth, Unauthenticated
 from spanledger.processor.settings import TLSServer, host_and_port
+from spanledger.processor.watched_files import WatchedFiles
+
+log = logging.getLogger("spanledger.tls")
 
 _ABSENT = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT}
 
@@ -32,6 +37,7 @@ class WebServer:
         key: str,
         tls: TLSServer | None = None,
         *,
+        auth: ServerAuth | None = None,
         any_host: bool = False,
         **options: Any,
     ) -> None:
@@ -39,10 +45,13 @@ class WebServer:
 
         On a loopback address nothing is shown to those who reach it by another name, unless `any_host`: a
         web page whose name is made to point here (DNS rebinding) must not read what is meant for this machine.
+        With `auth` nothing is answered to those whom it does not know.
         """
         app.on_response_prepare.append(_say_no_version)
         if not any_host and is_loopback(host_and_port(endpoint)[0]):
             app.middlewares.append(_own_name(host_and_port(endpoint)[0]))
+        if auth is not None:
+            app.middlewares.append(_known(auth))
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, **options)
         self._endpoint = endpoint
         self._key = key
@@ -112,11 +121,51 @@ def _own_name(bound: str) -> Middleware:
     return check
 
 
+def _known(auth: ServerAuth) -> Middleware:
+    @web.middleware
+    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            # This mapping knows no upper and lower case.
+            await auth.authenticate(request.headers)
+        except Unauthenticated as error:
+            raise web.HTTPUnauthorized(text=f"{error}\n", headers={"WWW-Authenticate": "Bearer, Basic"}) from error
+        return await handler(request)
+
+    return check
+
+
 def server_context(tls: TLSServer) -> ssl.SSLContext:
     """Return the TLS context of a server; with `client_ca_file` it demands client certificates.
 
-    Raises OSError that names the key and the file at fault.
+    With `reload_interval` a handshake uses newer files when there are some that can be used. Raises OSError
+    that names the key and the file at fault.
     """
+    context = _context(tls)
+    if tls.reload_interval:
+        context.sni_callback = _Newest(tls, context)
+    return context
+
+
+class _Newest:
+    """Gives each handshake the newest context."""
+
+    def __init__(self, tls: TLSServer, context: ssl.SSLContext) -> None:
+        self._tls = tls
+        self._newest = context
+        self._files = WatchedFiles(tls.files(), tls.reload_interval)
+
+    def __call__(self, handshake: ssl.SSLSocket | ssl.SSLObject, _name: str | None, _given: object) -> None:
+        if self._files.changed():
+            try:
+                self._newest = _context(self._tls)
+            except OSError as error:
+                log.error("newer certificates cannot be used, the old ones stay: %s", error)
+            else:
+                log.info("using newer certificates from %s", self._tls.cert_file)
+        handshake.context = self._newest
+
+
+def _context(tls: TLSServer) -> ssl.SSLContext:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.limit(context)
     try:

@@ -156,6 +156,8 @@ class TLSClient(TLSVersions):
     """PEM file with the key of `cert_file`."""
     server_name_override: str = ""
     """Name to expect in the peer's certificate instead of the endpoint's host."""
+    reload_interval: Duration = 0.0
+    """How often the files are looked at for newer ones; 0 only when the configuration is reloaded."""
 
     @pydantic.model_validator(mode="after")
     def _pairs(self) -> TLSClient:
@@ -173,6 +175,8 @@ class TLSServer(TLSVersions):
     """PEM file with its key."""
     client_ca_file: str = ""
     """PEM file with the authorities whose client certificates are demanded (mutual TLS)."""
+    reload_interval: Duration = 0.0
+    """How often the files are looked at for newer ones; 0 only when the configuration is reloaded."""
 
 
 GrpcTLSServer = Annotated[TLSServer, pydantic.AfterValidator(any_version)]

@@ -7,12 +7,15 @@ one side only, cycles. The wordings are the Collector's (otelcol/config.go, serv
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 import pydantic
 
+from spanledger.processor.auth import AuthServer
 from spanledger.processor.component import KINDS, ComponentId, Kind, PipelineView, Reference, Registration, Registry
+from spanledger.processor.listen import is_loopback
+from spanledger.processor.settings import host_and_port
 from spanledger.service.nodes import ConfigError, Node, Path
 from spanledger.service.suggestions import did_you_mean, for_reference
 
@@ -104,6 +107,36 @@ def shared_files(config: Config) -> list[str]:
         for path, names in writers.items()
         if len(names) > 1
     ]
+
+
+def open_to_all(config: Config) -> list[str]:
+    """Return a warning for each server that other machines can reach and that asks nobody who they are."""
+    giving = {id_ for pipeline in config.pipelines.values() for id_ in pipeline.receivers}
+    taking = {id_ for pipeline in config.pipelines.values() for id_ in pipeline.exporters}
+    used: dict[Kind, Collection[ComponentId]] = {
+        "receiver": giving, "exporter": taking, "extension": config.service.extensions
+    }  # fmt: skip
+    return [
+        f"{kind} {id_} listens on {server.endpoint}, where other machines reach it, and takes everybody: set "
+        f"{'::'.join((*path, 'auth'))} or tls::client_ca_file, or listen on localhost"
+        for kind, ids in used.items()
+        for id_ in ids
+        if (component := getattr(config, f"{kind}s").get(id_))
+        for path, server in _servers(component.config, (f"{kind}s", str(id_)))
+        if not is_loopback(host_and_port(server.endpoint)[0])
+        and server.auth is None
+        and not (server.tls and server.tls.client_ca_file)
+    ]
+
+
+def _servers(settings: pydantic.BaseModel, path: Path) -> Iterator[tuple[Path, Any]]:
+    """Yield every block that says where to listen and whom to let in, with its place."""
+    annotation = type(settings).model_fields.get("auth")
+    if annotation is not None and AuthServer in get_args(annotation.annotation):
+        yield path, settings
+    for name in type(settings).model_fields:
+        if isinstance(value := getattr(settings, name), pydantic.BaseModel):
+            yield from _servers(value, (*path, name))
 
 
 def _endpoints(settings: pydantic.BaseModel) -> Iterator[str]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Generator
 
     from spanledger.conventions.step import Bridge, Step
+    from spanledger.conventions.trajectory import Judgement
     from spanledger.processor.batch import Batch, Signal
     from spanledger.processor.component import Durable, Processor, Sink, Trajectories
 
@@ -100,6 +101,7 @@ def deliver(batch: Batch, trajectories: Trajectories | None = None) -> Generator
     """Freeze a processed batch: its steps and bridges, and its bytes."""
     steps: list[Step] = []
     bridges: list[Bridge] = []
+    judgements: list[Judgement] = []
     for group in batch.work:
         resource = group.resource
         for count, (span, reading) in enumerate(zip(group.items, group.readings, strict=True), 1):
@@ -108,13 +110,18 @@ def deliver(batch: Batch, trajectories: Trajectories | None = None) -> Generator
                 steps.append(make_step(span, resource.service_name, reading, resource.attributes, detail))
             elif span is not None:
                 bridges.append(make_bridge(span, resource.service_name))
+                if trajectories is not None and batch.signal == "traces":
+                    judgements += trajectories.judgements(span)
             if count % PAUSE_EVERY == 0:
                 yield
     if batch.signal == "traces" and trajectories is not None:
         yield from trajectories.annotate(batch, steps, bridges)
     resources = len(batch.outline.resources)
     data = yield from batch.serialize()
-    return Delivery(batch.signal, data, batch.items(), batch.received_ns, tuple(steps), tuple(bridges), resources)
+    return Delivery(
+        batch.signal, data, batch.items(), batch.received_ns, tuple(steps), tuple(bridges), resources,
+        tuple(judgements),
+    )  # fmt: skip
 
 
 async def transfer(prepared: Sequence[tuple[Delivery, Pipeline]]) -> None:

@@ -14,7 +14,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spanledger.processor.component import (
@@ -28,6 +27,7 @@ from spanledger.processor.component import (
     Status,
     Trajectories,
 )
+from spanledger.processor.watched_files import FileState, file_state
 from spanledger.service.flow import Intake, Pipeline, Stage
 
 if TYPE_CHECKING:
@@ -53,10 +53,6 @@ class Health:
     status: Status
     why: str
     since_ns: int
-
-
-FileState = tuple[int, int, int] | None
-"""Inode, size and time of change; None for a file that is not there."""
 
 
 @dataclass(slots=True)
@@ -210,15 +206,7 @@ def _share(surroundings: Surroundings, id_: ComponentId, make: Callable[[], Any]
 
 def file_states(config: ComponentConfig) -> Mapping[str, FileState]:
     """Return what would be different if one of the files that `config` names had changed."""
-    states: dict[str, FileState] = {}
-    for name in config.files():
-        try:
-            status = Path(name).stat()
-        except OSError:
-            states[name] = None
-        else:
-            states[name] = (status.st_ino, status.st_size, status.st_mtime_ns)
-    return states
+    return {name: file_state(name) for name in config.files()}
 
 
 def _pipelines(config: Config, nodes: Mapping[Key, Node], metrics: MetricStore) -> dict[str, Pipeline]:

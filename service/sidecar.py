@@ -186,7 +186,9 @@ class Sidecar:
             if timeout_s is None:
                 timeout_s = self._graph.config.service.shutdown_timeout
             begun = self._surroundings.monotonic()
-            self._lost += await self._shutdown(self._graph.nodes.values(), timeout_s)
+            # Awaited first: a drain that ends meanwhile adds to the sum.
+            lost = await self._shutdown(self._graph.nodes.values(), timeout_s)
+            self._lost += lost
             if self._drains:
                 await asyncio.wait(self._drains)
             await self._vitals.stop()

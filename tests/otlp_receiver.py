@@ -15,6 +15,7 @@ import grpc.aio
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from spanledger.processor.batch import SIGNALS, Batch, Signal
+from spanledger.processor.component import ComponentId
 from spanledger.receivers.otlp.config import OtlpReceiverConfig
 from spanledger.receivers.otlp.receiver import OtlpReceiver
 from tests.fakes import Clock, Numbers, host
@@ -95,6 +96,7 @@ async def running(
     grpc_options: dict[str, Any] | None = None,
     http_options: dict[str, Any] | None = None,
     clock: Clock | None = None,
+    extensions: dict[ComponentId, Any] | None = None,
     **options: Any,
 ) -> AsyncIterator[Running]:
     """Start a receiver on both protocols."""
@@ -108,7 +110,7 @@ async def running(
         }
     )
     numbers = Numbers()
-    receiver = OtlpReceiver(config, host("otlp", clock or RealClock(), numbers))
+    receiver = OtlpReceiver(config, host("otlp", clock or RealClock(), numbers, extensions=extensions or {}))
     made: list[Running] = []
 
     async def consume(batch: Batch) -> None:

@@ -17,6 +17,7 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 
 from spanledger.conventions.metrics import METRICS
 from spanledger.exporters.prometheus.exposition import Style, render
+from spanledger.processor.auth import AuthServer, server_auth
 from spanledger.processor.component import ComponentConfig, Host, PipelineView, register
 from spanledger.processor.listen import Served, WebServer
 from spanledger.processor.settings import Duration, HostPort, TLSServer
@@ -54,6 +55,8 @@ class PrometheusConfig(ComponentConfig):
     """`host:port` to answer scrapes on, at `/metrics`."""
     tls: TLSServer | None = None
     """Speak HTTPS, and demand client certificates where `client_ca_file` is set."""
+    auth: AuthServer | None = None
+    """Answer only those whom an extension knows."""
     namespace: str = ""
     """Put before every name of ours. The dashboards and rules that come with spanledger need it empty."""
     const_labels: dict[str, str] = pydantic.Field(default_factory=dict)
@@ -120,7 +123,8 @@ class PrometheusExporter(Served):
         app.router.add_get("/metrics", self._scrape)
         app.router.add_get("/", _front)
         app.router.add_get("/{elsewhere:.*}", _elsewhere)
-        self._server = WebServer(app, config.endpoint, f"exporters::{host.id}::endpoint", config.tls)
+        auth = server_auth(config.auth, host.extensions)
+        self._server = WebServer(app, config.endpoint, f"exporters::{host.id}::endpoint", config.tls, auth=auth)
 
     async def start(self) -> None:
         """Listen; raises OSError that says where and what to do."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,13 @@ _MARKED: Final = (
 )
 
 
+_SESSION: Final = (
+    "session_id, count(*), min(started_ns), max(started_ns + CAST(coalesce(duration_s, 0) * 1e9 AS INTEGER)),"
+    " json_group_array(DISTINCT agent_name), json_group_array(outcome), sum(input_tokens), sum(output_tokens),"
+    " sum(CAST(round(cost_usd * 1e12) AS INTEGER)), sum(unpriced_calls), sum(errors)"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Listed:
     """A run as it is listed."""
@@ -36,6 +44,28 @@ class Listed:
     seq: int
     columns: RunColumns
     findings: int
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What the runs of one conversation come to together. Times in nanoseconds; None is unknown."""
+
+    session_id: str
+    runs: int
+    first_ns: int | None
+    """When its first run began."""
+    last_ns: int | None
+    """When its last run ended, or began where that is not known."""
+    agents: tuple[str, ...]
+    """Those that the runs are of, by name."""
+    outcomes: Mapping[str, int]
+    """Outcome -> how many runs ended so."""
+    input_tokens: int
+    output_tokens: int
+    cost_pico_usd: int | None
+    unpriced_calls: int
+    errors: int
+    """Model and tool calls that failed."""
 
 
 class RunReader:
@@ -106,6 +136,40 @@ class RunReader:
             f"SELECT runs.seq, {_MARKED}, {_COLUMNS} FROM runs WHERE {term} AND {NEWEST} LIMIT 100", parameters
         )
         return [Listed(seq, RunColumns(*columns), findings) for seq, findings, *columns in rows]
+
+    def sessions(self, wanted: Filter, limit: int | None = None) -> Iterator[Session]:
+        """Yield the sessions that have a run like that, each with all its runs, the one that went on last first."""
+        terms, parameters = where(wanted)
+        rows = self._rows(
+            f"SELECT {_SESSION} FROM runs WHERE {NEWEST} AND session_id IN (SELECT session_id FROM runs WHERE {terms})"
+            " GROUP BY session_id ORDER BY 4 DESC, 1 LIMIT ?",
+            [*parameters, -1 if limit is None else limit],
+        )
+        for session_id, runs, first_ns, last_ns, agents, outcomes, *amounts in rows:
+            names = tuple(sorted(name for name in json.loads(agents) if name))
+            yield Session(session_id, runs, first_ns, last_ns, names, Counter(json.loads(outcomes)), *amounts)
+
+    def count_sessions(self, wanted: Filter) -> int:
+        """Return how many sessions have a run like that."""
+        terms, parameters = where(wanted)
+        return int(next(self._rows(f"SELECT count(DISTINCT session_id) FROM runs WHERE {terms}", parameters))[0])
+
+    def session(self, name: str) -> Session:
+        """Return the session that `name` means: an id or the beginning of one, or `latest`."""
+        if name == "latest":
+            for session in self.sessions(Filter(), 1):
+                return session
+            raise NoSuchRun(f"no run in {self.path} says which session it is part of")
+        ids = [row[0] for row in self._rows("SELECT DISTINCT session_id FROM runs WHERE session_id = ?", (name,))]
+        if not ids and len(name) >= MIN_PREFIX:
+            begins = "SELECT DISTINCT session_id FROM runs WHERE substr(session_id, 1, ?) = ? LIMIT 100"
+            ids = [row[0] for row in self._rows(begins, (len(name), name))]
+        if len(ids) > 1:
+            raise NoSuchRun(f"{len(ids)} sessions are meant by {name!r}: {', '.join(ids[:5])}; write more of the id")
+        for session_id in ids:
+            for session in self.sessions(Filter(session=session_id), 1):
+                return session
+        raise NoSuchRun(f"there is no session {name!r} in {self.path}; `spanledger runs sessions` shows what there is")
 
     def revision(self, run_id: str, revision: int) -> int:
         """Return the entry of one revision of a run."""

@@ -8,6 +8,7 @@ taken, also partly or empty         OK, partial_success         200, same media 
 `Rejected` (does not decode)        INVALID_ARGUMENT            400
 `TooLarge` (over the size limit)    RESOURCE_EXHAUSTED          413
 `NoPipeline` (signal not taken)     UNIMPLEMENTED               404
+`Unauthenticated`                   UNAUTHENTICATED             401
 anything else (our mistake)         INTERNAL                    500
 ==================================  ==========================  ====================================
 
@@ -32,6 +33,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
+from spanledger.processor.auth import Unauthenticated
 from spanledger.processor.component import PipelineError, Refused, Rejected
 from spanledger.receivers.otlp.compression import TooLarge
 
@@ -93,6 +95,8 @@ def answer_to(error: Exception) -> Answer:
             return Answer(grpc.StatusCode.INVALID_ARGUMENT, 400, "undecodable", message)
         case NoPipeline():
             return Answer(grpc.StatusCode.UNIMPLEMENTED, 404, "unsupported", message)
+        case Unauthenticated():
+            return Answer(grpc.StatusCode.UNAUTHENTICATED, 401, "unauthenticated", message)
         case _:
             return Answer(grpc.StatusCode.INTERNAL, 500, "internal", "internal error")
 

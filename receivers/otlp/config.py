@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import pydantic
 
+from spanledger.processor.auth import AuthServer
 from spanledger.processor.component import ComponentConfig, Settings
 from spanledger.processor.settings import Duration, GrpcTLSServer, HostPort, TLSServer
 
@@ -61,6 +62,8 @@ class GrpcConfig(Settings):
     keepalive: KeepaliveConfig = KeepaliveConfig()
     tls: GrpcTLSServer | None = None
     """Serve TLS with these files; plain text without."""
+    auth: AuthServer | None = None
+    """Take requests only from those whom an extension knows."""
 
     @property
     def max_bytes(self) -> int:
@@ -100,6 +103,8 @@ class HttpConfig(Settings):
     """Answer browsers; null to leave them out."""
     tls: TLSServer | None = None
     """Serve TLS with these files; plain text without."""
+    auth: AuthServer | None = None
+    """Take requests only from those whom an extension knows."""
 
     @pydantic.field_validator("traces_url_path", "logs_url_path", "metrics_url_path")
     @classmethod

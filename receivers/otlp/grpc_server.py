@@ -16,6 +16,7 @@ without one.
 from __future__ import annotations
 
 import errno
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -27,17 +28,21 @@ from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 
-from spanledger.processor.listen import address_of, bind
+from spanledger.processor.listen import address_of, bind, server_context
+from spanledger.processor.watched_files import WatchedFiles
 from spanledger.receivers.otlp.answers import response, trailers
 from spanledger.receivers.otlp.compression import TooLarge
 from spanledger.receivers.otlp.intake import Body
 
 if TYPE_CHECKING:
+    from spanledger.processor.auth import ServerAuth
     from spanledger.processor.batch import Signal
     from spanledger.processor.settings import TLSServer
     from spanledger.receivers.otlp.admission import Permit
     from spanledger.receivers.otlp.config import GrpcConfig, KeepaliveConfig
     from spanledger.receivers.otlp.intake import Intake
+
+log = logging.getLogger("spanledger.tls")
 
 KEY: Final = "protocols::grpc::endpoint"
 
@@ -54,9 +59,10 @@ _WILDCARDS = ("0.0.0.0:", "[::]:")
 class GrpcServer:
     """The gRPC half of the receiver."""
 
-    def __init__(self, config: GrpcConfig, intake: Intake) -> None:
+    def __init__(self, config: GrpcConfig, intake: Intake, auth: ServerAuth | None = None) -> None:
         self._config = config
         self._intake = intake
+        self._auth = auth
         self._server: grpc.aio.Server | None = None
         self._health = health.aio.HealthServicer()
         self.addresses: list[str] = []
@@ -105,6 +111,8 @@ class GrpcServer:
 
         async def export(_messages: object, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
             async def read(_permit: Permit) -> Body:
+                if self._auth is not None:
+                    await self._auth.authenticate(_headers(context))
                 message = await context.read()
                 if not isinstance(message, bytes):
                     raise TooLarge(f"the call ended without a message, or with one larger than {limit_bytes} bytes")
@@ -128,10 +136,38 @@ async def _free_addresses(endpoint: str) -> list[str]:
     return addresses[:1] if addresses[0].startswith(_WILDCARDS) else addresses
 
 
+def _headers(context: grpc.aio.ServicerContext[bytes, bytes]) -> dict[str, str]:
+    """Return the metadata that is text; keys are in lower case by the protocol."""
+    metadata = context.invocation_metadata() or ()
+    return {key: value for key, value in metadata if isinstance(value, str)}
+
+
 def _credentials(tls: TLSServer) -> grpc.ServerCredentials:
+    certificates = _certificates(tls)
+    demanding = bool(tls.client_ca_file)
+    files = WatchedFiles(tls.files(), tls.reload_interval)
+
+    def newer() -> Any:
+        # gRPC asks at each handshake; None is "the same as before".
+        if not files.changed():
+            return None
+        try:
+            made = _certificates(tls)
+        except OSError as error:
+            log.error("newer certificates cannot be used, the old ones stay: %s", error)
+            return None
+        log.info("using newer certificates from %s", tls.cert_file)
+        return made
+
+    return grpc.dynamic_ssl_server_credentials(certificates, newer, demanding)
+
+
+def _certificates(tls: TLSServer) -> grpc.ServerCertificateConfiguration:
+    # gRPC says little about files that do not fit: read them the strict way first.
+    server_context(tls)
     key, chain = Path(tls.key_file).read_bytes(), Path(tls.cert_file).read_bytes()
     authorities = Path(tls.client_ca_file).read_bytes() if tls.client_ca_file else None
-    return grpc.ssl_server_credentials([(key, chain)], authorities, require_client_auth=authorities is not None)
+    return grpc.ssl_server_certificate_configuration([(key, chain)], authorities)
 
 
 def _options(config: GrpcConfig) -> list[tuple[str, int]]:

@@ -17,6 +17,7 @@ from spanledger.receivers.otlp.cors import answer_headers, preflight_headers
 from spanledger.receivers.otlp.intake import Body
 
 if TYPE_CHECKING:
+    from spanledger.processor.auth import ServerAuth
     from spanledger.processor.batch import Signal
     from spanledger.receivers.otlp.admission import Permit
     from spanledger.receivers.otlp.config import HttpConfig
@@ -34,7 +35,8 @@ _LANGFUSE: Final = "/api/public/otel"
 class HttpServer:
     """The HTTP half of the receiver."""
 
-    def __init__(self, config: HttpConfig, intake: Intake, log: logging.Logger) -> None:
+    def __init__(self, config: HttpConfig, intake: Intake, auth: ServerAuth | None, log: logging.Logger) -> None:
+        self._auth = auth
         self._config = config
         self._intake = intake
         self._log = log
@@ -89,6 +91,8 @@ class HttpServer:
                 return self._unsupported(f"unsupported content encoding, supported: [{', '.join(HTTP_ENCODINGS)}]")
 
             async def read(permit: Permit) -> Body:
+                if self._auth is not None:
+                    await self._auth.authenticate(request.headers)
                 return Body(await self._read(request, permit), encoding, as_json)
 
             known, answer = await self._intake.take(

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from spanledger.processor.auth import server_auth
 from spanledger.processor.component import register
 from spanledger.receivers.otlp.admission import Admission
 from spanledger.receivers.otlp.config import OtlpReceiverConfig
@@ -32,8 +33,13 @@ class OtlpReceiver:
         self._admission = Admission(config.max_in_flight_mib * 1024 * 1024)
         self.intake = Intake(host, self._admission)
         protocols = config.protocols
-        self._grpc = GrpcServer(protocols.grpc, self.intake) if protocols.grpc else None
-        self._http = HttpServer(protocols.http, self.intake, host.log.getChild("http")) if protocols.http else None
+        self._grpc = self._http = None
+        if protocols.grpc:
+            auth = server_auth(protocols.grpc.auth, host.extensions)
+            self._grpc = GrpcServer(protocols.grpc, self.intake, auth)
+        if protocols.http:
+            auth = server_auth(protocols.http.auth, host.extensions)
+            self._http = HttpServer(protocols.http, self.intake, auth, host.log.getChild("http"))
 
     @property
     def consumers(self) -> Mapping[Signal, Consume]:

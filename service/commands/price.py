@@ -10,13 +10,15 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, get_args
 
-from spanledger.conventions.prices.tariff import PICO
+from spanledger.conventions.prices.tariff import INPUT_BUCKETS, OUTPUT_BUCKETS, PICO
 from spanledger.conventions.usage import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from spanledger.conventions.prices.engine import Explanation, PricedCall, PriceEngine
+    from spanledger.conventions.prices.overrides import Currency
+    from spanledger.conventions.units import Unit
 
 NAME = "price"
 HELP = "show what a model call costs, the arithmetic, and where the price is from"
@@ -24,10 +26,13 @@ EXAMPLES = """\
   spanledger price gpt-4o-mini --input 12000 --output 900
   spanledger price us.anthropic.claude-sonnet-4-5-20250929-v1:0 --provider aws.bedrock --input 20000 --cache-read 15000
   spanledger price gpt-5.4 --input 20000 --output 1000 --tier flex --at 2026-11-18T12:00:00Z --json
+  spanledger price claude-sonnet-4-5 --input 5000 --output 700 --unit web_search=3 --currency EUR=0.92
+  spanledger price whisper-1 --unit audio_input_minute=2.5
   spanledger price prod-chat --provider azure --prices prices.yaml --input 1000
 """
 
 
+BUCKETS: Final = frozenset({*INPUT_BUCKETS, *OUTPUT_BUCKETS})
 ASSUMED: Final = 1_000
 """Tokens of input and of output when none are given."""
 
@@ -57,6 +62,31 @@ def _moment(text: str) -> int:
     return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()) * 10**9
 
 
+def _unit(text: str) -> tuple[Unit, int]:
+    """Read a unit and its count; sound is given in minutes."""
+    from spanledger.conventions.units import MAX_UNITS, UNITS
+
+    name, _, number = text.partition("=")
+    named = {unit.replace("_ms", "_minute"): unit for unit in UNITS}
+    try:
+        count = Decimal(number) * (60_000 if name.endswith("_minute") else 1)
+        if name not in named or count != int(count) or not 0 < count <= MAX_UNITS:
+            raise ValueError
+    except (ValueError, ArithmeticError):
+        raise argparse.ArgumentTypeError(f"{text[:40]!r}: not NAME=N with one of {', '.join(named)}") from None
+    return named[name], int(count)
+
+
+def _currency(text: str) -> Currency:
+    from spanledger.conventions.prices.overrides import Currency
+
+    code, _, rate = text.partition("=")
+    try:
+        return Currency.model_validate({"code": code, "rate": rate})
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r}: not CODE=RATE, such as EUR=0.92") from None
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("model", metavar="MODEL", help="the model as a span names it")
@@ -69,11 +99,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reasoning", type=_count, metavar="N", help="of the output: reasoning")
     parser.add_argument("--audio-input", type=_count, metavar="N", help="of the input: audio")
     parser.add_argument("--audio-output", type=_count, metavar="N", help="of the output: audio")
+    parser.add_argument(
+        "--unit", type=_unit, action="append", default=[], metavar="NAME=N", dest="units",
+        help="what is billed beside tokens: web_search=3, image=1, audio_input_minute=2.5, ...; may be repeated",
+    )  # fmt: skip
     parser.add_argument("--tier", default="", help="service tier: batch, flex, priority or fast; or standard")
     parser.add_argument("--region", default="", help="region or data zone, where it changes the price")
     parser.add_argument("--server-address", metavar="HOST", help="where the call went, as in server.address")
     parser.add_argument("--at", type=_moment, metavar="TIME", help="when the call started, UTC; now if not given")
     parser.add_argument("--prices", action="append", default=[], metavar="FILE", help="override file; may be repeated")
+    parser.add_argument("--currency", type=_currency, metavar="CODE=RATE", help="show the total in it too: EUR=0.92")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -82,31 +117,34 @@ def run(args: argparse.Namespace) -> int:
     # Here, because prices take a third of a second to load and `spanledger --help` should not.
     from spanledger.conventions.prices.engine import PricedCall
     from spanledger.conventions.prices.override_file import BadPrices
-    from spanledger.processor.genai_pricing import load_engine, read_file
+    from spanledger.processor.price_source import load_engine, read_file
 
     try:
         usage, notes = _usage(args)
-        engine = load_engine(tuple(read_file(name) for name in args.prices))
+        books = tuple(read_file(name) for name in args.prices)
+        engine = load_engine(books)
     except (BadPrices, WrongUse) as error:
         print(error, file=sys.stderr)
         return 2
     call = PricedCall(
-        usage, args.provider, args.model, server_address=args.server_address, region=args.region, tier=args.tier
-    )
+        usage, args.provider, args.model, server_address=args.server_address, region=args.region, tier=args.tier,
+        units=tuple(sorted(dict(args.units).items())),
+    )  # fmt: skip
+    currency = args.currency or next((book.currency for book in books if book.currency.code != "USD"), None)
     at_ns = args.at if args.at is not None else int(datetime.now(UTC).timestamp()) * 10**9
     explanation = engine.explain(call, at_ns)
     if explanation.cost.total is not None:
         notes += _assumptions(call, explanation, engine, at_ns)
     if args.json:
-        print(json.dumps(_document(args.model, explanation, at_ns, notes), indent=2))
+        print(json.dumps(_document(args.model, explanation, at_ns, notes, currency), indent=2))
     elif explanation.cost.total is None:
         _say_why_not(args, explanation, engine)
     else:
-        _say(args, explanation, at_ns, notes)
+        _say(args, explanation, at_ns, notes, currency)
     return 0 if explanation.cost.total is not None else 1
 
 
-def _usage(args: argparse.Namespace) -> tuple[Usage, list[str]]:
+def _usage(args: argparse.Namespace) -> tuple[Usage | None, list[str]]:
     """Return the tokens of the call as a span would tell them, and what was assumed. Raises `WrongUse`."""
     from spanledger.conventions.prices.overrides import Tier
     from spanledger.conventions.prices.tariff import split
@@ -127,7 +165,7 @@ def _usage(args: argparse.Namespace) -> tuple[Usage, list[str]]:
     }
     counts = {name: count for name, count in named.items() if count is not None}
     notes: list[str] = []
-    if not counts:
+    if not counts and not args.units:
         counts = {"input": ASSUMED, "output": ASSUMED}
         notes.append(f"no tokens given: {ASSUMED:,} of input and {ASSUMED:,} of output are assumed")
     for whole, parts in _PARTS.items():
@@ -141,6 +179,8 @@ def _usage(args: argparse.Namespace) -> tuple[Usage, list[str]]:
                     f"--{_option(part)} {counts[part]} is part of --{_option(whole)} and cannot be more than "
                     f"{counts.get(whole, 0)}"
                 )
+    if not counts:
+        return None, notes
     usage = Usage(**counts)
     if split(usage) is None:
         raise WrongUse(
@@ -183,7 +223,9 @@ def _time(at_ns: int) -> str:
     return datetime.fromtimestamp(at_ns / 1e9, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def _document(model: str, explanation: Explanation, at_ns: int, notes: Sequence[str]) -> dict[str, Any]:
+def _document(
+    model: str, explanation: Explanation, at_ns: int, notes: Sequence[str], currency: Currency | None
+) -> dict[str, Any]:
     cost = explanation.cost
     amounts = {"total": cost.total, "input": cost.input, "output": cost.output}
     return {
@@ -202,7 +244,14 @@ def _document(model: str, explanation: Explanation, at_ns: int, notes: Sequence[
         "factors": [{"multiply": factor.value, "why": factor.why} for factor in explanation.factors],
         "above_input": explanation.above_input,
         "notes": list(notes),
+        "display": None if currency is None or cost.total is None else {
+            "currency": currency.code, "rate": float(currency.rate), "total": float(_shown(cost.total, currency)),
+        },
     }  # fmt: skip
+
+
+def _shown(total: int, currency: Currency) -> Decimal:
+    return Decimal(total) / PICO * currency.rate
 
 
 def _usd(amount: Decimal) -> str:
@@ -213,17 +262,22 @@ def _usd(amount: Decimal) -> str:
 _LAYERS: Final = {"overrides": "your override file", "corrections": "corrections that come with spanledger"}
 
 
-def _say(args: argparse.Namespace, explanation: Explanation, at_ns: int, notes: Sequence[str]) -> None:
+def _say(
+    args: argparse.Namespace, explanation: Explanation, at_ns: int, notes: Sequence[str], currency: Currency | None
+) -> None:
     cost = explanation.cost
     assert cost.total is not None
     print(f"{args.model}  at {_time(at_ns)}")
     for line in explanation.lines:
-        per = "" if line.bucket == "request" else " / Mtok"
-        rate = line.usd if line.bucket == "request" else line.usd_per_million
+        per = " / Mtok" if line.bucket in BUCKETS else ""
+        rate = line.usd_per_million if line.bucket in BUCKETS else line.usd / line.tokens
         print(f"  {line.bucket:<17}{line.tokens:>12,}  x  {_usd(rate) + per:<16}  =  {_usd(line.usd)}")
     for factor in explanation.factors:
         print(f"  {'x ' + format(factor.value, 'g'):<17}{factor.why:>12}")
     print(f"  {'total':<17}{_usd(Decimal(cost.total) / PICO):>12}")
+    if currency is not None:
+        told = f"1 USD = {currency.rate.normalize():f} {currency.code}"
+        print(f"  {'':<17}{_shown(cost.total, currency).normalize():>12f} {currency.code}  ({told})")
     if explanation.above_input:
         print(f"  rule: with more than {explanation.above_input:,} input tokens the whole request costs these rates")
     source = cost.price_ref.partition("#")[0]

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from spanledger.service.runs.terminal import Terminal
 
 NAME = "runs"
-HELP = "look at agent runs: list, show, step, diff, export, verify"
+HELP = "look at agent runs: list, sessions, show, step, diff, export, verify"
 EXAMPLES = """\
   spanledger runs list --agent planner --since 2h
+  spanledger runs sessions
   spanledger runs show latest
   spanledger runs step latest 5
   spanledger runs diff 4f9a2c81 77ab03de
@@ -44,6 +45,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 """)  # fmt: skip
     _add_filters(one)
     one.add_argument("--limit", type=_natural, default=20, metavar="N", help="at most N runs; 0 for all (default: 20)")
+
+    one = _action(actions, "sessions", _sessions, "list sessions, or show one with its runs in order", """\
+  spanledger runs sessions --since 3d
+  spanledger runs sessions --agent 'plan*' --outcome failure
+  spanledger runs sessions s-42
+  spanledger runs sessions latest --json
+""")  # fmt: skip
+    one.add_argument("session_name", metavar="SESSION", nargs="?", help="an id, its beginning, or `latest`: show that")
+    _add_filters(one)
+    one.add_argument(
+        "--limit", type=_natural, default=20, metavar="N", help="at most N sessions; 0 for all (default: 20)"
+    )
 
     one = _action(actions, "show", _show, "show one run as a tree with times, cost and marks", """\
   spanledger runs show latest
@@ -194,6 +207,34 @@ def _list(args: argparse.Namespace, reader: RunReader) -> int:
         print("no runs" + (" yet" if wanted == Filter() else " like that"), file=sys.stderr)
     elif total > len(runs):
         print(f"{len(runs)} of {total:,} runs; --limit 0 shows all", file=sys.stderr)
+    return 0
+
+
+def _sessions(args: argparse.Namespace, reader: RunReader) -> int:
+    from dataclasses import replace
+
+    from spanledger.exporters.run_store.filter import Filter
+    from spanledger.service.runs import sessions
+
+    wanted = _filter(args)
+    if args.session_name is not None:
+        one = reader.session(args.session_name)
+        runs = list(reader.runs(replace(wanted, session=one.session_id), args.limit or None, oldest_first=True))
+        if args.json:
+            _print_json(sessions.whole(one, runs))
+        else:
+            _print(sessions.show(one, runs, _terminal(args)))
+        return 0
+    found = list(reader.sessions(wanted, args.limit or None))
+    if args.json:
+        _print_json([sessions.as_json(one) for one in found])
+        return 0
+    _print(sessions.lines(found, _terminal(args)))
+    total = reader.count_sessions(wanted) if args.limit and len(found) == args.limit else len(found)
+    if not found:
+        print("no sessions" + (" yet" if wanted == Filter() else " with runs like that"), file=sys.stderr)
+    elif total > len(found):
+        print(f"{len(found)} of {total:,} sessions; --limit 0 shows all", file=sys.stderr)
     return 0
 
 
