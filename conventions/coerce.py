@@ -200,7 +200,14 @@ _BY_TYPE: Final[dict[str, Coerce]] = {
     "string[]": texts,
 }
 
+def model(value: Value) -> str | None:
+    """Read the name of a model; Micrometer has a word for none."""
+    return None if value == "unknown" else text(value)
+
+
 _BY_NAME: Final[dict[str, Coerce]] = {
+    "gen_ai.request.model": model,
+    "gen_ai.response.model": model,
     "gen_ai.output.type": output_type,
     "server.port": integer,
     "server.address": address,

@@ -342,7 +342,7 @@ class Shapes:
             claims,
             by_kind,
             holds_content,
-            named=own is not None and bool(own.names),
+            named=own is not None and bool(own.names or own.any_name),
             sources=tuple(sources),
             bytes=_SHAPE_BYTES + _KEY_BYTES * len(keys) + sum(map(len, keys)),
         )

@@ -342,6 +342,8 @@ class Dialect:
     events: Mapping[str, LogEvent] = field(default_factory=dict)
     """Log records that report work, by the name of their event: `claude_code.api_request`. In its own scopes the
     part after the first dot will do."""
+    lends: Mapping[str, str] = field(default_factory=dict)
+    """Names of spans -> the attribute in which they have the model of the calls below them, which name none."""
     run_keys: tuple[str, ...] = ()
     """Attributes of these records that name their run, the session first, then the turn within it."""
     complete: Callable[[Facts], None] | None = None

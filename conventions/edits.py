@@ -166,7 +166,7 @@ class Editor:
                 reading.removals.append(key)
         if reading.operation is not None and not reading.unbilled:  # for a kind may be what says that
             for dialect in self._lookup.claimed(self._lookup.removing):
-                reading.removals += [key for key in dialect.kinds if key in reading.attributes]
+                reading.removals += [key for key in dialect.kinds if key in reading.attributes and key not in only]
 
     def _stands_elsewhere(self, key: str, entry: Entry, reading: Reading, facts: Facts) -> bool:
         """Tell whether all that `key` says is under another name now; keep its wording if that differs."""

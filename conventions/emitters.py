@@ -16,6 +16,7 @@ from typing import Final, Literal
 Version = tuple[int, ...]
 
 _MAX_CHARS: Final = 256
+_MIN_PREFIX: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +142,12 @@ def _emitter_of(scope: str, version: str, provider: str) -> Emitter | None:
 
 
 def at_boundary(scope: str, prefix: str) -> bool:
-    """Tell whether `scope` is `prefix` or something below it: `a.b` and `a.b.v1`, but not `a.bc`."""
+    """Tell whether `scope` is `prefix` or something below it: `a.b` and `a.b.v1`, but not `a.bc`.
+
+    A name as short as `ai` has nothing below it: `ai.koog` is somebody else.
+    """
+    if len(prefix) < _MIN_PREFIX:
+        return scope == prefix
     if not scope.startswith(prefix):
         return False
     rest = scope[len(prefix) :]

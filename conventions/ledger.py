@@ -24,7 +24,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
-from spanledger.conventions.retold import Retold, Told, richer
+from spanledger.conventions.retold import Retold, Told, richer, same_model
 
 Verdict = Literal["counts", "only_copy", "leaf_unpriced", "supersedes", "wraps", "twin", "in_parent", "none"]
 """The first four count: a call; a roll-up without a call below it; a wrapper of calls without a price; a report that
@@ -149,7 +149,7 @@ class Ledger:
         self._nodes: OrderedDict[bytes, _Node] = OrderedDict()
         self._responses: OrderedDict[str, list[_Counted]] = OrderedDict()
         self._shapes: OrderedDict[tuple[str, int, int], list[_Counted]] = OrderedDict()
-        self._retold = Retold(_same_model, max_spans)
+        self._retold = Retold(max_spans)
         self._request = 0
         self.late_children = 0
         """Calls that came after a span above them was counted with their tokens."""
@@ -294,7 +294,7 @@ class Ledger:
                 and call.scope not in counted.scopes
                 and len(counted.scopes) < _MAX_TWINS
                 and not (other.response_id and call.response_id)
-                and _same_model(other, call)
+                and same_model(other, call)
                 and (_inside(counted.place, place) or _inside(place, counted.place))
             ):
                 counted.scopes += (call.scope,)
@@ -363,30 +363,18 @@ def _explained(call: Call, node: _Node) -> bool:
         return True
     if call.response_id and any(below.response_id == call.response_id for below in node.below):
         return True
-    related = any(_same_model(call, below) for below in node.below)
+    related = any(same_model(call, below) for below in node.below)
     if related and _near(call.input, node.input) and _near(call.output, node.output):
         return True
     return any(
-        (below.input, below.output) == (call.input, call.output) and _same_model(call, below) for below in node.below
+        (below.input, below.output) == (call.input, call.output) and same_model(call, below) for below in node.below
     )
 
 
 def _same_call(above: Call, below: Call) -> bool:
     if above.response_id and above.response_id == below.response_id:
         return True
-    return _same_model(above, below) and _near(above.input, below.input) and _near(above.output, below.output)
-
-
-def _same_model(one: Call, other: Call) -> bool:
-    """Tell whether two calls may be of one model; a span that does not say its model contradicts nobody."""
-    if not one.family or not other.family:
-        return True
-    return any(
-        mine.startswith(theirs) or theirs.startswith(mine)
-        for mine in (one.family, one.asked)
-        for theirs in (other.family, other.asked)
-        if mine and theirs
-    )
+    return same_model(above, below) and _near(above.input, below.input) and _near(above.output, below.output)
 
 
 def _near(one: int, other: int) -> bool:

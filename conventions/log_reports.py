@@ -85,7 +85,6 @@ class LogReports:
         self._short = {
             (dialect.name, name.partition(".")[2]): name for dialect in dialects for name in dialect.events
         }  # fmt: skip
-        self._by_name = {dialect.name: dialect for dialect in dialects if dialect.events}
         self._conversations: OrderedDict[tuple[str, ...], _Conversation] = OrderedDict()
 
     def __len__(self) -> int:
@@ -123,7 +122,8 @@ class LogReports:
             if not trace_id and place is not None:
                 trace_id, parent_id = place.trace_id, place.span_id
         if not trace_id:
-            of_turn = "" if all(names[1:]) and len(names) > 1 or turn is None else str(turn.start_ns)
+            named = len(names) > 1 and names[-1] not in ("", names[0])
+            of_turn = "" if named or turn is None else str(turn.start_ns)
             trace_id, parent_id = _digest(16, *key, *names, of_turn), b""
         span = Span(
             trace_id=trace_id,
@@ -139,13 +139,20 @@ class LogReports:
         return Report(name, scope if spoken == dialect.name else dialect.scopes[0], span)
 
     def _name_of(self, record: LogRecord, spoken: str | None) -> str | None:
-        """Return the name of the event, if that is one of a dialect."""
-        said = record.event_name or _attribute(record, "event.name") or record.body.string_value
-        if not said or len(said) > MAX_NAME_CHARS:
-            return None
-        if said in self._events:
-            return said
-        return self._short.get((spoken, said)) if spoken is not None else None
+        """Return the name of the event, if that is one of a dialect.
+
+        It is in the field for it, in the attribute that came before that field, or is all that the body says.
+        """
+        for said in (record.event_name, _attribute(record, "event.name"), record.body.string_value):
+            if not said or len(said) > MAX_NAME_CHARS:
+                continue
+            known = self._events.get(said)
+            # The conventions' own events mean this only in the scopes of a dialect.
+            if known is not None and (known[0].name == spoken or not said.startswith("gen_ai.")):
+                return said
+            if spoken is not None and (spoken, said) in self._short:
+                return self._short[spoken, said]
+        return None
 
     def _conversation(self, key: tuple[str, ...]) -> _Conversation:
         known = self._conversations.get(key)

@@ -378,7 +378,7 @@ SELF: Final = (
     _counter(
         "spanledger_refused_requests_total", "Requests that were not taken.", RECEIVER, TRANSPORT,
         _reason("memory", "in_flight", "queue_full", "not_ready", "shutdown", "timeout", "storage", "too_large",
-                "undecodable", "unsupported", "cancelled", "internal"),
+                "undecodable", "unsupported", "unauthenticated", "cancelled", "internal"),
     ),
     _counter(
         "spanledger_unread_resources_total",
@@ -426,6 +426,24 @@ SELF: Final = (
     _gauge(
         "spanledger_price_data_info", "1 for the price data in use.",
         Label("source", "Where the prices are from"), Label("version", "Which version of them"),
+    ),
+    _gauge(
+        "spanledger_price_data_age_seconds",
+        "Age of the price data in use: since the file was changed, since the last dated price of a list that comes "
+        "with spanledger.",
+        Label("source", "Where the prices are from"), unit="seconds",
+    ),
+    _counter(
+        "spanledger_price_refreshes_total", "Files with prices that changed, and were read again.",
+        Label("source", "Which file"), Label("result", "Refused: what was read before stays in use", ("ok", "refused")),
+    ),
+    _gauge(
+        "spanledger_price_refresh_ok", "1 if the file with prices could be used when it last changed, 0 if not.",
+        Label("source", "Which file"),
+    ),
+    _gauge(
+        "spanledger_display_currency_rate", "What one US dollar is in the currency that people are shown.",
+        Label("currency", "ISO 4217"),
     ),
     _gauge("spanledger_price_memo_entries", "Resolved prices that are remembered."),
     _counter(

@@ -17,9 +17,10 @@ MAX_CHARS: Final = 128
 
 FRAMEWORKS: Final = frozenset({
     "adk", "ag2", "agent_framework", "agno", "autogen", "crewai", "dspy", "gcp.vertex.agent", "google_adk",
-    "haystack", "langchain", "langgraph", "llama_index", "llamaindex", "mastra", "mcp", "microsoft.agent_framework",
-    "openai-agents", "openai_agents", "pydantic-ai", "pydantic_ai", "semantic_kernel", "smolagents",
-    "strands-agents",
+    "haystack", "koog", "langchain", "langgraph", "llama_index", "llamaindex", "mastra", "mcp",
+    "microsoft.agent_framework",
+    "openai-agents", "openai_agents", "other", "pydantic-ai", "pydantic_ai", "semantic_kernel", "smolagents",
+    "strands-agents", "unknown",
 })  # fmt: skip
 """Not providers: what instrumentations of frameworks write where they do not know the provider."""
 
@@ -33,7 +34,9 @@ _ALIASES: Final[dict[str, tuple[str, ...]]] = {
         "az.ai.inference", "azure_ai", "azure_ai_inference", "azure", "az.ai.agents", "azure.ai.agents",
         "microsoft.agents", "microsoft.foundry", "microsoft_foundry",
     ),
-    "azure.ai.openai": ("az.ai.openai", "azure_openai", "azure-openai", "azureopenai", "azure.openai", "azure_text"),
+    "azure.ai.openai": (
+        "az.ai.openai", "azure_openai", "azure-openai", "azureopenai", "azure.openai", "azure_text", "azure_open_ai",
+    ),
     "cohere": ("cohere_chat",),
     "deepseek": (),
     "gcp.gemini": (
@@ -49,7 +52,7 @@ _ALIASES: Final[dict[str, tuple[str, ...]]] = {
     "ibm.watsonx.ai": ("watsonx", "watsonx.ai", "watsonx_ai", "ibm"),
     "mistral_ai": ("mistral", "mistralai", "mistral-ai"),
     "moonshot_ai": ("moonshot", "moonshotai", "kimi"),
-    "openai": ("oai", "openai_text", "openai_chat", "chatopenai", "text-completion-openai"),
+    "openai": ("oai", "open_ai", "openai_text", "openai_chat", "chatopenai", "text-completion-openai"),
     "perplexity": ("pplx",),
     "x_ai": ("xai", "x-ai", "grok"),
 }  # fmt: skip

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from spanledger.conventions.ledger import Call, Place
 
@@ -47,8 +47,7 @@ class Told:
 class Retold:
     """The memory of such calls. One owner, bounded."""
 
-    def __init__(self, same_model: Callable[[Call, Call], bool], max_keys: int = MAX_KEYS) -> None:
-        self._same_model = same_model
+    def __init__(self, max_keys: int = MAX_KEYS) -> None:
         self._max_keys = max_keys
         self._by_key: OrderedDict[_Key, list[Told]] = OrderedDict()
 
@@ -86,7 +85,7 @@ class Retold:
             and not _differ(other.session, call.session)
             and other.failed == call.failed
             and not _outputs(other).isdisjoint(_outputs(call))
-            and self._same_model(other, call)
+            and same_model(other, call)
             and _meet(told.place, place)
         )
 
@@ -94,6 +93,18 @@ class Retold:
 def richer(call: Call, other: Call) -> bool:
     """Tell whether a report says more than another one of the same call."""
     return _merit(call) > _merit(other)
+
+
+def same_model(one: Call, other: Call) -> bool:
+    """Tell whether two calls may be of one model; a span that does not say its model contradicts nobody."""
+    if not one.family or not other.family:
+        return True
+    return any(
+        mine.startswith(theirs) or theirs.startswith(mine)
+        for mine in (one.family, one.asked)
+        for theirs in (other.family, other.asked)
+        if mine and theirs
+    )
 
 
 def _merit(call: Call) -> tuple[bool, bool, int]:

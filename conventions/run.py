@@ -22,7 +22,7 @@ EdgeBasis = Literal[
     "root", "parent", "inferred_parent", "link", "tool_call_id", "mcp", "conversation", "history", "response_id",
     "time", "messages", "arguments",
 ]  # fmt: skip
-AgentBasis = Literal["span", "above", "delegated", "service", "node", "around"]
+AgentBasis = Literal["span", "above", "delegated", "asked", "service", "node", "around"]
 Severity = Literal["info", "warning", "critical"]
 
 

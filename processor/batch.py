@@ -39,6 +39,7 @@ from spanledger.processor.outline_limit import check_parts, has_few_parts, shape
 if TYPE_CHECKING:
     from spanledger.conventions.reading import Reading
     from spanledger.conventions.step import Bridge, Step
+    from spanledger.conventions.trajectory import Judgement
     from spanledger.processor.outline_limit import Shape
 
 Signal = Literal["traces", "logs", "metrics"]
@@ -169,6 +170,8 @@ class Delivery:
     """Traces: one for each other span, so that parent links stay whole."""
     resources: int = 0
     """Resources in `data`, for those who tell what arrives."""
+    judgements: tuple[Judgement, ...] = ()
+    """Traces: what spans that are no GenAI work say of others."""
 
     @property
     def size(self) -> int:

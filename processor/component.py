@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from spanledger.conventions.detail import Detail
     from spanledger.conventions.reading import Reading
     from spanledger.conventions.step import Bridge, Step
+    from spanledger.conventions.trajectory import Judgement
     from spanledger.processor.batch import Batch, Delivery, Resource, Signal
     from spanledger.processor.metric_store import MetricStore
 
@@ -286,6 +287,10 @@ class Trajectories(Protocol):
 
     def detail(self, span: Span, reading: Reading, resource: Resource) -> Detail:
         """Return what joins this step to others. Never raises because of data."""
+        ...
+
+    def judgements(self, span: Span) -> Sequence[Judgement]:
+        """Return what a span that is no GenAI work says of others. Never raises because of data."""
         ...
 
     def annotate(self, batch: Batch, steps: Sequence[Step], bridges: Sequence[Bridge]) -> Generator[None, None, None]:

@@ -82,7 +82,8 @@ class GenAIMetrics:
         if self._task is not None:
             await self._task
         self._release()
-        self._host.metrics.before_reading.remove(self._release)
+        if self._release in self._host.metrics.before_reading:
+            self._host.metrics.before_reading.remove(self._release)
         return 0
 
     def _release(self) -> None:

@@ -21,11 +21,13 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import pydantic
 
-from spanledger.conventions.dialect import Dialect, SpanAttributes
+from spanledger.conventions.dialect import PROVIDER, REQUEST_MODEL, Dialect, SpanAttributes
 from spanledger.conventions.dialects import DIALECTS
+from spanledger.conventions.lending import Lending
 from spanledger.conventions.log_reports import LogReports
 from spanledger.conventions.lookup import ORIGINAL, Tuning
 from spanledger.conventions.profile import PROFILES, ProfileName
+from spanledger.conventions.providers import provider_of_model
 from spanledger.conventions.reader import Reader
 from spanledger.conventions.values import Value, any_value
 from spanledger.processor.batch import PAUSE_EVERY
@@ -119,6 +121,8 @@ class GenaiNormalizer(Passive):
         self._errors = host.metrics.counter("spanledger_normalizer_errors_total")
         # A call's record may come through another pipeline than that of the turn it belongs to.
         self._reports: LogReports = host.shared(lambda: LogReports(DIALECTS))
+        self._lends = {dialect.name: dialect.lends for dialect in DIALECTS if dialect.lends}
+        self._lending = Lending()
         self._reported = host.metrics.counter("spanledger_log_reports_total")
         self._unread_records = host.metrics.counter("spanledger_unread_log_records_total")
         self._log_after = float("-inf")
@@ -138,9 +142,30 @@ class GenaiNormalizer(Passive):
                     yield
                 if self._normalize(group, index, span):
                     written = True
+            if self._reader.dialect_of(group.scope.name) in self._lends:
+                self._lend(group)
             if written and self._config.overwrite_schema_url:
                 url = self._reader.profile.schema_url
                 group.schema_url = url if url != group.scope.schema_url else group.schema_url
+
+    def _lend(self, group: ScopeGroup) -> None:
+        """Give calls that name no model that of the spans around them."""
+        lends = self._lends[self._reader.dialect_of(group.scope.name) or ""]
+        wanting = [
+            at
+            for at, reading in enumerate(group.readings)
+            if reading is not None and reading.kind == "llm" and reading.usage is not None and reading.model is None
+        ]
+        for at, model in self._lending.models(group.items, lends, wanting).items():
+            reading = group.readings[at]
+            assert reading is not None
+            reading.request_model = model
+            reading.provider = reading.provider or provider_of_model(model)
+            for key, value in ((REQUEST_MODEL, model), (PROVIDER, reading.provider)):
+                if value is not None and key not in reading.attributes and key not in reading.edits:
+                    reading.edits[key] = value
+                    put(group.items[at].attributes.add(key=key).value, value)
+                    group.changed.add(at)
 
     def _read_reports(self, batch: Batch) -> Iterator[None]:
         """Leave the spans that log records stand for in `batch.reports`. The records stay as they are."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import pydantic
@@ -21,11 +20,12 @@ from spanledger.conventions.lookup import ORIGINAL
 from spanledger.conventions.prices.attributes import COST, PREFIX, Spelling, attributes_of, restored, spelled
 from spanledger.conventions.prices.calls import call_of, home_of
 from spanledger.conventions.prices.engine import PriceEngine
-from spanledger.conventions.prices.override_file import BadPrices, read_book
 from spanledger.conventions.prices.overrides import (
     Adjustment,
     Alias,
     CacheTTL,
+    Currency,
+    FeeRow,
     PriceBook,
     PriceRow,
     SelfHosted,
@@ -41,12 +41,12 @@ from spanledger.conventions.values import any_value
 from spanledger.conventions.verdicts import SUM_OF_CALLS, decided
 from spanledger.processor.batch import PAUSE_EVERY
 from spanledger.processor.component import ComponentConfig, Host, Passive, PipelineView, register
+from spanledger.processor.price_source import CatalogConfig, PriceSource
 
 if TYPE_CHECKING:
     from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
     from spanledger.conventions.ledger import Decision
-    from spanledger.conventions.prices.lookup import OwnHosts
     from spanledger.conventions.reading import Reading
     from spanledger.conventions.values import Value
     from spanledger.processor.batch import Batch, Resource, ScopeGroup
@@ -68,8 +68,10 @@ class GenaiPricingConfig(ComponentConfig):
 
     overrides: list[str] = pydantic.Field(default_factory=list)
     """Files with own prices, by precedence; each has the keys below and `version: 1`."""
-    currency: Literal["USD"] = "USD"
-    """Amounts are US dollars; convert where they are shown."""
+    catalog: CatalogConfig = CatalogConfig()
+    """Price lists from files, read again when they change."""
+    currency: Currency = Currency()
+    """The currency that people are shown, such as {code: EUR, rate: 0.92}; spans and metrics stay in US dollars."""
     on_reported_cost: Policy = "prefer"
     """A cost that a span came with: `prefer` counts a gateway's or provider's bill, and any amount where no price
     is known; `verify` only compares; `ignore` does not look."""
@@ -86,6 +88,8 @@ class GenaiPricingConfig(ComponentConfig):
     """Facts that no span carries, such as that a service runs batches."""
     prices: Annotated[tuple[PriceRow, ...], pydantic.BeforeValidator(as_tuple)] = ()
     """Own prices, before the list's."""
+    fees: Annotated[tuple[FeeRow, ...], pydantic.BeforeValidator(as_tuple)] = ()
+    """Prices of what is no token: searches, images, sound, pages."""
     adjust: Annotated[tuple[Adjustment, ...], pydantic.BeforeValidator(as_tuple)] = ()
     """Multipliers on list prices: contracts, provisioned capacity."""
     tiers: Annotated[tuple[TierRule, ...], pydantic.BeforeValidator(as_tuple)] = ()
@@ -96,13 +100,14 @@ class GenaiPricingConfig(ComponentConfig):
     def book(self) -> PriceBook:
         """Return the blocks that stand in the configuration itself."""
         return PriceBook(
-            aliases=self.aliases, services=self.services, prices=self.prices, adjust=self.adjust, tiers=self.tiers,
-            self_hosted=self.self_hosted,
+            currency=self.currency, aliases=self.aliases, services=self.services, prices=self.prices, fees=self.fees,
+            adjust=self.adjust, tiers=self.tiers, self_hosted=self.self_hosted,
         )  # fmt: skip
 
     def files(self) -> Iterator[str]:
-        """Yield the override files."""
+        """Yield the files with prices."""
         yield from self.overrides
+        yield from self.catalog.files()
 
 
 @dataclass(slots=True)
@@ -132,8 +137,6 @@ def check(pipeline: PipelineView) -> str | None:
 class GenaiPricing(Passive):
     """Prices model calls, each once, and writes the cost and where the price is from."""
 
-    _engine: PriceEngine
-
     def __init__(self, config: GenaiPricingConfig, host: Host) -> None:
         self._config = config
         self._host = host
@@ -144,18 +147,28 @@ class GenaiPricing(Passive):
         self._conflicts = host.metrics.counter("spanledger_cost_conflicts_total")
         self._late = host.metrics.counter("spanledger_late_children_total")
         self._memo = host.metrics.gauge("spanledger_price_memo_entries")
+        self._prices = PriceSource(config.catalog, config.overrides, config.book(), config.own_hosts, host)
+
+    @property
+    def _engine(self) -> PriceEngine:
+        """The prices of this moment: another engine when a file has changed."""
+        return self._prices.engine
 
     async def start(self) -> None:
         """Load the prices. Raises ValueError that names file and line of what is wrong in an override file."""
-        books = [read_file(name) for name in self._config.overrides]
-        self._engine = load_engine((*books, self._config.book()), self._config.own_hosts)
-        source, _, release = self._engine.catalogue.source.partition("@")
-        info = self._host.metrics.gauge("spanledger_price_data_info")
-        info.set((source, release), 1)
-        for name in self._config.overrides:
-            info.set((f"overrides:{Path(name).name}", ""), 1)
+        self._prices.open()
+        self._prices.start()
         self._late.add((), 0)
         self._memo.set((), 0)
+
+    async def shutdown(self, deadline: float) -> int:
+        """Leave the files alone; nothing is lost."""
+        await self._prices.stop()
+        return 0
+
+    async def refresh(self) -> None:
+        """Take what changed in the files with prices, now rather than at the next interval."""
+        await self._prices.refresh()
 
     def statistics(self) -> Mapping[str, Any]:
         """Return the sizes of what is remembered."""
@@ -281,25 +294,6 @@ class GenaiPricing(Passive):
             "no price for model %.100r of provider %.60r (%s); `spanledger price` shows how to add one",
             *reversed(name), reason,
         )  # fmt: skip
-
-
-def read_file(name: str) -> PriceBook:
-    """Read an override file. Raises `BadPrices` with what is wrong."""
-    try:
-        if Path(name).stat().st_size > MAX_FILE_BYTES:
-            raise BadPrices(f"{name}: larger than {MAX_FILE_BYTES} bytes, which no price list is")
-        return read_book(Path(name).read_text("utf-8"), name)
-    except OSError as error:
-        raise BadPrices(f"{name}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise BadPrices(f"{name}: is not UTF-8 text") from error
-
-
-def load_engine(books: tuple[PriceBook, ...] = (), own_hosts: OwnHosts = "auto") -> PriceEngine:
-    """Return an engine with the list prices. Imports them, which takes a third of a second the first time."""
-    from spanledger.conventions.prices.catalogue import Catalogue
-
-    return PriceEngine(Catalogue(), books, own_hosts)
 
 
 def report(reading: Reading, scope: str, resource: Resource, cost: Cost, *, failed: bool) -> Call:

@@ -8,9 +8,11 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from opentelemetry.proto.logs.v1.logs_pb2 import LogsData
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, TracesData
 
 from spanledger.conventions.dialects import DIALECTS
+from spanledger.conventions.log_reports import LogReports
 from spanledger.conventions.lookup import ORIGINAL
 from spanledger.conventions.profile import PROFILES, ProfileName
 from spanledger.conventions.reader import Reader
@@ -21,17 +23,34 @@ from spanledger.receivers.otlp.json_codec import to_protobuf
 
 FOLDER = Path(__file__).parent / "golden"
 CASES = sorted(str(path.parent.relative_to(FOLDER)) for path in FOLDER.glob("*/*/input.json"))
-INTERNAL = {"attributes", "edits", "echo_edits", "removals", "cost", "content"}
+INTERNAL = {"attributes", "call", "content", "cost", "echo_edits", "edits", "price", "ready", "removals"}
 
 
 def spans_of(case: str) -> Iterator[tuple[str, str, Span]]:
-    """Yield (scope, version, span) of a case, each time anew."""
-    wire, rejected = to_protobuf("traces", (FOLDER / case / "input.json").read_bytes())
+    """Yield (scope, version, span) of a case, each time anew; of log records the spans that they stand for."""
+    data = (FOLDER / case / "input.json").read_bytes()
+    if b'"resourceLogs"' in data:
+        yield from reports_of(data)
+        return
+    wire, rejected = to_protobuf("traces", data)
     assert not rejected
     for resource in TracesData.FromString(wire).resource_spans:
         for group in resource.scope_spans:
             for span in group.spans:
                 yield group.scope.name, group.scope.version, span
+
+
+def reports_of(data: bytes) -> Iterator[tuple[str, str, Span]]:
+    """Yield (scope, version, span) of what log records in OTLP/JSON report."""
+    wire, rejected = to_protobuf("logs", data)
+    assert not rejected
+    reader, reports = Reader(DIALECTS), LogReports(DIALECTS)
+    for resource in LogsData.FromString(wire).resource_logs:
+        for group in resource.scope_logs:
+            for record in group.log_records:
+                report = reports.read(record, group.scope.name, reader.dialect_of(group.scope.name), "service")
+                if report is not None:
+                    yield report.scope, group.scope.version, report.span
 
 
 def facts(reading: Reading) -> dict[str, Any]:

@@ -609,6 +609,10 @@ def test_merged_minds_every_field() -> None:
         previous_response_id="r",
         single=True,
         context=(b"t", b"s"),
+        finish="stop",
+        plan=(1, 2),
+        node="n",
+        delegate="d",
     )
     assert all(getattr(whole, slot.name) for slot in fields(Detail))
     assert merged(whole, Detail()) == whole == merged(Detail(), whole)

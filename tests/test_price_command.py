@@ -11,7 +11,7 @@ import pytest
 
 from spanledger.conventions.prices.engine import PricedCall
 from spanledger.conventions.tokens import usage_of
-from spanledger.processor.genai_pricing import load_engine
+from spanledger.processor.price_source import load_engine
 from spanledger.service.commands import price
 
 

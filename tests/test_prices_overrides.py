@@ -179,7 +179,7 @@ def test_tiers_have_prices_of_their_own() -> None:
         ("adjust: [{provider: a}]", "give either multiply or billing"),
         ("self_hosted: [{match: {model: a}}]", "give either prices per million tokens or gpu_hour_usd"),
         ("self_hosted: [{match: {modle: a}, input: 1}]", "self_hosted::0::match::modle"),
-        ("currency: EUR", "currency: Input should be 'USD'"),
+        ("currency: EUR", "currency: give the rate too: {code: EUR, rate: 0.92}"),
         ("version: 2", "version: Input should be 1"),
         ("defaults: {unknown: zero}", "Input should be 'unpriced'"),
         ("[1, 2]", "not a list of prices"),

@@ -60,6 +60,9 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
     [
         ("list", "list"),
         ("list_ascii", "list --ascii --agent plan* --since 2026-11-20T08:15Z"),
+        ("sessions", "sessions"),
+        ("session", "sessions s-42"),
+        ("session_ascii", "sessions latest --ascii"),
         ("show", "show 4f9a2c81"),
         ("show_failed", "show latest"),
         ("show_ascii", "show latest --ascii"),
@@ -87,7 +90,7 @@ def test_output(store: Path, run: Run, update_golden: bool, name: str, words: st
 def test_tables_fit_the_terminal(store: Path, run: Run, monkeypatch: pytest.MonkeyPatch, width: str) -> None:
     """Names are cut and columns left out; times and amounts stay whole."""
     monkeypatch.setenv("COLUMNS", width)
-    for words in ("list", "show latest", "diff 4f9a2c81 77ab03de"):
+    for words in ("list", "sessions", "sessions s-42", "show latest", "diff 4f9a2c81 77ab03de"):
         _, shown, _ = run(*words.split())
         rows = [line for line in shown.splitlines() if line[:1].isdigit() or line[:1] in "+-~"]
         assert len(rows) > 5 or words == "list"
@@ -423,3 +426,86 @@ def test_start_of_a_relative_time(store: Path, run: Run, monkeypatch: pytest.Mon
     monkeypatch.setattr(time, "time_ns", lambda: START_NS + 3600 * 10**9)
     assert len(json.loads(run("list", "--json", "--since", "45m")[1])) == 1
     assert len(json.loads(run("list", "--json", "--since", "2h", "--until", "40m")[1])) == 2
+
+
+# -- sessions --
+
+
+@pytest.fixture
+def sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a store with three sessions: two runs of an hour ago and one of now, one cheap run, and one without."""
+    hour = 3_600 * 10**9
+    runs = [
+        document("a" * 16, session_id="chat-1", agent_name="planner", started_ns=START_NS),
+        document("b" * 16, session_id="chat-1", agent_name="booker", started_ns=START_NS + 2 * hour, outcome="failure"),
+        document("c" * 16, session_id="chat-2", agent_name="planner", started_ns=START_NS + hour),
+        document("d" * 16, session_id="talk", agent_name="planner", started_ns=START_NS - hour),
+        document("e" * 16, agent_name="loner"),
+    ]
+    store_of(tmp_path, runs).close()
+    monkeypatch.setenv("SPANLEDGER_DATA_DIR", str(tmp_path))
+    return tmp_path
+
+
+def test_sessions_sum_up_their_runs(sessions: Path, run: Run) -> None:
+    """Each run once, the session that went on last first; runs without a session are in none."""
+    _, shown, _ = run("sessions", "--json")
+    found = json.loads(shown)
+    assert [(one["session_id"], one["runs"], one["agents"]) for one in found] == [
+        ("chat-1", 2, ["booker", "planner"]),
+        ("chat-2", 1, ["planner"]),
+        ("talk", 1, ["planner"]),
+    ]
+    assert found[0]["outcomes"] == {"success": 1, "failure": 1, "partial": 0, "unknown": 0}
+    assert found[0]["first_at"] == "2026-11-20T08:00:00.000000000Z"
+    assert found[0]["last_at"].startswith("2026-11-20T10:00:0")
+
+
+def test_a_filter_chooses_sessions_that_have_such_a_run(sessions: Path, run: Run) -> None:
+    """And these are summed up whole."""
+    for words, expected in {
+        "--outcome failure": {"chat-1": 2},
+        "--agent plan*": {"chat-1": 2, "chat-2": 1, "talk": 1},
+        "--since 2026-11-20T08:30Z": {"chat-1": 2, "chat-2": 1},
+        "--session talk": {"talk": 1},
+        "--text booker": {"chat-1": 2},
+        "--limit 1": {"chat-1": 2},
+    }.items():
+        _, shown, _ = run("sessions", "--json", *words.split())
+        assert {one["session_id"]: one["runs"] for one in json.loads(shown)} == expected, words
+
+
+def test_one_session_with_its_runs_in_order(sessions: Path, run: Run) -> None:
+    """By its id, or the beginning of it; filters choose among its runs."""
+    _, shown, _ = run("sessions", "chat-1", "--json")
+    whole = json.loads(shown)
+    assert whole["session"]["runs"] == 2
+    assert [one["run_id"][0] for one in whole["runs"]] == ["a", "b"]
+    _, shown, _ = run("sessions", "latest", "--json", "--outcome", "failure")
+    assert [one["run_id"][0] for one in json.loads(shown)["runs"]] == ["b"]
+
+
+def test_what_is_said_when_there_is_no_such_session(sessions: Path, run: Run) -> None:
+    """What there is, and what to do."""
+    assert "2 sessions are meant by 'chat': chat-1, chat-2; write more" in run("sessions", "chat")[2]
+    code, _, error = run("sessions", "nobody")
+    assert (code, "`spanledger runs sessions` shows" in error) == (1, True)
+    assert run("sessions", "--agent", "nobody")[2] == "no sessions with runs like that\n"
+    assert run("sessions", "--limit", "1")[2] == "1 of 3 sessions; --limit 0 shows all\n"
+
+
+def test_a_store_without_sessions_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
+    """Not every application has conversations."""
+    store_of(tmp_path, [document("e" * 16)]).close()
+    monkeypatch.setenv("SPANLEDGER_DATA_DIR", str(tmp_path))
+    assert run("sessions") == (0, "", "no sessions yet\n")
+    assert "says which session it is part of" in run("sessions", "latest")[2]
+
+
+def test_a_run_that_was_revised_counts_once_in_its_session(tmp_path: Path, run: Run) -> None:
+    """With what its last revision says."""
+    first = document("a" * 16, session_id="chat-1", outcome="unknown")
+    second = {**first, "revision": 2, "outcome": "success"}
+    store_of(tmp_path, [first, second]).close()
+    _, shown, _ = run("sessions", "--json", "--store", str(tmp_path))
+    assert [(one["runs"], one["outcomes"]["success"]) for one in json.loads(shown)] == [(1, 1)]

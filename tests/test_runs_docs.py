@@ -30,7 +30,7 @@ def test_page_shows_the_real_output(
 
     page = PAGE.read_text()
     played = _BLOCK.sub(play, page)
-    assert len(_BLOCK.findall(page)) == 6
+    assert len(_BLOCK.findall(page)) == 8
     if update_golden:
         PAGE.write_text(played)
     assert PAGE.read_text() == played

@@ -240,7 +240,7 @@ def _unwrap(item: dict[str, Json]) -> tuple[dict[str, Json], str | None]:
 def _parts(fields: dict[str, Json], role: str, reader: Reader) -> list[Part]:
     own = fields.get("parts")
     if isinstance(own, list):
-        return parts_of(own, reader)
+        return _beside(fields, role, parts_of(own, reader), reader)
     content = _content(fields)
     if role == "tool" and not _holds_responses(content):
         extra = fields.get("additional_kwargs")
@@ -255,13 +255,26 @@ def _parts(fields: dict[str, Json], role: str, reader: Reader) -> list[Part]:
     said.extend(parts_of(content, reader))
     if isinstance(fields.get("refusal"), str) and reader.said(fields["refusal"]):
         said.append({"type": "refusal", "content": fields["refusal"]})
-    calls = _calls(fields)
-    known = {part.get("id") for part in said if part["type"] == "tool_call"}
-    for call in calls:
-        said.extend(part for part in tool_call_of(call, reader) if not known or part.get("id") not in known)
+    _add_calls(fields, said, reader)
     if not said and content is None and not fields.keys() <= _ENVELOPE:
         reader.mark("gap")  # it says something, in a place that we do not know
     return said
+
+
+def _beside(fields: dict[str, Json], role: str, said: list[Part], reader: Reader) -> list[Part]:
+    """Add to a message's parts what LiteLLM leaves beside them, as OpenAI has it: calls, and whose result a text is."""
+    call_id = _text(fields.get("tool_call_id"))
+    if role == "tool" and call_id is not None and all(part["type"] == "text" for part in said):
+        text = "".join(part["content"] for part in said if isinstance(part["content"], str))
+        return [parts.tool_call_response(call_id, response_of(text, reader))]
+    _add_calls(fields, said, reader)
+    return said
+
+
+def _add_calls(fields: dict[str, Json], said: list[Part], reader: Reader) -> None:
+    known = {part.get("id") for part in said if part["type"] == "tool_call"}
+    for call in _calls(fields):
+        said.extend(part for part in tool_call_of(call, reader) if not known or part.get("id") not in known)
 
 
 _ENVELOPE: Final = frozenset(("role", "type", "id", "name", "content", "finish_reason", "additional_kwargs"))

@@ -149,7 +149,7 @@ def answer(messages: Iterable[Message], printer: Printer | None, reader: Reader)
             if kind == "text":
                 texts.append(part["content"])
             elif kind == "tool_call" and len(requests) < MAX_IDS:
-                requests.append(_request(part, printer, reader))
+                requests.append(request_of(part, printer, reader))
             if printer is not None and len(parts) < MAX_PARTS:
                 parts.append(digest_of(part, kind, "assistant", printer, reader))
     return Answer(tuple(parts), tuple(requests), "\n".join(texts))
@@ -184,7 +184,8 @@ def arguments_of(part: Part, reader: Reader) -> Json:
     return reader.arguments(arguments) if isinstance(arguments, str) else arguments
 
 
-def _request(part: Part, printer: Printer | None, reader: Reader) -> ToolRequest:
+def request_of(part: Part, printer: Printer | None, reader: Reader) -> ToolRequest:
+    """Return the request that a part of an answer makes."""
     if printer is None or (arguments := arguments_of(part, reader)) is None:
         return ToolRequest(_id(part), _name(part), None)
     values = arguments.values() if isinstance(arguments, dict) else ()

@@ -11,11 +11,21 @@ from spanledger.conventions.content.provider_json import conversation
 from spanledger.conventions.content.span_events import CHOICE, DETAILS, MESSAGES
 from spanledger.conventions.content.tools import definitions_of
 from spanledger.conventions.detail import Detail
+from spanledger.conventions.content.parts import tool_call
 from spanledger.conventions.details import rendering
 from spanledger.conventions.details.delegates import delegate_of
-from spanledger.conventions.details.evaluations import evaluation_of, evaluations_of
+from spanledger.conventions.details.evaluations import evaluation_of, evaluations_of, evaluations_on
 from spanledger.conventions.details.graphs import node_of
-from spanledger.conventions.details.history import INSTRUCTING, MAX_ID_CHARS, Answer, Heard, answer, chained, heard
+from spanledger.conventions.details.history import (
+    INSTRUCTING,
+    MAX_ID_CHARS,
+    Answer,
+    Heard,
+    answer,
+    chained,
+    heard,
+    request_of,
+)
 from spanledger.conventions.details.merging import MAX_CONTENT_BYTES
 from spanledger.conventions.details.outcomes import outcome_of
 from spanledger.conventions.details.plans import plan_of
@@ -30,7 +40,7 @@ if TYPE_CHECKING:
 
     from spanledger.conventions.content.parse import Json
     from spanledger.conventions.content.parts import Message
-    from spanledger.conventions.detail import ContentMode, Digest, Print
+    from spanledger.conventions.detail import ContentMode, Digest, Evaluation, Print
     from spanledger.conventions.reading import Reading
     from spanledger.conventions.values import Attributes, Value
 
@@ -49,6 +59,7 @@ _QUERY: Final = "gen_ai.retrieval.query.text"
 _DOCUMENTS: Final = "gen_ai.retrieval.documents"
 _CHOICES: Final = "gen_ai.request.choice.count"
 _PREVIOUS: Final = "gen_ai.request.previous_response.id"
+_FUNCTION: Final = "gen_ai.completion.0.function_call."
 _FINISH_REASONS: Final = "gen_ai.response.finish_reasons"
 
 _FIELDS: Final = {
@@ -108,7 +119,9 @@ class Details:
             self._read_agent(found, reading)
         if reading.kind in _BY_NODES and (node := node_of(reading.attributes)):
             found["node"] = node
-        evaluations = evaluations_of(span, reading, explained=self._full)
+        evaluations = evaluations_of(
+            span, reading.attributes, judge=reading.kind == "evaluation", explained=self._full
+        )
         if evaluations:
             found["evaluations"] = evaluations
         outcome = outcome_of(reading.attributes)
@@ -117,6 +130,10 @@ class Details:
         if self._dimensions:
             found["dimensions"] = self._read_dimensions(reading, resource_attributes)
         return Detail(**found) if found else _NOTHING  # type: ignore[arg-type]
+
+    def evaluations_on(self, span: Span) -> tuple[Evaluation, ...]:
+        """Return what a span that is no GenAI work says of others. Never raises because of data."""
+        return evaluations_on(span, explained=self._full)
 
     def detail_of_log(self, record: LogRecord) -> tuple[bytes, bytes, Detail] | None:
         """Return the trace id and span id that a log record belongs to, and what it says; None if it says nothing.
@@ -161,6 +178,8 @@ class Details:
             told = told[:1]
         if asked or told:
             self._join(found, asked, told, reader, whole=whole)
+        if not found.get("requests"):
+            found["requests"] = self._requests_apart(reading, reader)
         if finish := _finish(reading.says(_FINISH_REASONS), told):
             found["finish"] = finish
         instructions = reading.says(_INSTRUCTIONS)
@@ -198,6 +217,14 @@ class Details:
             found["input"] = rendering.bounded(rendering.new_input(asked), self._max_bytes) if asked else None
             found["said"] = rendering.bounded(rendering.answered(told), self._max_bytes)
 
+    def _requests_apart(self, reading: Reading, reader: Reader) -> tuple[ToolRequest, ...]:
+        """Return the tool call that LiteLLM, as older OpenLLMetry, has in attributes of its own and not in messages."""
+        name = reading.attributes.get(_FUNCTION + "name")
+        if not isinstance(name, str) or not name:
+            return ()
+        call = tool_call(name[:MAX_ID_CHARS], None, reading.attributes.get(_FUNCTION + "arguments"))
+        return (request_of(call, self._print, reader),)
+
     def _read_work(self, found: dict[str, object], reading: Reading, asked: str, answered: str) -> None:
         """Add what a tool or a search was given and what it gave back."""
         if self._print is None:
@@ -207,8 +234,8 @@ class Details:
             value = _value(reading, name, reader)
             if name == _ARGUMENTS and (plan := plan_of(reading.tool_name or "", value)) is not None:
                 found["plan"] = plan
-            if name == _ARGUMENTS and (delegate := delegate_of(reading.tool_name or "", value)):
-                found["delegate"] = delegate
+            if name == _ARGUMENTS and reading.kind == "tool":
+                found["delegate"] = delegate_of(reading.tool_name or "", value)
             if value is not None and value != "":
                 fingerprint: Print = self._print.print(value)
                 found[printed] = fingerprint
@@ -359,7 +386,9 @@ def _are_messages(items: list[Json]) -> bool:
     for item in items:
         if type(item) is not dict or type(item.get("role")) is not str or type(parts := item.get("parts")) is not list:
             return False
+        if "tool_calls" in item or "tool_call_id" in item:
+            return False  # LiteLLM leaves these beside the parts
         for part in parts:
-            if type(part) is not dict:
-                return False
+            if type(part) is not dict or "type" not in part:
+                return False  # Gemini's own contents have roles and parts too
     return True

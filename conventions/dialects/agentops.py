@@ -39,7 +39,7 @@ DIALECT: Final = Dialect(
     name="agentops",
     scopes=("agentops",),
     evidence=("agentops.",),
-    context=("agentops.tags", "agentops.session.end_state"),
+    context=("agentops.tags",),
     kinds={
         _KIND: {
             "llm": _model_call,

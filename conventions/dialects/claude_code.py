@@ -15,7 +15,6 @@ from typing import Final
 
 from spanledger.conventions import coerce
 from spanledger.conventions.dialect import (
-    AGENT_NAME,
     CONVERSATION_ID,
     COST,
     ERROR_TYPE,
@@ -60,10 +59,10 @@ def _complete(facts: Facts) -> None:
     if coerce.flag(attributes.get("success")) is False:
         facts.failed = True
         facts.offer(ERROR_TYPE, "error_class", coerce.text(attributes.get("error_class")))
-    if facts.report:
-        _complete_report(facts)
     if facts.kind not in MODEL_CALLS:
         return
+    if facts.report:
+        _complete_report(facts)
     facts.forget(RESPONSE_ID)
     for key in ("request_id", "client_request_id"):
         facts.offer(REQUEST_ID, key, coerce.text(attributes.get(key)))
@@ -73,15 +72,13 @@ def _complete(facts: Facts) -> None:
     if attributes.get("speed") == "fast":
         facts.offer(SERVICE_TIER, "speed", "fast")
     facts.offer(HTTP_STATUS, "status_code", coerce.integer(attributes.get("status_code")))
-    facts.offer(TIME_TO_FIRST_CHUNK, "ttft_ms", coerce.milliseconds(attributes.get("ttft_ms")))
+    for key in ("ttft_ms", "first_content_ms"):
+        facts.offer(TIME_TO_FIRST_CHUNK, key, coerce.milliseconds(attributes.get(key)))
 
 
 def _complete_report(facts: Facts) -> None:
     """Add what only log events say."""
     attributes = facts.attributes
-    facts.offer(AGENT_NAME, "agent.name", coerce.text(attributes.get("agent.name")))
-    if facts.kind not in MODEL_CALLS:
-        return
     if facts.report == "claude_code.api_request":
         facts.forget(REQUEST_MODEL)
         facts.offer(RESPONSE_MODEL, "model", coerce.text(attributes.get("model")))

@@ -5,7 +5,7 @@ Log events tell calls, tokens and tools, and no turn: that begins with `codex.us
 and without a beginning. A request that fails has only the first.
 
 Of hundreds of spans a turn (`session_task.turn`), its tools, and the handling of the last event of each answer are
-work. That has the tokens, but no model: the turn around it has one.
+work. That has the tokens, but no model: the attempt and the turn around it have one.
 """
 
 from __future__ import annotations
@@ -115,6 +115,10 @@ DIALECT: Final = Dialect(
         **named(_EVENTS),
     },
     events=_EVENTS,
+    lends=dict.fromkeys(
+        ("try_run_sampling_request", "run_sampling_request", "model_client.stream_responses_api", "session_task.turn"),
+        "model",
+    ),
     run_keys=("conversation.id",),
     sources_by_kind={
         "llm": {

@@ -33,6 +33,7 @@ _TOOL: Final = Kinded("tool", "execute_tool")
 _INPUT: Final = "gen_ai.usage.input_tokens"
 _COUNTS: Final = ("output_token_count", "thoughts_token_count", "tool_token_count")
 _EVENTS: Final = {
+    "gemini_cli.user_prompt": LogEvent(opens="turn"),
     "gemini_cli.api_request": LogEvent(opens="call"),
     "gemini_cli.api_response": LogEvent(reports=_CALL),
     "gemini_cli.api_error": LogEvent(reports=_CALL, failed=True),

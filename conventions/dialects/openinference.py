@@ -57,6 +57,8 @@ _CACHE_COUNTS: Final = ('"cache_creation_input_tokens"', '"cache_read_input_toke
 _AGENT: Final = re.compile(r'"lc_agent_name": ?"([^"\\]{1,128})"')
 _AGENT_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 """Span names that an application gave an agent; instrumentations use those of methods, or several words."""
+_CURRENT_AGENT: Final = re.compile(r"current_agent_name='([^'\\]{1,128})'\)")
+_END_CHARS: Final = 512
 _VECTOR: Final = "embedding.embeddings.0.embedding.vector"
 _PROMPTS: Final = frozenset({"llm.prompts", "llm.prompts.0.prompt.text", "llm.choices.0.completion.text"})
 _BY_AGENTS: Final = MODEL_CALLS | {"agent", "tool", "retrieval"}
@@ -131,6 +133,8 @@ def _complete(facts: Facts) -> None:
         _read_metadata(facts)
     if facts.kind == "agent" and _AGENT_NAME.fullmatch(facts.span.name):
         facts.offer_span_name(AGENT_NAME)
+    elif facts.span.name.endswith(".run_agent_step"):
+        _read_agent_setup(facts)
     if _VARIABLES in facts.attributes.pairs:
         facts.offer_variables(_VARIABLES)
     if facts.kind in MODEL_CALLS:
@@ -138,6 +142,13 @@ def _complete(facts: Facts) -> None:
     elif facts.kind == "tool" and TOOL_NAME not in facts.values:
         name = facts.span.name.removesuffix(".__call__")
         facts.offer(TOOL_NAME, "", name if name and len(name) <= 128 and " " not in name else None)
+
+
+def _read_agent_setup(facts: Facts) -> None:
+    """Find the agent whose turn it is where LlamaIndex's workflows print it, at the end of what they set up."""
+    setup = facts.attributes.get("input.value")
+    if isinstance(setup, str) and (found := _CURRENT_AGENT.search(setup, max(0, len(setup) - _END_CHARS))):
+        facts.offer(AGENT_NAME, "input.value", found[1])
 
 
 def _read_call(facts: Facts) -> None:

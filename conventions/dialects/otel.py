@@ -9,6 +9,7 @@ Versions read: opentelemetry-instrumentation-genai-* 1.3b0, -google-genai 1.3b0,
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from spanledger.conventions import coerce
@@ -43,6 +44,8 @@ from spanledger.conventions.dialect import (
 )
 
 _RETRIEVAL_TOP_K: Final = "gen_ai.retrieval.top_k"
+_JUDGES: Final = re.compile(r"gen_ai\.evaluation\.(?:name|score|label|verdict)").match
+"""A span that says nothing else and has these is an evaluation at work; others only carry what was said of them."""
 _MESSAGE_EVENTS: Final = ("gen_ai.content.", "gen_ai.user.message", "gen_ai.choice", "gen_ai.assistant.message")
 
 
@@ -51,6 +54,8 @@ def _complete(facts: Facts) -> None:
         facts.offer(_RETRIEVAL_TOP_K, "gen_ai.request.top_k", facts.values["gen_ai.request.top_k"])
     if not facts.told:
         _recognize_unnamed(facts)
+        if facts.kind == "other" and any(map(_JUDGES, facts.attributes)):
+            facts.kind = "evaluation"
     if "gen_ai.usage.input_cost" in facts.attributes:  # Laminar's words, and others'
         facts.offer_sum(COST, "gen_ai.usage.input_cost", "gen_ai.usage.output_cost")
 
@@ -107,6 +112,8 @@ DIALECT: Final = Dialect(
         "completion": Kinded("llm", "text_completion"),
         "embedding": Kinded("embedding", "embeddings"),
         "responses": Kinded("llm", "chat"),
+        "evaluate": Kinded("evaluation"),
+        "evaluation": Kinded("evaluation"),
     },
     sources={
         PROVIDER: ("gen_ai.system", "gen_ai.model.provider"),
@@ -224,7 +231,7 @@ DIALECT: Final = Dialect(
         HTTP_STATUS: ("http.response.status_code", "http.status_code"),
         REPORT: (REPORT_KEY,),
         TOOL_CALL_ID: ("gen_ai.tool.call_id",),
-        CONVERSATION_ID: ("session.id", "gen_ai.agent.session_id"),
+        CONVERSATION_ID: ("session.id", "gen_ai.agent.session_id", "wandb.thread_id"),
         USER_ID: ("gen_ai.user", "enduser.id"),
         SERVER_ADDRESS: (("gen_ai.openai.api_base", coerce.host),),
         "server.port": (("gen_ai.openai.api_base", coerce.port),),

@@ -1,6 +1,6 @@
 """Pipecat (0.0.9x to 1.x), voice agents: a conversation, its turns, and in each what was heard, thought and said.
 
-Only `llm` spans are calls of a language model; speech in and out is work on audio that the conventions have no word for.
+Only `llm` spans are calls of a language model; for work on speech the conventions have no word.
 Bare names such as `input` mean this in its scopes only.
 """
 
@@ -26,12 +26,9 @@ from spanledger.conventions.emitters import at_boundary
 _SCOPE: Final = "pipecat"
 _TTFB: Final = "metrics.ttfb"
 _CONVERSATION: Final = "conversation.id"
-_CALLS: Final = frozenset({"llm_tool_call", "llm_tool_result"})
 
 
 def _complete(facts: Facts) -> None:
-    if facts.kind == "llm" and facts.span.name in _CALLS:
-        facts.kind, facts.operation = STRUCTURAL  # they say which service asked for the tool, with its operation
     if facts.kind in MODEL_CALLS and at_boundary(facts.scope, _SCOPE):
         facts.offer(TIME_TO_FIRST_CHUNK, _TTFB, coerce.number(facts.attributes.get(_TTFB)))
 
@@ -39,7 +36,12 @@ def _complete(facts: Facts) -> None:
 DIALECT: Final = Dialect(
     name="pipecat",
     scopes=(_SCOPE,),
-    operations={"stt": STRUCTURAL, "tts": STRUCTURAL, "llm_tool_call": Kinded("tool", "execute_tool")},
+    operations={
+        "stt": STRUCTURAL,
+        "tts": STRUCTURAL,
+        "llm_tool_call": Kinded("tool", "execute_tool"),
+        "llm_tool_result": STRUCTURAL,
+    },
     names={
         "conversation": Kinded("workflow", "invoke_workflow"),
         "turn": STRUCTURAL,

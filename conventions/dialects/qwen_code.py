@@ -34,6 +34,7 @@ from spanledger.conventions.dialect import (
 _CALL: Final = Kinded("llm", "chat")
 _TOOL: Final = Kinded("tool", "execute_tool")
 _EVENTS: Final = {
+    "qwen-code.user_prompt": LogEvent(opens="turn"),
     "qwen-code.api_request": LogEvent(opens="call"),
     "qwen-code.api_response": LogEvent(reports=_CALL),
     "qwen-code.api_error": LogEvent(reports=_CALL, failed=True),

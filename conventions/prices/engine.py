@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from spanledger.conventions.prices.lookup import Lookup, OwnHosts, Tariff
 from spanledger.conventions.prices.overrides import PriceBook, ServiceFacts
@@ -36,7 +36,8 @@ NO_USAGE: Final = Cost("no_usage")
 BAD_USAGE: Final = Cost("no_usage", "bad_usage")
 """There were counts, and none of them can be one, or no call can cost what they would."""
 
-_Names = tuple[str | None, str | None, str | None, str | None, str, str, str]
+CallNames: TypeAlias = "tuple[str | None, str | None, str | None, str | None, str, str, str]"
+"""Provider, model that answered, model asked for, address, region, tier, assumed region."""
 _UNKNOWN: Final = Tariff()
 
 
@@ -98,7 +99,7 @@ class PriceEngine:
     second: SecondCatalogue = field(default_factory=shipped_second_catalogue)
     misses: int = field(default=0, init=False)
     """How many times a price had to be looked for: the slow path."""
-    _memo: dict[_Names, Tariff] = field(default_factory=dict, init=False, repr=False)
+    _memo: dict[CallNames, Tariff] = field(default_factory=dict, init=False, repr=False)
     _lookup: Lookup = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -171,16 +172,24 @@ class PriceEngine:
             call.provider, call.response_model, call.request_model, call.server_address, call.region, call.tier,
             call.assumed_region,
         )  # fmt: skip
-        tariff = self._memo.get(key)
+        return self._memo.get(key) or self.tariff_of(key)
+
+    def tariff_of(self, names: CallNames) -> Tariff:
+        """Return the prices for the names of a call."""
+        tariff = self._memo.get(names)
         if tariff is None:
-            if any(text is not None and len(text) > MAX_NAME for text in key):
+            if any(text is not None and len(text) > MAX_NAME for text in names):
                 return _UNKNOWN  # nothing that long is a name, and the memo must not keep it
             self.misses += 1
-            tariff = self._lookup.find(*key)
+            tariff = self._lookup.find(*names)
             if len(self._memo) >= MEMO_SIZE:
                 del self._memo[next(iter(self._memo))]
-            self._memo[key] = tariff
+            self._memo[names] = tariff
         return tariff
+
+    def names_in_use(self) -> list[CallNames]:
+        """Return the names of the calls that were priced, the latest last."""
+        return [*self._memo]
 
     def facts(self, resource: Mapping[str, object]) -> ServiceFacts | None:
         """Return what the operator said about the calls of a service, by its resource attributes."""

@@ -77,6 +77,32 @@ class Block(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
 
 
+class Currency(Block):
+    """The currency that amounts are shown in to people; they are kept, exported and counted in US dollars."""
+
+    code: Annotated[str, pydantic.StringConstraints(pattern="^[A-Z]{3}$")] = "USD"
+    """ISO 4217, such as EUR."""
+    rate: Annotated[Dollars, pydantic.Field(gt=0)] = Decimal(1)
+    """How much of it one US dollar is."""
+    as_of: Annotated[Moment | None, pydantic.Field()] = None
+    """The day of the rate."""
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _dollars_need_no_rate(cls, value: Any) -> Any:
+        if value == "USD":
+            return {}
+        if isinstance(value, str):
+            raise ValueError(f"give the rate too: {{code: {value[:3]}, rate: 0.92}}, which is one US dollar's worth")
+        return value
+
+    @pydantic.model_validator(mode="after")
+    def _rate_fits(self) -> Self:
+        if (self.code == "USD") != (self.rate == 1 and "rate" not in self.model_fields_set):
+            raise ValueError("give code and rate together; US dollars have no rate")
+        return self
+
+
 class Rates(Block):
     """Prices in US dollars per million tokens; a bucket left out costs what its kind costs."""
 
@@ -117,10 +143,8 @@ class Scope(Block):
     """A model's name or names, `*` allowed."""
     region: str = ""
     """`us`, `eu-*`; `!global` is every region but global ones."""
-    from_: Annotated[Moment | None, pydantic.Field(alias="from")] = None
-    until: Moment | None = None
     source: str = ""
-    """Where the price is written: a contract, a page, a date."""
+    """Where it is written: a contract, a page, a date."""
 
     def covers_region(self, region: str) -> bool:
         """Tell whether the row is about calls to `region`."""
@@ -134,12 +158,19 @@ class Scope(Block):
         """Tell whether the row is about a model that goes by `names` (lower case)."""
         return not self.model or any(fnmatchcase(name, glob.strip().lower()) for glob in self.model for name in names)
 
+
+class Dated(Scope):
+    """A row that is valid for some time."""
+
+    from_: Annotated[Moment | None, pydantic.Field(alias="from")] = None
+    until: Moment | None = None
+
     def window(self) -> Window:
         """Return when the row is valid."""
         return Window(_ns(self.from_), _ns(self.until))
 
 
-class PriceRow(Rates, Scope):
+class PriceRow(Rates, Dated):
     """The price of a model, or of many."""
 
     model: Names
@@ -252,7 +283,7 @@ class ServiceFacts(Block):
     """Lifetime of cache writes whose span does not tell it."""
 
 
-class Adjustment(Scope):
+class Adjustment(Dated):
     """A multiplier on list prices: a contract's discount, a region's surcharge."""
 
     tier: Tier | None = None
@@ -316,8 +347,8 @@ class PriceBook(Block):
     """A whole override file."""
 
     version: Literal[1] = 1
-    currency: Literal["USD"] = "USD"
-    """Prices and amounts are US dollars; convert where they are shown."""
+    currency: Currency = Currency()
+    """The currency that people are shown, such as {code: EUR, rate: 0.92}. Prices here are US dollars all the same."""
     defaults: Defaults = Defaults()
     aliases: Annotated[tuple[Alias, ...], pydantic.BeforeValidator(as_tuple)] = ()
     """Other names of models; the first that matches counts."""

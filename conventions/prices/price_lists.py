@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from spanledger.conventions.prices.ask import Ask, same_provider
 from spanledger.conventions.prices.override_file import read_book
 from spanledger.conventions.prices.overrides import PriceBook
-from spanledger.conventions.prices.resolve import Name, read_model
+from spanledger.conventions.prices.resolve import Name, names_area, read_model
 from spanledger.conventions.prices.tariff import Choice, Factor
 
 if TYPE_CHECKING:
@@ -75,44 +75,50 @@ class PriceLists:
     def find(self, ask: Ask, sellers: Sequence[str], name: Name) -> Listed | None:
         """Find the model in the price lists of `sellers`.
 
-        Corrections come first, then prices of the very region, then the catalogue, then the second one for what
-        the catalogue does not know or has no price for.
+        Prices of the very region come first, then corrections, then the catalogue, then the second one for what the
+        catalogue does not know or has no price for.
         """
         for position, seller in enumerate(sellers):
             spelled = name if position == 0 or name.seller == seller else read_model(ask.model, seller, firm=True)
             forms = spelled.forms or name.forms
             found: Found | None = self.catalogue.find(seller, forms)
             corrected = self._corrected(ask, seller, forms, found)
-            regional = self._in_region(ask.region, seller, forms)
-            if regional is None and ask.region.startswith(_GOVERNMENT) and (found or corrected):
-                return Listed(seller, found, forms, (), "no_price_for_region")
-            listed = self._compiled(ask, seller, corrected, (regional, found), forms)
+            regional = self._in_region(ask.region, seller, forms) or self._in_area(seller, forms, found)
+            listed = [*self._compiled(ask, seller, regional, forms), *corrected]
+            listed += self._compiled(ask, seller, found, forms)
             if not listed and (second := self._second.find(seller, forms)) is not None:
                 found = found or second
-                listed = self._compiled(ask, seller, corrected, (second,), forms)
+                listed = self._compiled(ask, seller, second, forms)
             if found is None and not listed:
                 continue
+            if regional is None and ask.region.startswith(_GOVERNMENT):
+                return Listed(seller, found, forms, (), "no_price_for_region")
             factors = tuple(self._factors(ask, seller, found, forms))
-            return Listed(seller, found, forms, tuple(_with_factors(choice, factors) for choice in listed))
+            priced = tuple(_with_factors(choice, factors) for choice in listed)
+            return Listed(seller, regional or found, forms, priced)
         return None
 
-    def _compiled(
-        self, ask: Ask, seller: str, corrected: Sequence[Choice], models: Sequence[Found | None], forms: Sequence[str]
-    ) -> list[Choice]:
+    def _compiled(self, ask: Ask, seller: str, found: Found | None, forms: Sequence[str]) -> list[Choice]:
         """Return the prices of a model, those that win first."""
-        listed = [*corrected]
-        for found in models:
-            if found is not None:
-                names = (found.name.lower(), found.form, *forms)
-                for choice, special in found.choices(ask.tier):
-                    listed.append(choice if special else self.at_tier(choice, ask, seller, names))
-        return listed
+        if found is None:
+            return []
+        names = (found.name.lower(), found.form, *forms)
+        return [
+            choice if special else self.at_tier(choice, ask, seller, names)
+            for choice, special in found.choices(ask.tier)
+        ]
 
     def _in_region(self, region: str, seller: str, forms: Sequence[str]) -> Found | None:
         """Find the model in a price list of that very region. GovCloud's is for all of it where it has no other."""
         wider = {_GOVERNMENT: (_GOVERNMENT + "-west-1",)}.get(region, (_GOVERNMENT,))
         areas = (region, *wider) if region.startswith(_GOVERNMENT) else (region,) if region else ()
         return next((found for area in areas if (found := self._second.find(seller, forms, area))), None)
+
+    def _in_area(self, seller: str, forms: Sequence[str], found: Found | None) -> Found | None:
+        """Find an inference profile (`apac.…`) that the catalogue only knows without its area."""
+        if seller != "aws" or found is None or names_area(found.form):
+            return None
+        return self._second.find(seller, filter(names_area, forms))
 
     def seller_at(self, host: str) -> str:
         """Return the seller whose API has that address, "" for none."""

@@ -116,6 +116,11 @@ def read_model(text: str, seller: str = "", *, firm: bool = False) -> Name:
     return Name(_spellings(forms, seller), named, region)
 
 
+def names_area(form: str) -> bool:
+    """Tell whether a spelling is that of an inference profile of Bedrock, with its area in front: `eu.…`."""
+    return _GEO.match(form) is not None
+
+
 def _split(model: str) -> tuple[str, str, str]:
     """Cut off the first part before a slash, or before the colon of `provider:model`."""
     head, mark, rest = model.partition("/")

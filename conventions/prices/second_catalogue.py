@@ -17,6 +17,7 @@ from typing import Any, Final, cast
 
 from spanledger.conventions.prices.litellm_data import cut
 from spanledger.conventions.prices.override_file import BadPrices
+from spanledger.conventions.prices.resolve import names_area
 from spanledger.conventions.prices.tariff import Choice, Fee, make_row, pico
 from spanledger.conventions.units import UNITS, Unit
 
@@ -112,7 +113,7 @@ class SecondCatalogue:
             tails = self._tails[seller] = {}
             for name in models:
                 short = name.rpartition("/")[2] if seller != "aws" else name.partition(".")[2]
-                if short and short != name:
+                if short and short != name and not (seller == "aws" and names_area(name)):
                     tails[short] = name if short not in tails else None
         return tails
 

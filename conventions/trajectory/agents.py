@@ -3,6 +3,7 @@
 * `span`: the step's own span names its agent.
 * `above`: it is the work of what lies above it, in the same service.
 * `delegated`: it lies below a tool that hands work to the agent which its arguments name.
+* `asked`: it is a tool that the model of this agent asked for, and lies beside that call.
 * `service`: the work lies in another service than the agent that called it, which names no agent of its own: it
   goes by the name of that service, and not by its caller's.
 * `node`: several nodes of one graph call models, so each is an agent of its team.
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from spanledger.conventions.step import Bridge
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from spanledger.conventions.trajectory.order import Placed
     from spanledger.conventions.trajectory.tree import Node
@@ -29,11 +30,17 @@ _INTERNAL: Final = frozenset({0, 1})
 """Span kinds of what neither is called nor calls over a border."""
 
 
-def name_agents(steps: Sequence[Placed], top: Node | None) -> None:
-    """Fill in the agent of each step. `top` is the span that the run is the work of, if there is one."""
-    for step in steps:  # parents come first
+def name_agents(steps: Sequence[Placed], requested_by: Mapping[int, int], top: Node | None) -> None:
+    """Fill in the agent of each step.
+
+    `requested_by`: tool -> the call that asked for it. `top`: the span that the run is the work of, if there is one.
+    """
+    for step in steps:  # parents come first, and who asked before what was asked for
         above = steps[step.parent] if step.parent is not None else None
         _inherit(step, above)
+        asker = steps[requested_by[step.index]] if step.index in requested_by else None
+        if asker is not None and asker.agent and asker.parent == step.parent and step.agent_basis in (None, "above"):
+            step.agent, step.agent_basis = asker.agent, "asked"
     _name_team(steps)
     if not any(step.agent for step in steps) and (name := _name_around(steps, top)):
         for step in steps:

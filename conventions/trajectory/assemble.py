@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from spanledger.conventions.run import Run, RunStep
 from spanledger.conventions.trajectory import skew, twins
+from spanledger.conventions.trajectory.agents import name_agents
 from spanledger.conventions.trajectory.calls import Attempts, Joins, count_attempts, join
 from spanledger.conventions.trajectory.facts import (
     agent_of,
@@ -106,7 +107,9 @@ def _run(
     add_told_tools(draft)
     steps = arrange(draft)
     yield
-    joins, attempts, bill = join(steps), count_attempts(steps), settle(steps)
+    joins = join(steps)
+    name_agents(steps, joins.requested_by, draft.root)
+    attempts, bill = count_attempts(steps), settle(steps)
     session = said(steps, "conversation_id")
     traces = frozenset(node.record.trace_id for node in walk(draft.tops))
     root = next((step.index for step in steps if step.node is draft.root), None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, Literal
 
+from spanledger.conventions.details.delegates import hands_over
 from spanledger.conventions.run import Handoff, RunEvaluation
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ def agent_of(steps: Sequence[Placed]) -> str:
     first = min(runners, key=lambda step: step.depth, default=None)
     if first is not None:
         return first.agent
-    return next((step.agent for step in steps if step.agent), "") or said(steps, "workflow_name")
+    own = (step.agent for step in steps if step.agent and step.agent_basis not in ("delegated", "service"))
+    return next(own, "") or said(steps, "workflow_name")
 
 
 def dimensions_of(steps: Sequence[Placed]) -> dict[str, str]:
@@ -68,7 +70,8 @@ def handoffs_of(steps: Sequence[Placed]) -> tuple[Handoff, ...]:
     for step in steps:
         delegate = step.detail.delegate if step.detail is not None else ""
         if delegate and step.step.kind == "tool" and step.index not in begun and step.agent != delegate:
-            found.append(Handoff(step.agent, delegate, step.index, "delegation"))
+            kind: Literal["delegation", "handoff"] = "handoff" if hands_over(step.step.tool_name) else "delegation"
+            found.append(Handoff(step.agent, delegate, step.index, kind))
         if not step.is_runner or not step.step.agent_name:
             continue
         above = steps[step.parent].agent if step.parent is not None else ""
@@ -86,13 +89,14 @@ def evaluations_of(
 ) -> tuple[RunEvaluation, ...]:
     """Return the evaluations of a run: of its spans, and of those given apart the ones that are about it.
 
-    A span that only evaluates judges its parent. What names a response judges that; what names a span judges its
-    step, or the step above it; what names only a conversation judges the run.
+    A span that only evaluates judges its parent, or with none above it the run, unless it says that it judges
+    another. What names a response judges that; what names a span judges its step, or the step above it; what names
+    only a conversation judges the run.
     """
     by_response: dict[str, int] = {}
     by_span: dict[Key, int] = {}
     for step in steps:
-        if step.step.response_id:
+        if step.step.response_id and step.step.kind != "evaluation":
             by_response.setdefault(step.step.response_id, step.index)
         for node in (step.node, *step.node.twins):
             if node.record.span_id:
@@ -104,10 +108,13 @@ def evaluations_of(
             about: int | None = step.parent if step.step.kind == "evaluation" else step.index
             if evaluation.response_id in by_response:
                 found[RunEvaluation(evaluation, by_response[evaluation.response_id], "response_id")] = None
-            else:
+            elif about is not None or not (evaluation.response_id or evaluation.conversation_id not in ("", session)):
                 found[RunEvaluation(evaluation, about, "parent")] = None
+    own = {one.evaluation for one in found}
     for judgement in given:
         evaluation = judgement.evaluation
+        if not judgement.trace_id and evaluation in own:
+            continue  # it came on a span of this very run
         span = by_span.get((judgement.trace_id, judgement.span_id))
         if evaluation.response_id in by_response:
             found[RunEvaluation(evaluation, by_response[evaluation.response_id], "response_id")] = None

@@ -11,7 +11,6 @@ import heapq
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from spanledger.conventions.trajectory.agents import name_agents
 from spanledger.conventions.trajectory.twins import CALLS, RUNNERS, resolve
 
 if TYPE_CHECKING:
@@ -83,7 +82,6 @@ def arrange(draft: Draft) -> list[Placed]:
                 max(places[node][0], node.end), scope, depth,
             )
         )  # fmt: skip
-    name_agents(placed, draft.root)
     return placed
 
 

@@ -9,7 +9,8 @@
   Several such traces are one run where a call goes on with the work of another: until a new turn begins,
   which is when an answer without tool calls is followed by a message of the user.
 * What misses the same parent is one run if calls are among it: the parent was an agent that is yet to come.
-* Structure without any work (an agent that is constructed, a server that is asked for its tools) is no run.
+* Structure without any work (an agent that is constructed, a server that is asked for its tools) is no run, and
+  neither is what only judges others.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def divide(roots: Sequence[Node], by_key: dict[Key, Node], edges: Iterable[Edge]
     loose: dict[bytes, list[Node]] = {}
     for unit in _units(roots):
         works = [node for node in walk([unit]) if node.same_as is None and is_work(node)]
-        if not works:
+        if all(node.step is not None and node.step.kind == "evaluation" for node in works):
             continue
         runner = _runner(unit, works)
         if runner is None:
@@ -120,7 +121,7 @@ def _runner(unit: Node, works: Sequence[Node]) -> Node | None:
         return None
     if unit.step.kind in RUNNERS:
         return resolve(unit)
-    if unit.step.kind != "other":
+    if unit.step.kind not in ("other", "evaluation"):  # what is evaluated may lie below
         return None
     outermost = []
     waiting = [unit]

@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from spanledger.conventions.detail import Detail, Print
+from spanledger.conventions.details.delegates import delegate_of
 from spanledger.conventions.details.history import extends
 from spanledger.conventions.step import Bridge, Step
 from spanledger.conventions.trajectory.tree import Node, walk
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from spanledger.conventions.detail import ToolRequest
     from spanledger.conventions.trajectory.runs import Draft
+    from spanledger.conventions.trajectory.tree import Key
 
 TOLERANCE_NS: Final = 1_000_000
 """How much earlier than the end of the asking call a tool may begin: both clocks are read a little late."""
@@ -59,8 +61,21 @@ def add_told_tools(draft: Draft) -> None:
             tool.step = _of_span(tool, call, request)
         elif reader is not None:
             tool = _between(call, request, reader)
-        if tool is not None and tool not in present:
-            draft.nodes.append(tool)
+        if tool is not None:
+            _adopt(draft, call, tool)
+            if tool not in present:
+                draft.nodes.append(tool)
+
+
+def _adopt(draft: Draft, call: Node, tool: Node) -> None:
+    """Put below a tool the calls of other traces that were asked what the tool was given, and those that go on."""
+    below: set[Key] = set()
+    for node, edge in sorted(draft.joined.items(), key=lambda item: item[0].rank):
+        source = edge.from_trace_id, edge.from_span_id
+        begins = edge.basis == "arguments" and source == call.key and tool.start <= node.start < tool.end
+        if node.parent is None and (begins or source in below):
+            node.parent, node.basis = tool, edge.basis
+            below.add(node.key)
 
 
 def _is_call(node: Node) -> bool:
@@ -172,11 +187,12 @@ def _of_span(node: Node, call: Node, request: ToolRequest) -> Step:
 
 
 def _between(call: Node, request: ToolRequest, reader: Node) -> Node:
-    step = replace(_tool(call, request), span_id=b"", name=request.name, start_ns=call.end, end_ns=0)
+    start = min(call.end, reader.start)  # the span of a stream may end late
+    step = replace(_tool(call, request), span_id=b"", name=request.name, start_ns=start, end_ns=0)
     above = call.parent
     while above is not None and resolve(above) is call:  # another report of the same call
         above = above.parent
-    return Node(step, step, call.end, max(call.end, reader.start), above, "messages")
+    return Node(step, step, start, reader.start, above, "messages")
 
 
 def _tool(call: Node, request: ToolRequest) -> Step:
@@ -200,5 +216,5 @@ def _tool(call: Node, request: ToolRequest) -> Step:
         usage=None,
         cost=None,
         time_to_first_chunk_s=None,
-        detail=Detail(arguments=arguments),
+        detail=Detail(arguments=arguments, delegate=delegate_of(request.name, None)),
     )

@@ -9,6 +9,7 @@ here the tree is whole, and the report that is best placed stands for all:
 * a roll-up that is a twin of a counted call elsewhere (same response id, or same tokens within its time) is
   that call, and stays where an agent is above it;
 * a tool below a tool of the same name is that tool, and so is a lone one of another trace within its time;
+* the log record of a call is the span of that call;
 * an agent directly below an agent of the same name is that agent.
 """
 
@@ -19,6 +20,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from spanledger.conventions.detail import Detail
+from spanledger.conventions.trajectory import retold
 from spanledger.conventions.trajectory.tree import walk
 
 if TYPE_CHECKING:
@@ -52,6 +54,10 @@ def merge(roots: Sequence[Node]) -> list[Node]:
     """
     nodes = list(walk(roots))
     above = _work_above(nodes)
+    for span, report in retold.pairs(nodes):
+        _stand_for(span, report)
+        if above[report] is None:
+            _move_below(span, report)
     _nested_calls(nodes, above)
     _nested_tools_and_agents(nodes, above)
     _apart_calls(nodes, above)
@@ -239,7 +245,8 @@ def united(node: Node) -> Step:
     assert node.step is not None
     step = node.step
     steps = [twin.step for twin in node.twins if twin.step is not None]
-    counting = next((one for one in (step, *steps) if one.cost is not None and one.cost.status != "rollup"), step)
+    counted = [one for one in (step, *steps) if one.cost is not None and one.cost.status != "rollup"]
+    counting = next((one for one in counted if one.supersedes), counted[0] if counted else step)
     failed = next((one for one in (step, *steps) if one.status == "error"), step)
     if step.kind in CALLS:
         failed = counting if counting is not step else failed

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from spanledger.conventions.details import merged
 from spanledger.conventions.step import Step
+from spanledger.conventions.trajectory import Judgement
 from spanledger.processor.trajectory.gauges import Gauges
 from spanledger.processor.trajectory.histories import Histories, usual_of
 from spanledger.processor.trajectory.loops import Loops
@@ -24,7 +25,6 @@ from spanledger.processor.trajectory.telling import Telling
 if TYPE_CHECKING:
     from spanledger.conventions.detail import Detail
     from spanledger.conventions.evaluator import Usual
-    from spanledger.conventions.trajectory import Judgement
     from spanledger.processor.component import Host
     from spanledger.processor.trajectory.config import TrajectoryConfig
     from spanledger.processor.trajectory.emitted import Change
@@ -68,6 +68,9 @@ class Assembly:
         self._waiting: deque[Iterator[Record]] = deque()
         self._said: OrderedDict[bytes, Detail] = OrderedDict()
         self._unplaced: OrderedDict[Judgement, float] = OrderedDict()
+        """Evaluations of runs that have not come -> since when they wait."""
+        self._spare: set[Judgement] = set()
+        """Those of them that are part of the run they came in, if they find no other."""
         self._fresh: dict[int, tuple[Group, list[Step]]] = {}
         """Open groups that got steps which no rule has looked at."""
         self._built: OrderedDict[bytes, Built] = OrderedDict()
@@ -86,10 +89,7 @@ class Assembly:
         """Take an evaluation that came by itself."""
         now_s = self._host.monotonic()
         if not self._place(judgement, now_s):
-            self._unplaced[judgement] = now_s
-            if len(self._unplaced) > MAX_EARLY:
-                self._unplaced.popitem(last=False)
-                self._lost.add(("unknown",))
+            self._wait(judgement, now_s)
 
     def hear(self, trace_id: bytes, span_id: bytes, detail: Detail) -> None:
         """Take what a log record says of a span, which comes before or after it."""
@@ -121,6 +121,27 @@ class Assembly:
         for trace_id, at_ns in remembered.closed.items():
             self.store.was_closed(trace_id, then(at_ns), now_s)
         self._gauges.show(self.store, now_s)
+
+    def _judge_others(self, judge: Step, now_s: float) -> None:
+        """Take what a judge's span says of a run in another trace. Of its own, it is part."""
+        if judge.kind != "evaluation" or judge.detail is None:
+            return
+        for evaluation in judge.detail.evaluations:
+            judgement = Judgement(evaluation, conversation_id=evaluation.conversation_id)
+            if (evaluation.response_id or evaluation.conversation_id) and not self._place(judgement, now_s):
+                self._spare.add(judgement)
+                self._wait(judgement, now_s)
+
+    def _wait(self, judgement: Judgement, now_s: float) -> None:
+        self._unplaced[judgement] = now_s
+        if len(self._unplaced) > MAX_EARLY:
+            self._give_up(self._unplaced.popitem(last=False)[0])
+
+    def _give_up(self, judgement: Judgement) -> None:
+        if judgement in self._spare:
+            self._spare.discard(judgement)
+        else:
+            self._lost.add(("unknown",))
 
     def _place(self, judgement: Judgement, now_s: float) -> bool:
         placed = self.store.judge(judgement, now_s)
@@ -158,6 +179,7 @@ class Assembly:
             if self._journal is not None:
                 self._journal.add(record, self._host.clock_ns())
             if isinstance(record, Step) and (group := self.store.group_of(record.trace_id)) is not None:
+                self._judge_others(record, now_s)
                 self._gauges.grew(group, now_s)
                 if self.loops is not None and record.kind != "other" and group.state == "open":
                     self._fresh.setdefault(group.number, (group, []))[1].append(record)
@@ -249,9 +271,11 @@ class Assembly:
         for judgement in tuple(self._unplaced)[:CHECK_EVERY]:
             came_s = self._unplaced.pop(judgement)
             if now_s - came_s >= self._config.late.remember:
-                self._lost.add(("unknown",))
+                self._give_up(judgement)
             elif not self._place(judgement, now_s):
                 self._unplaced[judgement] = came_s
+            else:
+                self._spare.discard(judgement)
 
     def _look(self, group: Group, steps: list[Step]) -> None:
         now = group.living()

@@ -26,7 +26,7 @@ from spanledger.processor.trajectory.reports import compose
 if TYPE_CHECKING:
     from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-    from spanledger.conventions.detail import Detail
+    from spanledger.conventions.detail import Detail, Evaluation
     from spanledger.conventions.reading import Reading
     from spanledger.conventions.step import Bridge, Step
     from spanledger.processor.batch import Batch, Delivery, Resource, Signal
@@ -89,7 +89,9 @@ class Trajectory:
             await self._task
         await self.work()
         self.assembly.close_all()
-        while await self.work() == 0:
+        more = True
+        while more:
+            more = await self.work() == 0
             await asyncio.sleep(0)
         lost = await self._outbox.close(deadline)
         if self._journal is not None:
@@ -122,6 +124,8 @@ class Trajectory:
         """Take the spans of `delivery`, those that its log records stand for, and what these say of spans."""
         if delivery.steps or delivery.bridges:
             self.assembly.take((*delivery.steps, *delivery.bridges))
+        for judgement in delivery.judgements:
+            self.assembly.judge(judgement)
         if delivery.signal == "logs" and any(mark in delivery.data for mark in _WORTH_READING):
             self._logs.append(delivery)
             self._waiting_logs += delivery.items
@@ -137,6 +141,10 @@ class Trajectory:
         if "mcp" in self._config.stitch and (context := carried_context(reading.attributes)) is not None:
             return replace(detail, context=context)
         return detail
+
+    def judgements(self, span: Span) -> Sequence[Judgement]:
+        """Return what a span that is no GenAI work says of others."""
+        return [_judgement(one, span.trace_id, span.span_id) for one in self._details.evaluations_on(span)]
 
     def annotate(self, batch: Batch, steps: Sequence[Step], bridges: Sequence[Bridge]) -> Generator[None, None, None]:
         """Write the roll-up of a run onto its root, as far as the run is known by then, and mark what loops."""
@@ -187,6 +195,10 @@ class Trajectory:
 
     def _hear(self, trace_id: bytes, span_id: bytes, detail: Detail) -> None:
         for evaluation in detail.evaluations:
-            self.assembly.judge(Judgement(evaluation, trace_id, span_id))
+            self.assembly.judge(_judgement(evaluation, trace_id, span_id))
         if trace_id and span_id and not detail.evaluations:
             self.assembly.hear(trace_id, span_id, detail)
+
+
+def _judgement(evaluation: Evaluation, trace_id: bytes, span_id: bytes) -> Judgement:
+    return Judgement(evaluation, trace_id, span_id, evaluation.conversation_id)

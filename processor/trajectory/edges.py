@@ -9,7 +9,16 @@ from spanledger.conventions.step import Step
 from spanledger.conventions.trajectory.edges import Edge
 from spanledger.processor.trajectory.group import is_loose
 from spanledger.processor.trajectory.joins import MIN_ID_CHARS, asked_first, continues
-from spanledger.processor.trajectory.overlaps import Likeness, Work, holder, likeness, runner, running, work_of
+from spanledger.processor.trajectory.overlaps import (
+    Likeness,
+    Work,
+    holder,
+    is_work,
+    likeness,
+    runners_around,
+    running,
+    work_of,
+)
 from spanledger.processor.trajectory.packing import HISTORY
 
 if TYPE_CHECKING:
@@ -43,7 +52,8 @@ class _Between:
         self._after: dict[int, list[Step]] = {}
         self._continued: set[int] = set()
         self._conversations: dict[str, list[Step]] = {}
-        self._alike: dict[Likeness, list[Work]] = {}
+        self._alike: dict[Likeness | None, list[Work]] = {}
+        self._busy = {step.trace_id for step in steps if is_work(step)}
         self._given: dict[int, list[Step]] = {}
         for step in steps:
             for like in (likeness(step), None if is_loose(step) else running(step)):
@@ -113,11 +123,15 @@ class _Between:
     def _by_time(self, step: Step) -> Edge | None:
         if not is_loose(step):
             return None
-        for like, find in ((likeness(step), holder), (running(step), runner)):
-            source = find(work_of(step), self._alike.get(like, ())) if like is not None else None
-            if source is not None:
-                return Edge(step.trace_id, step.span_id, source.trace_id, source.span_id, "time")
-        return None
+        work = work_of(step)
+        source = holder(work, self._alike.get(likeness(step), ()))
+        if source is None:
+            around = runners_around(work, self._alike.get(running(step), ()))
+            empty = [other for other in around if other.trace_id not in self._busy]
+            source = empty[0] if len(empty) == 1 else None
+        return (
+            Edge(step.trace_id, step.span_id, source.trace_id, source.span_id, "time") if source is not None else None
+        )
 
     def _edge(self, step: Step, source: Step | None, basis: EdgeBasis) -> Edge | None:
         if source is None or source is step or source.trace_id == step.trace_id:

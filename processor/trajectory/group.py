@@ -84,7 +84,9 @@ class Group:
     joinable: bool = False
     """A call without an agent has a conversation but no content that would say whether it was the last."""
     alone: bool = False
-    """The only span without a parent is a tool, or a call that tells no id: it may be work of another group."""
+    """All spans without a parent are tools, or calls that tell no id: they may be work of another group."""
+    served: bool = False
+    """All of them are tools, as a server reports them: the other side is in another process, and may come later."""
     size_bytes: int = GROUP_BYTES
     due_s: float = 0.0
     queued_s: float = float("inf")
@@ -191,6 +193,7 @@ class Group:
         self.size_bytes += other.size_bytes
         self.joinable = self.joinable or other.joinable
         self.alone = self.alone and other.alone
+        self.served = self.served and other.served
         if other.asked or other.answered:
             self.asked = (self.asked or set()) | (other.asked or set())
             self.answered = (self.answered or set()) | (other.answered or set())
@@ -246,6 +249,7 @@ class Group:
         if not is_loose(step):
             return
         self.alone = self.tops == 1 and (step.kind == "tool" or not step.response_id)
+        self.served = self.tops == 1 and step.kind == "tool"
         detail = step.detail
         self.joinable = self.joinable or (bool(step.conversation_id) and (detail is None or detail.after is None))
         if detail is not None and (detail.requests or detail.answered):

@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 from spanledger.conventions.detail import Detail, Digest
 from spanledger.conventions.step import Step
 from spanledger.processor.trajectory.group import Group, is_loose
-from spanledger.processor.trajectory.overlaps import Find, Likeness, Work, holder, likeness, runner, running, work_of
+from spanledger.processor.trajectory.overlaps import (
+    Likeness,
+    Work,
+    holder,
+    is_work,
+    likeness,
+    runners_around,
+    running,
+    work_of,
+)
 from spanledger.processor.trajectory.packing import HISTORY
 
 if TYPE_CHECKING:
@@ -109,11 +118,10 @@ class Alike:
         if len(self._works) > self._limit:
             self._works.popitem(last=False)
 
-    def around(self, like: Likeness, inner: Work, find: Find) -> Group | None:
-        """Return the group with the work that `inner` is part of, if there is no doubt."""
-        groups = {work: group for work, group in self._works.get(like, ()) if group.living() is not None}
-        found = find(inner, groups)
-        return groups[found].living() if found is not None else None
+    def of(self, like: Likeness | None) -> dict[Work, Group]:
+        """Return the works that are alike, with the groups they are in by now."""
+        found = ((work, group.living()) for work, group in self._works.get(like, ())) if like is not None else ()
+        return {work: group for work, group in found if group is not None}
 
 
 class Joins:
@@ -176,7 +184,9 @@ class Joins:
                 return  # the surest rule decides
 
     def remember(self, step: Step, group: Group) -> None:
-        """Let later spans find `group` by what `step` says."""
+        """Let later spans find `group` by what `step` says. A judge says whom it judges, not who it is."""
+        if step.kind == "evaluation":
+            return
         detail = step.detail
         if step.kind == "tool" and len(step.tool_call_id) >= MIN_ID_CHARS:
             self._called.note(step.tool_call_id, group)
@@ -198,7 +208,7 @@ class Joins:
                 self._given.note(text, group)
         if not is_loose(step):
             return
-        if step.conversation_id:
+        if in_conversation(step):
             conversation = step.service_name, step.conversation_id
             self._conversations.note(conversation, group)
             if continues(step):
@@ -216,15 +226,19 @@ class Joins:
         """Return the group with the work that `step`, which stands alone, is part of by its time only."""
         if "time" not in self._stitch or not is_loose(step):
             return None
-        ways: tuple[tuple[Likeness | None, Find], ...] = ((likeness(step), holder), (running(step), runner))
-        found = (self._alike.around(like, work_of(step), find) for like, find in ways if like is not None)
-        return next((group for group in found if group is not None), None)
+        work, alike, running_ones = work_of(step), self._alike.of(likeness(step)), self._alike.of(running(step))
+        if (source := holder(work, alike)) is not None:
+            return alike[source]
+        around = [running_ones[one] for one in runners_around(work, running_ones) if _is_empty(one, running_ones[one])]
+        return around[0] if len(around) == 1 else None
 
-    def judged(self, response_id: str, conversation_id: str) -> Group | None:
-        """Return the group that an evaluation without a trace is about."""
-        return (self._responses.find(response_id) if response_id else None) or (
-            self._sessions.find(conversation_id) if conversation_id else None
-        )
+    def answered(self, response_id: str) -> Group | None:
+        """Return the group with the call that got this response."""
+        return self._responses.find(response_id) if response_id else None
+
+    def conversing(self, conversation_id: str) -> Group | None:
+        """Return the group that a conversation came to last."""
+        return self._sessions.find(conversation_id) if conversation_id else None
 
     def _same_call(self, step: Step) -> Iterator[Group | None]:
         # Two instrumentations report one call, one of them in a trace of its own.
@@ -241,7 +255,7 @@ class Joins:
                 yield self._read.find(request.id)
         if not is_loose(step):
             return
-        if step.conversation_id and "conversation" in self._stitch:
+        if in_conversation(step) and "conversation" in self._stitch:
             yield self._within(self._going_on.find((step.service_name, step.conversation_id)), now_s)
         if detail is not None and detail.after is not None and "history" in self._stitch:
             yield self._history.find(detail.after)
@@ -259,7 +273,7 @@ class Joins:
             yield self._called.find(detail.answered[-1])
 
     def _by_conversation(self, step: Step, now_s: float) -> Iterator[Group | None]:
-        if "conversation" in self._stitch and step.conversation_id and continues(step):
+        if "conversation" in self._stitch and in_conversation(step) and continues(step):
             yield self._within(self._conversations.find((step.service_name, step.conversation_id)), now_s)
 
     def _by_history(self, step: Step, _now_s: float) -> Iterator[Group | None]:
@@ -280,6 +294,17 @@ def asked_first(step: Step) -> Digest | None:
     """Return the digest of what a call was asked, if that is all that it was given."""
     detail = step.detail
     return detail.history[0] if detail is not None and detail.asks_user and len(detail.history) == 1 else None
+
+
+def in_conversation(step: Step) -> bool:
+    """Tell whether a call belongs to others by its conversation; log records of one turn share a trace already."""
+    return bool(step.conversation_id) and not step.report
+
+
+def _is_empty(runner: Work, group: Group) -> bool:
+    """Tell whether no work has come in the trace of a run."""
+    records = (group.record(key) for key in group.packed if key.startswith(runner.trace_id))
+    return not any(isinstance(one, Step) and is_work(one) for one in records)
 
 
 def continues(step: Step) -> bool:

@@ -3,12 +3,13 @@
 An MCP server reports a tool, or the library below an instrumentation a failed call, in a trace of its own, with no
 id that the other side knows. It is the work of the one other span that is about the same and lies around it.
 Where two could be meant, equal arguments decide; where they do not, nobody knows. What is about the same as nothing
-else is work of the agent that was running around it in its service, if that was only one.
+else is work of the agent that was running around it in its service, if that was only one and has no work of its
+own: then what it did is in other traces, for its instrumentation lost the context.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -33,10 +34,6 @@ class Work:
     """Of tools "": both sides may be instrumented alike."""
     alone: bool
     arguments: Digest | None
-
-
-Find: TypeAlias = Callable[[Work, Iterable[Work]], Work | None]
-"""Tells which of several works one is part of."""
 
 
 def likeness(step: Step) -> Likeness | None:
@@ -78,14 +75,18 @@ def holder(inner: Work, others: Iterable[Work]) -> Work | None:
     return found[0] if len(found) == 1 else None
 
 
-def runner(inner: Work, others: Iterable[Work]) -> Work | None:
-    """Return the one run that lies around `inner`; None where there is none, or no telling."""
-    around = [
+def runners_around(inner: Work, others: Iterable[Work]) -> list[Work]:
+    """Return the runs that lie around `inner`."""
+    return [
         other
         for other in others
         if other.trace_id != inner.trace_id and other.start_ns <= inner.start_ns and inner.end_ns <= other.end_ns
     ]
-    return around[0] if len(around) == 1 else None
+
+
+def is_work(step: Step) -> bool:
+    """Tell whether a step is what agents do, not an agent or structure."""
+    return step.kind != "other" and step.kind not in RUNNERS
 
 
 def _lies_around(outer: Work, inner: Work) -> bool:

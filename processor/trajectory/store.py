@@ -165,8 +165,11 @@ class Store:
 
     def judge(self, judgement: Judgement, now_s: float) -> Literal["joined", "known", "full", "unknown"]:
         """Give an evaluation to the group it is about, if there is one; it may have enough of them."""
-        group = self._traces.get(judgement.trace_id) or self._joins.judged(
-            judgement.evaluation.response_id, judgement.conversation_id
+        # A judge may be at work in a trace of its own.
+        group = (
+            self._joins.answered(judgement.evaluation.response_id)
+            or self._traces.get(judgement.trace_id)
+            or self._joins.conversing(judgement.conversation_id)
         )
         if group is None:
             return "unknown"
@@ -327,7 +330,7 @@ class Store:
         around = next((other for other in found if other is not None and other is not group), None)
         if around is not None:
             self._merge(group, around, now_s)
-        elif now_s < group.touched_s + self._patience["remote"]:
+        elif now_s < group.touched_s + self._patience["remote" if group.served else "ended"]:
             group.due_s = now_s + self._patience["alone"]
             self._enqueue(group)
         else:

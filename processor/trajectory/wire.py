@@ -114,7 +114,9 @@ _IDS: Final[Mapping[str, Callable[[Any], Any]]] = dict.fromkeys(
     ("trace_id", "span_id", "parent_span_id"), bytes.fromhex
 )
 _READS: Final[Mapping[type, Mapping[str, Callable[[Any], Any]]]] = {
-    Step: {**_IDS, "usage": _of(Usage), "cost": _of(Cost), "price": _of(Cost), "call": _of(Call), "detail": _of(Detail)},
+    Step: {
+        **_IDS, "usage": _of(Usage), "cost": _of(Cost), "price": _of(Cost), "call": _of(Call), "detail": _of(Detail),
+    },  # fmt: skip
     Bridge: {**_IDS, "links": _pairs},
     Usage: {"conflicts": tuple},
     Cost: {},

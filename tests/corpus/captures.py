@@ -61,6 +61,7 @@ FAMILIES: Final[Mapping[str, tuple[str, ...]]] = {
         "python/openinference-openai",
         "python/openinference-openai-agents",
         "python/openinference-pydantic-ai",
+        "js/claude-agent-sdk",
         "js/langchain-openinference",
         "js/openai-agents-openinference",
         "js/openinference-mcp",
@@ -110,9 +111,13 @@ FAMILIES: Final[Mapping[str, tuple[str, ...]]] = {
     "OpenLIT": ("python/openlit-anthropic", "python/openlit-openai", "js/openlit-sdk"),
     "Mastra": ("js/mastra-otel-bridge", "js/mastra-otel-exporter"),
     "Laminar": ("python/laminar-openai",),
+    "Haystack": ("python/haystack-native-otel",),
+    "Genkit": ("js/genkit",),
+    "VoltAgent": ("js/voltagent",),
     "Microsoft": ("python/autogen-native", "python/ms-agent-framework", "python/semantic-kernel"),
+    "Coding agents": ("js/claude-code", "js/codex-cli", "js/gemini-cli"),
 }
-"""The stacks whose dialects are read, by the instrumentation that made the spans."""
+"""Every stack of the corpus, by the instrumentation that made the spans."""
 
 STACKS: Final = tuple(stack for stacks in FAMILIES.values() for stack in stacks)
 

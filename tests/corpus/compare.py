@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ asked for, at least for some calls. `other`: another model."""
 RIGHT: Final = "right"
 
 _CALLS: Final = frozenset({"llm", "embedding"})
+_RUN: Final = re.compile(r"(?:RUN=|\(ref:)([\w./-]*\w)")
 _PICO: Final = 10**12
 
 Price = Callable[["TrueCall"], int | None]
@@ -48,6 +50,8 @@ class SeenCall:
     cost: int | None
     """Pico-dollars."""
     cost_status: str
+    run: str = ""
+    """The run that its text names; "" where that names none, or several."""
 
     @property
     def model(self) -> str:
@@ -92,7 +96,14 @@ def _seen(one: Received) -> SeenCall:
         tokens={name: _count(attributes, keys[names]) for name, keys in _TOKEN_KEYS.items()},
         cost=round(cost * _PICO) if isinstance(cost, float) else None,
         cost_status=_text(attributes, "spanledger.cost.status"),
+        run=_run(attributes),
     )
+
+
+def _run(attributes: Attributes) -> str:
+    """Return the run that the prompts of a span are marked with."""
+    found = {run for value in attributes.values() if isinstance(value, str) for run in _RUN.findall(value)}
+    return found.pop() if len(found) == 1 else ""
 
 
 def _text(attributes: Attributes, key: str) -> str:
@@ -160,11 +171,11 @@ def compare(capture: Capture, seen: Sequence[SeenCall], price: Price) -> Iterato
     """Compare every field of every run. Calls that never were go to the run `?`."""
     pairs = pair(capture.calls, [one for one in seen if one.is_call])
     sums = [one for one in seen if not one.is_call]
-    only_run = capture.runs[0] if len(capture.runs) == 1 else "?"
+    only_run = capture.runs[0] if len(capture.runs) == 1 else ""
     runs = dict.fromkeys((*capture.runs, *(["?"] if any(true is None for true, _ in pairs) else [])))
     for run in runs:
         of_run = [(true, one) for true, one in pairs if (true.run if true else "?") == run]
-        yield from _compare_run(run, of_run, sums if run == only_run else [], price)
+        yield from _compare_run(run, of_run, [one for one in sums if (only_run or one.run) == run], price)
 
 
 def _compare_run(run: str, pairs: Sequence[Pair], sums: Sequence[SeenCall], price: Price) -> Iterator[Comparison]:

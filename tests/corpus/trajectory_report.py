@@ -18,8 +18,9 @@ from spanledger.processor.trajectory.config import STITCHES
 from spanledger.processor.trajectory.edges import edges
 from tests.corpus import withheld
 from tests.corpus.captures import FAMILIES, packed
+from tests.corpus.connected import Connection, recorded
 from tests.corpus.prices import true_price
-from tests.corpus.trajectories import Workshop, compare, runs_of
+from tests.corpus.trajectories import compare
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -83,9 +84,10 @@ that means the end (`terminal_tool`), or how the last things ended (`status`). W
 
 ## What is right
 
-The recordings are those of [corpus.md](corpus.md): real agents with their real instrumentations, beside the bill of the
-model server and the application's own log of its runs and tools. The runs that are built of each, all of its spans
-there, are compared with what happened.
+The recordings are those of [corpus.md](corpus.md): real agents with their real instrumentations, beside the bill of
+the model server and the application's own log of its runs and tools. Each is sent request by request as it was
+recorded, and the documents of the closed runs are compared with what happened. Other orders give the same documents:
+the last request first, and one span in a request in any order (`tests/corpus/test_connected.py`).
 
 A cell says in how many recordings the fact was right in every run, of those that had such a fact: a recording without
 a failed call does not count for retries. A run is found if one run was built for it, and none too many. *Retries* are
@@ -136,12 +138,12 @@ def stitch(records: Sequence[Step | Bridge]) -> Sequence[Edge]:
     return edges(records, STITCHES, _WINDOW_S)
 
 
-def judge(stack: str, captures: Iterable[Capture], workshop: Workshop) -> Judged:
-    """Build and compare the runs of every recording of a stack."""
+def judge(stack: str, captures: Iterable[Capture], connection: Connection) -> Judged:
+    """Compare the runs that the connector tells of every recording of a stack with what happened."""
     judged = Judged(stack)
     for capture in captures:
-        records = workshop.records(capture)
-        told, left = compare(capture, records, runs_of(records, stitch))
+        outcome = connection.play(recorded(capture))
+        told, left = compare(capture, outcome.records, outcome.runs)
         judged.recordings += 1
         judged.runs += len(told)
         prices = _prices(capture)
@@ -266,8 +268,8 @@ def _open(judged: Judged, facts: set[tuple[str, Column]]) -> str:
 
 def judge_all() -> dict[str, Judged]:
     """Return what was built of the packed recordings, by stack."""
-    workshop = Workshop()
-    return {stack: judge(stack, packed(stack), workshop) for stacks in FAMILIES.values() for stack in stacks}
+    connection = Connection()
+    return {stack: judge(stack, packed(stack), connection) for stacks in FAMILIES.values() for stack in stacks}
 
 
 def document(results: Mapping[str, Judged], listed: Sequence[Reason], calls: Sequence[withheld.Withheld]) -> str:

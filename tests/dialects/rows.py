@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -45,7 +46,12 @@ def reading_of(row: Row) -> Reading | None:
 def found(row: Row) -> dict[str, Any]:
     """Return what is read for each name that the row expects something of."""
     reading = reading_of(row)
-    return {name: _found(reading, name) for name in row.expected}
+    return {name: _like(expected, _found(reading, name)) for name, expected in row.expected.items()}
+
+
+def _like(expected: Any, value: Any) -> Any:
+    """Decode a JSON text where something else than text is expected."""
+    return json.loads(value) if isinstance(value, str) and isinstance(expected, list | dict) else value
 
 
 def _found(reading: Reading | None, name: str) -> Any:

@@ -1,0 +1,97 @@
+"""Calls that a run has twice, as a span and as the log record of it.
+
+Which of the two has the numbers was decided before (`conventions.ledger`); here they are found to be one step. The
+span keeps its place, for the record has none of its own.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Final
+
+from spanledger.conventions.ledger import Call, Place
+from spanledger.conventions.retold import MAX_APART_NS, Retold
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from spanledger.conventions.step import Step
+    from spanledger.conventions.trajectory.tree import Node
+
+_CALLS: Final = frozenset({"llm", "embedding"})
+
+
+def pairs(nodes: Iterable[Node]) -> Iterator[tuple[Node, Node]]:
+    """Yield spans with the log records that report the same work, each at most once."""
+    told = [node for node in nodes if node.step is not None and node.step.retold]
+    if any(node.step is not None and node.step.report for node in told):
+        told.sort(key=lambda node: node.rank)
+        yield from _calls([node for node in told if node.step is not None and node.step.kind in _CALLS])
+        yield from _tools([node for node in told if node.step is not None and node.step.kind == "tool"])
+
+
+def _calls(told: Sequence[Node]) -> Iterator[tuple[Node, Node]]:
+    known = Retold(len(told) + 1)
+    spans: dict[bytes, Node] = {}
+    for reports in (False, True):
+        for node in told:
+            step = node.step
+            assert step is not None
+            if bool(step.report) is not reports:
+                continue
+            place, call = Place(*node.key, b"", node.record.start_ns, node.record.end_ns), _call_of(step)
+            if not reports:
+                known.remember(place, call)
+                spans[place.trace_id + place.span_id] = node
+            elif (same := known.find(place, call)) is not None:
+                yield spans[same.key], node
+
+
+def _call_of(step: Step) -> Call:
+    if step.call is not None:
+        return step.call
+    usage = step.usage
+    return Call(
+        inference=True,
+        scope=step.dialect,
+        service=step.service_name,
+        response_id=step.response_id,
+        input=(usage.input or 0) if usage is not None else 0,
+        output=(usage.output or 0) if usage is not None else 0,
+        failed=step.status == "error",
+        kin=step.dialect,
+        report=step.report,
+        session=step.conversation_id,
+        reasoning=(usage.reasoning or 0) if usage is not None else 0,
+    )
+
+
+def _tools(told: Sequence[Node]) -> Iterator[tuple[Node, Node]]:
+    """Join tools by their call's id, or where one of them says none by name and time."""
+    spans: dict[tuple[str, str], list[Node]] = defaultdict(list)
+    for node in told:
+        if node.step is not None and not node.step.report:
+            spans[node.step.dialect, node.step.tool_name].append(node)
+            if node.step.tool_call_id:
+                spans[node.step.dialect, "\0" + node.step.tool_call_id].append(node)
+    taken: set[int] = set()
+    for node in told:
+        step = node.step
+        if step is None or not step.report:
+            continue
+        by_id = spans.get((step.dialect, "\0" + step.tool_call_id), ()) if step.tool_call_id else ()
+        by_name = (one for one in spans.get((step.dialect, step.tool_name), ()) if _may_be(one, node))
+        for one in (*by_id, *by_name):
+            if id(one) not in taken:
+                taken.add(id(one))
+                yield one, node
+                break
+
+
+def _may_be(span: Node, report: Node) -> bool:
+    """Tell whether two are at one time, and not known to be two calls."""
+    assert span.step is not None
+    assert report.step is not None
+    one, other = span.record, report.record
+    apart = max(one.start_ns, other.start_ns) - min(one.end_ns, other.end_ns)
+    return apart <= MAX_APART_NS and len({span.step.tool_call_id, report.step.tool_call_id} - {""}) < 2
