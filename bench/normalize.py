@@ -27,6 +27,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans
 
 from spanledger.conventions.dialects import DIALECTS
+from spanledger.conventions.ledger import Ledger
 from spanledger.conventions.reader import Reader
 from spanledger.conventions.step import make_step
 from spanledger.processor.batch import Batch, Delivery, decode, finish
@@ -121,14 +122,18 @@ class Pipeline:
         self._pricing = GenaiPricing(GenaiPricingConfig(), self._host)
         self._metrics = GenAIMetrics(GenAIMetricsConfig(), self._host)
 
-    async def start(self, warm: Pipeline | None) -> None:
-        """Start; what another one found out about keys and prices is known at once, but not which calls it has counted."""
-        if warm is None:
-            await self._pricing.start()
-        else:
-            self._plain, self._normalizer = warm._plain, warm._normalizer
-            self._pricing._engine = warm._pricing._engine
+    async def start(self) -> None:
+        """Load the prices."""
+        await self._pricing.start()
         await self._metrics.start()
+
+    async def shutdown(self) -> None:
+        """End what was started."""
+        await self._pricing.shutdown(0.0)
+
+    def forget_calls(self) -> None:
+        """Forget which calls were counted, so that the same ones are new."""
+        self._pricing._ledger = Ledger()
 
     def pass_through(self, wire: bytes, watch: Stopwatch) -> None:
         """Take one request all the way."""
@@ -163,18 +168,19 @@ async def main() -> None:
     wires = requests(chosen.folder, chosen.spans)
     spans = sum(finish(decode("traces", wire, 0)).count for wire in wires)
     best: dict[str, float] = {}
-    warm: Pipeline | None = None
-    watch = Stopwatch(None)
-    for _ in range(chosen.rounds + 1):
-        pipeline, watch = Pipeline(), Stopwatch(chosen.profile)
-        await pipeline.start(warm)
-        gc.collect(); gc.freeze()
+    pipeline, watch = Pipeline(), Stopwatch(None)
+    await pipeline.start()
+    for number in range(chosen.rounds + 1):
+        watch = Stopwatch(chosen.profile if number else None)
+        pipeline.forget_calls()
+        gc.collect()
+        gc.freeze()  # as the sidecar does once it runs
         for wire in wires:
             pipeline.pass_through(wire, watch)
-        if warm is not None:
+        if number:  # the first round makes everything acquainted
             for stage, spent_ns in watch.spent_ns.items():
                 best[stage] = min(best.get(stage, float("inf")), spent_ns / spans / 1e3)
-        warm = pipeline
+    await pipeline.shutdown()
     if chosen.profile:
         pstats.Stats(watch.profile).sort_stats("tottime").print_stats(chosen.lines)
         return

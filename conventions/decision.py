@@ -45,14 +45,14 @@ MAX_BYTES: Final = 16 * 1024 * 1024
 MAX_KEYS: Final = 512
 """Spans with more attributes are not remembered."""
 
-MAX_CHARS: Final = 256
+MAX_CHARS: Final = 1024
 """A longer value is content, which does not come again: decisions that depend on one are not remembered."""
 
 MAX_DECISIONS: Final = 1024
 """Decisions of one shape."""
 
 MAX_MISSES: Final = 64
-"""Decisions of a shape that may be made in vain before it is taken for one that does not repeat itself."""
+"""Decisions of a shape that may be made before one has to come again; those that cannot be remembered count as 16."""
 
 PASSED: Final[Mapping[str, tuple[str, bool]]] = {
     RESPONSE_ID: ("response_id", False),
@@ -70,6 +70,7 @@ _ASKED: Final = frozenset({NAME, PARENT})
 """Fields of a span that a decision may depend on and still be remembered."""
 
 _FIELDS: Final = tuple(slot.name for slot in fields(Reading))
+_MAX_CREDIT: Final = 256
 _SHAPE_BYTES: Final = 800
 _KEY_BYTES: Final = 120
 _DECISION_BYTES: Final = 3500
@@ -222,13 +223,14 @@ class Shape:
     free: tuple[tuple[int, tuple[Coerce, ...]], ...] = ()
     """Positions of the attributes whose facts pass through, and how they are read."""
     decisions: dict[Key, Decision] = field(default_factory=dict)
-    seen: int = 0
-    hits: int = 0
+    came: bool = False
+    credit: int = MAX_MISSES
+    """How much more may be tried in vain."""
 
-    def comes_again(self) -> bool:
-        """Count a span; tell whether to remember it: the shape came before, and what was remembered was of use."""
-        self.seen += 1
-        return 1 < self.seen <= MAX_MISSES + 2 * self.hits
+    def is_remembered(self) -> bool:
+        """Tell whether to look for a decision: the shape came before, and looking was not in vain too often."""
+        came, self.came = self.came, True
+        return came and self.credit > 0
 
     def key(self, span: Span, pairs: Sequence[KeyValue]) -> tuple[Key, list[Value]]:
         """Return all that matters about a span of this shape, and the facts that pass through."""
@@ -251,8 +253,7 @@ class Shape:
     def recall(self, key: Key) -> Decision | None:
         """Return what was decided about a span that is the same in all that matters."""
         decision = self.decisions.get(key)
-        if decision is not None:
-            self.hits += 1
+        self.credit = min(self.credit + 2, _MAX_CREDIT) if decision is not None else self.credit - 1
         return decision
 
     def learn(self, seen: Seen, origins: Mapping[str, Origin]) -> Places:
@@ -309,6 +310,7 @@ class Shapes:
         """Remember a decision, unless it depends on what does not come again."""
         texts = [part for part in key if isinstance(part, str | bytes)]
         if not seen.fields <= _ASKED or any(len(text) > MAX_CHARS for text in texts):
+            shape.credit -= 15
             return
         if len(shape.decisions) >= MAX_DECISIONS:
             shape.decisions.clear()

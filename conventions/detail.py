@@ -1,7 +1,8 @@
 """What a trajectory needs of a span beyond its `Step`: who asked for which tool, what was said before, links.
 
 Content itself is kept only in mode `full`; joins work on ids and digests. Digests are keyed with a secret of
-the process, so that equal secrets in two places cannot be recognised from outside.
+the process, so that equal secrets in two places cannot be recognised from outside; but for those of an agent's
+instructions and tools, which have to be the same everywhere.
 """
 
 from __future__ import annotations
@@ -63,6 +64,8 @@ class Detail:
     """Model calls: the tool calls in the answer, in order."""
     answered: tuple[str, ...] = ()
     """Model calls: ids of the tool results among the input messages."""
+    given: tuple[ToolRequest, ...] = ()
+    """Model calls: the tool calls whose results stand at the end of the input, in order."""
     history: tuple[Digest, ...] = ()
     """Model calls: chained digests of the input, one after each part of a message, instructions left out; the
     last 64, `history[-1]` being the whole. A call that is repeated has the same."""

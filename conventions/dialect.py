@@ -301,6 +301,9 @@ class LogEvent:
     """It has the time at which the work began, though it is written at the end."""
     failed: bool = False
     """It is only written when the work failed."""
+    unsampled: bool = False
+    """It is written for a span, in its context, and says no more: so it reports work only where that span was not
+    sampled."""
 
 
 def named(events: Mapping[str, LogEvent]) -> dict[str, Kinded | Choose]:
@@ -348,3 +351,8 @@ class Dialect:
     """Attributes of these records that name their run, the session first, then the turn within it."""
     complete: Callable[[Facts], None] | None = None
     """What tables cannot say; called on spans of its scopes or with evidence of it, after the kind is known."""
+
+    @property
+    def tells_twice(self) -> bool:
+        """Work may come as a span and as a log record."""
+        return any(not event.unsampled for event in self.events.values())

@@ -8,7 +8,8 @@ a tree. The dialects say which events these are (`Dialect.events`); nothing else
 * **Place.** A record of a trace is a child of the span in whose context it was written. One without a trace belongs
   where the last record of its conversation that opened a turn or a call stood. Where nobody has a trace, all records
   of one turn share a trace id that is made of the names of session and turn.
-* **Identity.** The span id is made of the record itself, so that a record that is sent again is the same again.
+* **Identity.** The span id is made of the record itself, so that a record that is sent again is the same again. A
+  record that was written for a span which was not sampled has the id of that span.
 
 What was opened is remembered by conversation, bounded in number. Everything else is a pure function of the record.
 """
@@ -43,7 +44,10 @@ MAX_KEY_CHARS: Final = 256
 
 _DURATIONS: Final = ("duration_ms", "duration")
 _MAX_DURATION_MS: Final = 24 * 3_600_000
+_MAX_NS: Final = 2**63 - 1
 _STATUS_ERROR: Final = 2
+_SAMPLED: Final = 1
+"""Of the flags of a trace."""
 _SLACK_NS: Final = 50_000_000
 """Times of two records of one call are rounded each by itself."""
 
@@ -81,7 +85,11 @@ class LogReports:
     """Finds reports of work among log records. One owner."""
 
     def __init__(self, dialects: Sequence[Dialect]) -> None:
-        self._events = {name: (dialect, event) for dialect in dialects for name, event in dialect.events.items()}
+        self._events = {
+            (dialect.name, name): (dialect, event) for dialect in dialects for name, event in dialect.events.items()
+        }  # fmt: skip
+        # The conventions' own events mean this only in the scopes of a dialect.
+        self._owners = {name: owner for owner, name in self._events if not name.startswith("gen_ai.")}
         self._short = {
             (dialect.name, name.partition(".")[2]): name for dialect in dialects for name in dialect.events
         }  # fmt: skip
@@ -96,10 +104,13 @@ class LogReports:
         `scope` is the record's instrumentation scope, `spoken` the dialect that this is a scope of, if of any,
         `service` the name of the service that sent it.
         """
-        name = self._name_of(record, spoken)
-        if name is None:
+        known = self._event_of(record, spoken)
+        if known is None:
             return None
-        dialect, event = self._events[name]
+        name = known[1]
+        dialect, event = self._events[known]
+        if event.unsampled and (not record.span_id or record.flags & _SAMPLED):
+            return None
         attributes = attributes_of(record.attributes)
         names = tuple((coerce.text(attributes.get(key)) or "")[:MAX_KEY_CHARS] for key in dialect.run_keys)
         key = (dialect.name, service[:MAX_KEY_CHARS], names[0] if names else "")
@@ -117,7 +128,7 @@ class LogReports:
         turn = _last(conversation.turns, end_ns)
         if start_ns == end_ns and call is not None and not event.opens:
             start_ns = call.start_ns
-        trace_id, parent_id = record.trace_id, record.span_id
+        trace_id, parent_id = record.trace_id, b"" if event.unsampled else record.span_id
         for place in (call, turn):
             if not trace_id and place is not None:
                 trace_id, parent_id = place.trace_id, place.span_id
@@ -127,7 +138,7 @@ class LogReports:
             trace_id, parent_id = _digest(16, *key, *names, of_turn), b""
         span = Span(
             trace_id=trace_id,
-            span_id=_digest(8, *key, name, _identity(record)),
+            span_id=record.span_id if event.unsampled else _digest(8, *key, name, _identity(record)),
             parent_span_id=parent_id,
             name=name,
             start_time_unix_nano=start_ns,
@@ -138,20 +149,20 @@ class LogReports:
             span.status.code = _STATUS_ERROR  # type: ignore[assignment]
         return Report(name, scope if spoken == dialect.name else dialect.scopes[0], span)
 
-    def _name_of(self, record: LogRecord, spoken: str | None) -> str | None:
-        """Return the name of the event, if that is one of a dialect.
+    def _event_of(self, record: LogRecord, spoken: str | None) -> tuple[str, str] | None:
+        """Return the dialect and the name of the event, if that is one of a dialect.
 
         It is in the field for it, in the attribute that came before that field, or is all that the body says.
         """
         for said in (record.event_name, _attribute(record, "event.name"), record.body.string_value):
             if not said or len(said) > MAX_NAME_CHARS:
                 continue
-            known = self._events.get(said)
-            # The conventions' own events mean this only in the scopes of a dialect.
-            if known is not None and (known[0].name == spoken or not said.startswith("gen_ai.")):
-                return said
+            if spoken is not None and (spoken, said) in self._events:
+                return spoken, said
+            if said in self._owners:
+                return self._owners[said], said
             if spoken is not None and (spoken, said) in self._short:
-                return self._short[spoken, said]
+                return spoken, self._short[spoken, said]
         return None
 
     def _conversation(self, key: tuple[str, ...]) -> _Conversation:
@@ -171,7 +182,8 @@ def _attribute(record: LogRecord, key: str) -> str:
 
 def _times(record: LogRecord, attributes: Attributes, event: LogEvent) -> tuple[int, int]:
     """Return start and end in ns; twice the same where no duration is told, 0 where no time is."""
-    at_ns = record.time_unix_nano or record.observed_time_unix_nano or _timestamp(attributes.get("event.timestamp"))
+    told_ns = record.time_unix_nano or record.observed_time_unix_nano or _timestamp(attributes.get("event.timestamp"))
+    at_ns = min(told_ns, _MAX_NS)
     found = (coerce.number(attributes.get(key)) for key in _DURATIONS)
     duration_ms = next((known for known in found if known is not None), 0.0)
     if not at_ns or not 0 < duration_ms <= _MAX_DURATION_MS:

@@ -167,9 +167,10 @@ GENAI: Final = (
     _counter("spanledger_tool_calls_total", "Tool calls.", SERVICE, AGENT, TOOL, STATUS, ERROR_TYPE),
     _histogram("spanledger_tool_duration_seconds", "Duration of tool calls.", SECONDS_TOOL, SERVICE, AGENT, TOOL),
     _gauge(
-        "spanledger_agent_info", "1 for each agent that was seen, with what is known of it.",
-        SERVICE, AGENT, _data("version", "Version of the agent"), _data("framework", "What it is built with"),
-        _data("fingerprint", "Hash of what defines its behaviour"),
+        "spanledger_agent_info", "1 for each agent, with what was said of it last: one series for each.",
+        SERVICE, AGENT, _data("version", "`gen_ai.agent.version`, or else `service.version`"),
+        _data("framework", "What it is built with"),
+        _data("fingerprint", "Of its instructions, tools and model in its last run; with the connector `trajectory`"),
     ),
     _counter(
         "spanledger_spans_total", "Spans, by the dialect that they were read as.",

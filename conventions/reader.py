@@ -129,7 +129,7 @@ class Reader:
         told: list[Value] = []
         decision: Decision | None = None
         seen: Seen | None = None
-        if self._remember and shape.comes_again():
+        if self._remember and shape.is_remembered():
             key, told = shape.key(span, pairs)
             decision = shape.recall(key)
             if decision is None:
@@ -364,7 +364,7 @@ def _reading(facts: Facts, dialect: Dialect) -> Reading:
         reported_cost_key=facts.moved.get(COST, ""),
         echo=facts.echo,
         report=facts.report,
-        retold=bool(dialect.events) and (calls_model or facts.kind == "tool"),
+        retold=dialect.tells_twice and (calls_model or facts.kind == "tool"),
         request_id=text(REQUEST_ID),
         unbilled=facts.unbilled,
         attributes=facts.attributes,

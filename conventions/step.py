@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from sys import intern
 from typing import TYPE_CHECKING, Literal
 
+from spanledger.conventions.framework import framework_of
+
 if TYPE_CHECKING:
     from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
@@ -74,6 +76,10 @@ class Step:
     """What the ledger was told of it, when `cost` was decided by what had come until then."""
     price: Cost | None = None
     """What it would cost by itself; None where `call` is."""
+    agent_version: str = ""
+    """Of the agent, or else of the service it is part of."""
+    framework: str = ""
+    """What the agent is built with; see `framework.py`."""
 
     @property
     def duration_s(self) -> float | None:
@@ -117,9 +123,14 @@ def has_remote_parent(span: Span) -> bool:
 
 
 def make_step(
-    span: Span, service_name: str, reading: Reading, resource: Attributes | None = None, detail: Detail | None = None
+    span: Span,
+    service_name: str,
+    reading: Reading,
+    resource: Attributes | None = None,
+    detail: Detail | None = None,
+    scope: str = "",
 ) -> Step:
-    """Freeze what is known of a GenAI span."""
+    """Freeze what is known of a GenAI span; `scope` is the name of its instrumentation."""
     failed = span.status.code == _STATUS_ERROR or reading.error_type is not None
     return Step(
         trace_id=span.trace_id,
@@ -157,6 +168,8 @@ def make_step(
         supersedes=reading.supersedes,
         call=reading.call,
         price=reading.price,
+        agent_version=_agent_version(reading, resource or {}) if reading.agent_name else "",
+        framework=framework_of(reading.dialect, scope) if reading.agent_name else "",
     )
 
 
@@ -175,6 +188,13 @@ def make_bridge(span: Span, service_name: str = "") -> Bridge:
         tuple((link.trace_id[:16], link.span_id[:8]) for link in span.links[:MAX_LINKS]) if span.links else (),
         has_remote_parent(span),
     )
+
+
+def _agent_version(reading: Reading, resource: Attributes) -> str:
+    for said in (reading.says("gen_ai.agent.version"), resource.get("service.version")):
+        if isinstance(said, str) and said:
+            return _shared(said)
+    return ""
 
 
 def _clipped(text: str | None) -> str:

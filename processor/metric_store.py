@@ -275,7 +275,35 @@ class CounterFamily(Family[Cell]):
 class GaugeFamily(Family[Cell]):
     """A value of this moment."""
 
-    __slots__ = ()
+    __slots__ = ("_told",)
+
+    def __init__(self, metric: Metric, shared: _Shared) -> None:
+        super().__init__(metric, shared)
+        self._told: dict[Labels, Labels] = {}
+        """Service and agent -> the labels of the one series that tells of it."""
+
+    def tell(self, labels: Labels, *, surely: bool = True) -> None:
+        """Set 1 on the only series of this service and agent, which says what is known of it besides.
+
+        What is known stays where `labels` has "", and where it is not told `surely`. When something else is told, the
+        series that said otherwise goes.
+        """
+        labels = tuple(map(clean, labels))
+        known = self._told.get(labels[:2])
+        if known is not None and known in self._cells:
+            pairs = zip(labels, known, strict=True)
+            labels = tuple([new or old if surely else old or new for new, old in pairs])
+            if labels != known:
+                self.remove(known)
+        self.set(labels, 1)
+        if labels in self._cells:
+            self._told[labels[:2]] = labels
+
+    def remove(self, labels: Labels) -> None:
+        """Drop one series."""
+        super().remove(labels)
+        if self._told.get(labels[:2]) == labels:
+            del self._told[labels[:2]]
 
     def set(self, labels: Labels, value: float) -> None:
         """Replace the value of one series."""

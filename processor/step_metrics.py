@@ -41,6 +41,7 @@ MAX_FAILED: Final = 1024
 """Failed calls that a retry is expected of."""
 
 _CALLS: Final = frozenset({"llm", "embedding"})
+_RUNNERS: Final = frozenset({"agent", "workflow"})
 _OPERATIONS: Final = frozenset({"llm", "embedding", "retrieval"})
 
 
@@ -168,7 +169,9 @@ class StepMetrics:
             for conflict in step.usage.conflicts:
                 self._conflicts.add((step.service_name, conflict))
         if step.agent_name:
-            self._agents.set((step.service_name, step.agent_name, "", "", ""), 1)
+            # The library that an agent calls its model with is not what the agent is built with.
+            who = (step.service_name, step.agent_name, step.agent_version, step.framework, "")
+            self._agents.tell(who, surely=step.kind in _RUNNERS)
         if step.kind == "tool":
             if not self._told_tools.is_new(step, around) or (step.retold and not self._retold_tools.is_new(step)):
                 self._duplicates.add((step.service_name,))

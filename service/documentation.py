@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import pathlib
 import sys
+import textwrap
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -116,7 +117,7 @@ def example(registration: Registration, default: Mapping[str, Any]) -> str:
     """
     _, found, literal = (inspect.getdoc(registration.config) or "").partition("::\n\n")
     if found:
-        return inspect.cleandoc(literal)
+        return textwrap.dedent(literal).rstrip()
     section = default.get(f"{registration.kind}s") or {}
     block = section.get(registration.type) or _some_keys(registration.config)
     text = yaml.safe_dump(

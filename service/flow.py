@@ -107,7 +107,9 @@ def deliver(batch: Batch, trajectories: Trajectories | None = None) -> Generator
         for count, (span, reading) in enumerate(zip(group.items, group.readings, strict=True), 1):
             if reading is not None:
                 detail = trajectories.detail(span, reading, resource) if trajectories is not None else None
-                steps.append(make_step(span, resource.service_name, reading, resource.attributes, detail))
+                steps.append(
+                    make_step(span, resource.service_name, reading, resource.attributes, detail, group.scope.name)
+                )
             elif span is not None:
                 bridges.append(make_bridge(span, resource.service_name))
                 if trajectories is not None and batch.signal == "traces":

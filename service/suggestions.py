@@ -49,7 +49,6 @@ _LEARNED_KEYS: Final[dict[str, str]] = {
     "service::telemetry::resource": "the sidecar's own numbers have no resource; label them in Prometheus",
     "sending_queue::storage": "the queue is in memory; size it with queue_size",
     "service::telemetry::logs::sampling": "not here because lines that repeat are held back and counted already",
-    "tls::reload_interval": "not here because certificates are read at start; send SIGHUP after renewing them",
     "tls::include_system_ca_certs_pool": "not here because ca_file replaces the system's authorities: put all in it",
     "read_buffer_size": "not here because Python's libraries size their buffers themselves: remove it",
     "write_buffer_size": "not here because Python's libraries size their buffers themselves: remove it",

@@ -29,7 +29,7 @@ class Sidecar:
         self.grpc, self.http, self.prometheus, self.health, self.zpages = addresses
 
     def config(self, exporters: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a whole configuration that sends all signals to `exporters` and counts the traces."""
+        """Return a whole configuration that sends all signals to `exporters` and counts traces and logs."""
         return {
             "receivers": {
                 "otlp": {"protocols": {"grpc": {"endpoint": self.grpc}, "http": {"endpoint": self.http}}},
@@ -46,7 +46,11 @@ class Sidecar:
                         "processors": ["genai_normalizer", "genai_pricing"],
                         "exporters": [*exporters, "genai_metrics"],
                     },
-                    "logs": {"receivers": ["otlp"], "exporters": [*exporters]},
+                    "logs": {
+                        "receivers": ["otlp"],
+                        "processors": ["genai_normalizer", "genai_pricing"],
+                        "exporters": [*exporters, "genai_metrics"],
+                    },
                     "metrics": {"receivers": ["otlp"], "exporters": [*exporters]},
                     "metrics/own": {"receivers": ["genai_metrics"], "exporters": ["prometheus"]},
                 },

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from spanledger.__main__ import main
+from spanledger.conventions.run_document import timestamp
 from spanledger.exporters.run_store.records import read, run_record
 from spanledger.exporters.run_store.schema import FILE_NAME
 from spanledger.exporters.run_store.store import Retention, RunStore
@@ -90,12 +91,12 @@ def test_output(store: Path, run: Run, update_golden: bool, name: str, words: st
 def test_tables_fit_the_terminal(store: Path, run: Run, monkeypatch: pytest.MonkeyPatch, width: str) -> None:
     """Names are cut and columns left out; times and amounts stay whole."""
     monkeypatch.setenv("COLUMNS", width)
-    for words in ("list", "sessions", "sessions s-42", "show latest", "diff 4f9a2c81 77ab03de"):
+    for words in ("list", "show latest", "diff 4f9a2c81 77ab03de", "sessions", "sessions s-42"):
         _, shown, _ = run(*words.split())
-        rows = [line for line in shown.splitlines() if line[:1].isdigit() or line[:1] in "+-~"]
-        assert len(rows) > 5 or words == "list"
+        rows = [line for line in shown.splitlines() if line[:1].isdigit() or line[:1] in "+-~" or line[:4] == "s-42"]
+        assert len(rows) > 5 or words in ("list", "sessions", "sessions s-42")
         assert max(map(len, rows)) <= int(width)
-        assert "$0.000467" in shown
+        assert ("$0.00119" if words == "sessions" else "$0.000467") in shown
 
 
 def test_lists_as_json(store: Path, run: Run) -> None:
@@ -436,12 +437,18 @@ def sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a store with three sessions: two runs of an hour ago and one of now, one cheap run, and one without."""
     hour = 3_600 * 10**9
     runs = [
-        document("a" * 16, session_id="chat-1", agent_name="planner", started_ns=START_NS),
-        document("b" * 16, session_id="chat-1", agent_name="booker", started_ns=START_NS + 2 * hour, outcome="failure"),
-        document("c" * 16, session_id="chat-2", agent_name="planner", started_ns=START_NS + hour),
-        document("d" * 16, session_id="talk", agent_name="planner", started_ns=START_NS - hour),
+        document("a" * 16, session_id="chat-1", agent_name="planner", started_at=timestamp(START_NS)),
+        document(
+            "b" * 16,
+            session_id="chat-1",
+            agent_name="booker",
+            started_at=timestamp(START_NS + 2 * hour),
+            outcome="failure",
+        ),
+        document("c" * 16, session_id="chat-2", agent_name="planner", started_at=timestamp(START_NS + hour)),
+        document("d" * 16, session_id="talk", agent_name="planner", started_at=timestamp(START_NS - hour)),
         document("e" * 16, agent_name="loner"),
-    ]
+    ]  # fmt: skip
     store_of(tmp_path, runs).close()
     monkeypatch.setenv("SPANLEDGER_DATA_DIR", str(tmp_path))
     return tmp_path

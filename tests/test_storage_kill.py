@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,30 @@ def test_everything_acknowledged_is_delivered_after_a_restart(tmp_path: Path, *,
             backend.wait(lambda taken: len({one.span.span_id for one in taken.spans()}) == 31)
             assert len(backend.spans()) == 31, "the backend was away: nothing can have come twice"
             assert sidecar.total("otelcol_receiver_accepted_spans_total") == 1, "what was counted is not counted again"
+            assert sidecar.process.stop() == 0
+    finally:
+        sidecar.process.kill()
+
+
+def test_reload_hands_the_queue_over(tmp_path: Path) -> None:
+    """Other settings of an exporter whose backend is away: its successor sends what is on disk."""
+    (port,) = free_ports(1)
+    sidecar = Sidecar(tmp_path)
+    exporter = to_backend(f"127.0.0.1:{port}", sending_queue={"storage": "file_storage"})
+    config = sidecar.config({"otlp": exporter})
+    config["extensions"]["file_storage"] = {"directory": str(tmp_path / "queues")}
+    config["service"]["extensions"].append("file_storage")
+    try:
+        sidecar.start(config)
+        for number in range(1, 11):
+            send(sidecar.http, span(number))
+        exporter["timeout"] = "7s"
+        sidecar.write(config)
+        sidecar.process.signal(signal.SIGHUP)
+        sidecar.process.wait_until(lambda: "reloaded" in sidecar.process.log())
+        with Backend(port) as backend:
+            send(sidecar.http, span(11))
+            backend.wait(lambda taken: len({one.span.span_id for one in taken.spans()}) == 11)
             assert sidecar.process.stop() == 0
     finally:
         sidecar.process.kill()

@@ -25,7 +25,6 @@ def complaint(exporters: str, receivers: str = "{otlp: {protocols: {grpc: }}}", 
 @pytest.mark.parametrize(
     ("exporter", "reason"),
     [
-        ("tls: {reload_interval: 1h}", "send SIGHUP after renewing them"),
         ("tls: {include_system_ca_certs_pool: true}", "ca_file replaces the system's authorities"),
         ("read_buffer_size: 1", "size their buffers themselves"),
         ("write_buffer_size: 1", "size their buffers themselves"),

@@ -120,6 +120,9 @@ class Reader:
         try:
             return self._decode_nested(value)
         except _NotJson as error:
+            if error.why == "unparsable" and (rewritten := self._from_repr(value)) is not None:
+                with contextlib.suppress(_NotJson):
+                    return self._decode(rewritten)
             self.mark(error.why)
             return self._complete_items(value) if error.why == "cut" else None
 

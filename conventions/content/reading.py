@@ -48,6 +48,9 @@ class Places:
     """JSON lists of what would be span events, each with its `event.name`."""
 
 
+RAW_PROVIDERS: Final = ("openai", "azure", "openrouter", "groq", "mistral", "deepseek", "together_ai", "xai")
+"""Providers that speak chat completions, as LiteLLM has them in the keys of a raw request and its answer."""
+
 PLACES: Final[Mapping[str, Places]] = {
     "openinference": Places(
         prompt=("input.value",),
@@ -171,6 +174,11 @@ PLACES: Final[Mapping[str, Places]] = {
         completion=("braintrust.output_json", "braintrust.output"),
         arguments=("braintrust.input_json", "braintrust.input"),
         result=("braintrust.output_json", "braintrust.output"),
+    ),
+    "litellm": Places(
+        prompt=("gen_ai.prompt", *(f"llm.{provider}.messages" for provider in RAW_PROVIDERS)),
+        completion=("gen_ai.completion", *(f"llm.{provider}.choices" for provider in RAW_PROVIDERS)),
+        tools=tuple(f"llm.{provider}.tools" for provider in RAW_PROVIDERS),
     ),
     "langtrace": Places(prompt=("llm.prompts",), completion=("llm.responses",)),
     "pipecat": Places(prompt=("input",), said=("output",), arguments=("tool.arguments",), result=("tool.result",)),

@@ -53,6 +53,8 @@ class Heard:
     """The chain after each part, the last `MAX_LINKS`; None when the history is too long to read."""
     answered: tuple[str, ...]
     asks_user: bool
+    given: tuple[ToolRequest, ...]
+    """The calls whose results stand at the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,8 @@ def heard(messages: Iterable[Message], printer: Printer | None, reader: Reader) 
     answered: list[str] = []
     waiting: list[str] = []
     """Calls of the last answer that no result named."""
+    round_: list[Part] = []
+    """Calls of the last answer, and of those before it that no result came between."""
     answering = False
     speaker = ""
     for message in messages:
@@ -110,7 +114,10 @@ def heard(messages: Iterable[Message], printer: Printer | None, reader: Reader) 
                 continue
             speaker = role
             if kind == "tool_call":
+                if answering:
+                    round_ = []
                 answering = False
+                round_.append(part)
                 waiting.append(_id(part))
             elif kind == "tool_call_response":
                 # Some model APIs want results in a message of the user, and a remark may go with them.
@@ -120,6 +127,7 @@ def heard(messages: Iterable[Message], printer: Printer | None, reader: Reader) 
                 answered.append(_id(part))
             elif role == "assistant":
                 answering = False
+                round_ = []
             elif waiting:
                 # Model APIs take nothing but results after calls, so this is one, whatever it is called here.
                 answering = True
@@ -133,6 +141,7 @@ def heard(messages: Iterable[Message], printer: Printer | None, reader: Reader) 
         chain=tuple(links[-MAX_LINKS:]) if len(links) <= MAX_PARTS else None,
         answered=_answered(called, answered) if answered else (),
         asks_user=speaker == "user" and not answering,
+        given=tuple(request_of(part, printer, reader) for part in round_[:MAX_IDS]) if answering else (),
     )
 
 

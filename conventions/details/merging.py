@@ -27,6 +27,7 @@ def merged(known: Detail, late: Detail, max_content_bytes: int = MAX_CONTENT_BYT
         links=known.links or late.links,
         requests=said.requests,
         answered=said.answered,
+        given=said.given,
         history=said.history,
         after=said.after,
         asks_user=said.asks_user,

@@ -11,21 +11,11 @@ from spanledger.conventions.content.provider_json import conversation
 from spanledger.conventions.content.span_events import CHOICE, DETAILS, MESSAGES
 from spanledger.conventions.content.tools import definitions_of
 from spanledger.conventions.detail import Detail
-from spanledger.conventions.content.parts import tool_call
 from spanledger.conventions.details import rendering
 from spanledger.conventions.details.delegates import delegate_of
 from spanledger.conventions.details.evaluations import evaluation_of, evaluations_of, evaluations_on
 from spanledger.conventions.details.graphs import node_of
-from spanledger.conventions.details.history import (
-    INSTRUCTING,
-    MAX_ID_CHARS,
-    Answer,
-    Heard,
-    answer,
-    chained,
-    heard,
-    request_of,
-)
+from spanledger.conventions.details.history import INSTRUCTING, MAX_ID_CHARS, Answer, Heard, answer, chained, heard
 from spanledger.conventions.details.merging import MAX_CONTENT_BYTES
 from spanledger.conventions.details.outcomes import outcome_of
 from spanledger.conventions.details.plans import plan_of
@@ -59,7 +49,6 @@ _QUERY: Final = "gen_ai.retrieval.query.text"
 _DOCUMENTS: Final = "gen_ai.retrieval.documents"
 _CHOICES: Final = "gen_ai.request.choice.count"
 _PREVIOUS: Final = "gen_ai.request.previous_response.id"
-_FUNCTION: Final = "gen_ai.completion.0.function_call."
 _FINISH_REASONS: Final = "gen_ai.response.finish_reasons"
 
 _FIELDS: Final = {
@@ -178,8 +167,6 @@ class Details:
             told = told[:1]
         if asked or told:
             self._join(found, asked, told, reader, whole=whole)
-        if not found.get("requests"):
-            found["requests"] = self._requests_apart(reading, reader)
         if finish := _finish(reading.says(_FINISH_REASONS), told):
             found["finish"] = finish
         instructions = reading.says(_INSTRUCTIONS)
@@ -202,7 +189,7 @@ class Details:
         """Add what a conversation says."""
         hears: Heard = heard(asked, self._print, reader)
         answers: Answer = answer(told, self._print, reader)
-        found["requests"], found["answered"] = answers.requests, hears.answered
+        found["requests"], found["answered"], found["given"] = answers.requests, hears.answered, hears.given
         found["asks_user"] = hears.asks_user
         if self._print is not None:
             if hears.chain and whole:
@@ -216,14 +203,6 @@ class Details:
         if self._full:
             found["input"] = rendering.bounded(rendering.new_input(asked), self._max_bytes) if asked else None
             found["said"] = rendering.bounded(rendering.answered(told), self._max_bytes)
-
-    def _requests_apart(self, reading: Reading, reader: Reader) -> tuple[ToolRequest, ...]:
-        """Return the tool call that LiteLLM, as older OpenLLMetry, has in attributes of its own and not in messages."""
-        name = reading.attributes.get(_FUNCTION + "name")
-        if not isinstance(name, str) or not name:
-            return ()
-        call = tool_call(name[:MAX_ID_CHARS], None, reading.attributes.get(_FUNCTION + "arguments"))
-        return (request_of(call, self._print, reader),)
 
     def _read_work(self, found: dict[str, object], reading: Reading, asked: str, answered: str) -> None:
         """Add what a tool or a search was given and what it gave back."""
@@ -278,7 +257,7 @@ class Details:
             if isinstance(tool.get("name"), str)
         )
         if offered:
-            found["tools"] = self._print.exact("\0".join(offered))
+            found["tools"] = _OPEN.exact("\0".join(offered))
 
     def _fingerprint_prompt(
         self,
@@ -302,7 +281,7 @@ class Details:
         key = hash((source, leading))
         if key not in self._fingerprints:
             text = "\0".join(filter(None, (*guidance, leading)))
-            self._remember(key, self._print.digest(_steady(clipped(text))))
+            self._remember(key, _OPEN.digest(_steady(clipped(text))))
         found["prompt"] = self._fingerprints[key]
 
     def _remember(self, key: int, fingerprint: object) -> None:
@@ -322,6 +301,9 @@ class Details:
 
 
 _NOTHING: Final = Detail()
+_OPEN: Final = Printer(b"fingerprint of an agent")
+"""With a key that everybody knows: an agent has the same fingerprint in every process, or nobody could tell from it
+whether the agent has changed. What is printed was written by a developer, and words with digits are left out."""
 
 
 def _finish(reasons: Value, told: Sequence[Message]) -> str:

@@ -8,9 +8,11 @@ one, each call over the last, and then only the raw ones are whole.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
 from spanledger.conventions import coerce
+from spanledger.conventions.content.reading import RAW_PROVIDERS
 from spanledger.conventions.dialect import (
     CONVERSATION_ID,
     COST,
@@ -36,6 +38,12 @@ _USAGE: Final = "metadata.usage_object"
 _PROVIDER_MODEL: Final = "litellm.provider.model"
 _CALL_ID: Final = "litellm.call_id"
 _RAW_USAGE: Final = re.compile(r"llm\.([a-z0-9_-]{1,40})\.usage")
+
+_RAW_CONTENT: Final[Mapping[str, tuple[str, ...]]] = {
+    "messages": ("gen_ai.input.messages", "gen_ai.system_instructions"),
+    "choices": ("gen_ai.output.messages",),
+    "tools": ("gen_ai.tool.definitions",),
+}
 
 _CHAT: Final = Kinded("llm", "chat")
 _COMPLETION: Final = Kinded("llm", "text_completion")
@@ -114,5 +122,6 @@ DIALECT: Final = Dialect(
         CONVERSATION_ID: ("litellm.metadata.session_id", "metadata.session_id"),
         "gen_ai.request.stream": ("litellm.request.streaming",),
     },
+    content={f"llm.{provider}.{key}": targets for provider in RAW_PROVIDERS for key, targets in _RAW_CONTENT.items()},
     complete=_complete,
 )

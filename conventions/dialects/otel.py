@@ -41,6 +41,7 @@ from spanledger.conventions.dialect import (
     Dialect,
     Facts,
     Kinded,
+    LogEvent,
 )
 
 _RETRIEVAL_TOP_K: Final = "gen_ai.retrieval.top_k"
@@ -252,5 +253,7 @@ DIALECT: Final = Dialect(
         "gen_ai.tool.output": ("gen_ai.tool.call.result",),
     },
     sources_by_kind={"retrieval": {"gen_ai.data_source.id": DATA_SOURCES}},
+    # So what a sampler of traces dropped is still counted.
+    events={"gen_ai.client.inference.operation.details": LogEvent(reports=Kinded("llm", "chat"), unsampled=True)},
     complete=_complete,
 )

@@ -37,10 +37,10 @@ _FEE_OF: Final[Mapping[str, tuple[Unit, int]]] = {
     "rerank_searches_kcount": ("rerank_search", 1000),
     "input_document_kpages": ("page", 1000),
     "input_mchars": ("character", 1_000_000),
-    "input_audio_hours": ("audio_input_ms", 3600),
-    "output_audio_hours": ("audio_output_ms", 3600),
+    "input_audio_hours": ("audio_input_ms", 3_600_000),
+    "output_audio_hours": ("audio_output_ms", 3_600_000),
 }
-"""Price key -> our unit, and how many of them, or of seconds, the price is for."""
+"""Price key -> our unit, and how many of them the price is for."""
 
 _AUDIO: Final = ("input_audio_mtok", "output_audio_mtok")
 _REQUESTS: Final = "requests_kcount"
@@ -123,7 +123,7 @@ def _fees(rates: Mapping[str, object]) -> Iterator[Fee]:
     for key, (unit, count) in _FEE_OF.items():
         price = _base(rates.get(key))
         if price is not None:
-            yield Fee(unit, pico(price, count))
+            yield Fee(unit, pico(price), count)
 
 
 def _rows(rates: Mapping[str, object]) -> tuple[Row, ...]:

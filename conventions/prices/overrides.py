@@ -246,7 +246,7 @@ class FeeRow(Scope):
     def fees(self) -> tuple[Fee, ...]:
         """Compile the row."""
         return tuple(
-            Fee(unit, pico(price, 60 if minute else 1))
+            Fee(unit, pico(price), 60_000 if minute else 1)
             for unit, name, minute in _UNIT_KEYS
             if (price := getattr(self, name)) is not None
         )

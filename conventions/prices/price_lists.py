@@ -115,10 +115,11 @@ class PriceLists:
         return next((found for area in areas if (found := self._second.find(seller, forms, area))), None)
 
     def _in_area(self, seller: str, forms: Sequence[str], found: Found | None) -> Found | None:
-        """Find an inference profile (`apac.…`) that the catalogue only knows without its area."""
-        if seller != "aws" or found is None or names_area(found.form):
+        """Find an inference profile (`apac.…`) that the catalogue only knows without its area, at another price."""
+        if seller != "aws" or found is None or names_area(found.name):
             return None
-        return self._second.find(seller, filter(names_area, forms))
+        profile = self._second.find(seller, filter(names_area, forms))
+        return None if profile is None or _base(profile) == _base(found) else profile
 
     def seller_at(self, host: str) -> str:
         """Return the seller whose API has that address, "" for none."""
@@ -137,6 +138,7 @@ class PriceLists:
             if row.provider != seller or not row.covers_model(names) or not row.covers_region(ask.region):
                 continue
             choice = row.choice(f"corrections+{self.catalogue.source}", f"{seller}/{found.name if found else forms[0]}")
+            choice = replace(choice, prices_audio=row.audio_input is not None or row.audio_output is not None)
             if row.tier == (ask.tier or "standard"):
                 made.append(choice)
             elif row.tier == "standard" and not any(
@@ -170,6 +172,12 @@ class PriceLists:
                     why = row.reason or row.billing or "adjusted"
                     yield replace(_factor(row.factor, why if not row.region else f"{why} {ask.region}"),
                                   window=row.window(), on_fees=not row.region)  # fmt: skip
+
+
+def _base(found: Found) -> tuple[int, int] | None:
+    """Return the standard rates of input and output; None where there are none."""
+    rows = next((choice.rows for choice, _ in found.choices()), ())
+    return (rows[0].input[0], rows[0].output[0]) if rows else None
 
 
 def _factor(multiply: Decimal, why: str) -> Factor:

@@ -59,7 +59,9 @@ class _Row:
             for above in sorted(steps, key=int)
         )
         fees = tuple(
-            Fee(cast("Unit", unit), pico(price)) for unit, price in self.prices.get("fees", {}).items() if unit in UNITS
+            Fee(cast("Unit", unit), pico(price), 1000 if unit.endswith("_ms") else 1)
+            for unit, price in self.prices.get("fees", {}).items()
+            if unit in UNITS
         )
         place = f"{self.region}/" if self.region else ""
         ref = f"{self.source}#{self.seller}/{place}{self.name}" + (f"/tier={tier}" if own else "")

@@ -98,11 +98,12 @@ class Fee:
 
     unit: Unit
     pico: int
-    """Pico-dollars for one; for sound, which is counted in milliseconds, for a second."""
+    """Pico-dollars for `per` of them."""
+    per: int = 1
 
     def of(self, count: int) -> int:
-        """Return the pico-dollars of so many."""
-        return self.pico * count // 1000 if self.unit.endswith("_ms") else self.pico * count
+        """Return the pico-dollars of so many, rounded half up."""
+        return (2 * self.pico * count + self.per) // (2 * self.per)
 
 
 @dataclass(frozen=True, slots=True)

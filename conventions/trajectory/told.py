@@ -44,7 +44,7 @@ _Asked = tuple[Node, "ToolRequest"]
 def add_told_tools(draft: Draft) -> None:
     """Add to a run the tools that only messages, or spans of another kind, tell of."""
     calls = sorted((node for node in draft.nodes if _is_call(node)), key=lambda node: node.rank)
-    asked = [(call, request) for call in calls for request in _requests(call)]
+    asked = _asked(calls)
     left = _without_span(draft, asked) if asked else []
     if not left:
         return
@@ -86,9 +86,27 @@ def _is_structure(node: Node) -> bool:
     return node.step is None or node.step.kind == "other"
 
 
-def _requests(call: Node) -> Sequence[ToolRequest]:
-    detail = call.step.detail if call.step is not None else None
-    return [request for request in detail.requests if request.name] if detail is not None else ()
+def _asked(calls: Sequence[Node]) -> list[_Asked]:
+    """Return the requests of each call, where its answer tells none as the next call's history has them."""
+    found: dict[Node, Sequence[ToolRequest]] = {}
+    for place, call in enumerate(calls):
+        detail = call.step.detail if call.step is not None else None
+        if detail is None:
+            continue
+        asker = calls[place - 1] if place else None
+        if detail.given and asker is not None and not found.get(asker) and _goes_on(call, asker):
+            found[asker] = detail.given
+        found[call] = detail.requests
+    return [(call, request) for call in calls for request in found.get(call, ()) if request.name]
+
+
+def _goes_on(later: Node, earlier: Node) -> bool:
+    """Tell whether a call follows from one whose answer is not fully told."""
+    given = later.step.detail if later.step is not None else None
+    said = earlier.step.detail if earlier.step is not None else None
+    if given is None or earlier.step is None or earlier.step.status == "error" or later.parent is not earlier.parent:
+        return False
+    return said is None or said.after is None or extends(given, said)
 
 
 def _without_span(draft: Draft, asked: Sequence[_Asked]) -> list[_Asked]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 from typing import TYPE_CHECKING, Final
 
@@ -19,6 +19,7 @@ RUNS_KNOWN: Final = 256
 RUNS_NEEDED: Final = 50
 """Before there is a 99th percentile."""
 MAX_AGENTS: Final = 1_000
+_MAX_LEADERS: Final = 8
 
 Successes = Mapping["Label", tuple[int, ...]]
 """Agent -> the steps of its successful runs. Never changed: it may be read in another thread."""
@@ -32,6 +33,8 @@ class Histories:
         """Agent -> spans, depth and seconds of its runs."""
         self._usual: dict[Label, tuple[float, float, float]] = {}
         self._successes: Successes = {}
+        self._leaders: OrderedDict[Label, dict[Label, None]] = OrderedDict()
+        """Agent -> the agents in whose runs it took part: before the root comes, it is all that is known of a run."""
 
     def add(self, run: Run) -> None:
         """Take a run that was closed."""
@@ -44,15 +47,22 @@ class Histories:
         if run.outcome == "success" and run.completeness == "complete":
             known = self._successes.get(label, ())[1 - RUNS_KNOWN :]
             self._successes = {**self._successes, label: (*known, run.totals.steps)}
+        for share in run.agents:
+            self._follow((run.service_name, share.name), label)
         if len(self._sizes) > MAX_AGENTS:
             self._forget(self._sizes.popitem(last=False)[0])
 
     def usual(self, label: Label) -> History | None:
         """Return the 99th percentiles of an agent; None where too few of its runs were seen.
 
-        While nobody has said which agent of a service it is, the largest of the service's agents.
+        Of an agent that has none of its own, the largest of those in whose runs it takes part; while nobody has said
+        which agent of a service it is, the largest of the service's agents.
         """
-        own = [label] if label[1] else [other for other in self._sizes if other[0] == label[0]]
+        own: Iterable[Label] = [label]
+        if not label[1]:
+            own = [other for other in self._sizes if other[0] == label[0]]
+        elif label not in self._sizes:
+            own = self._leaders.get(label, ())
         known = [found for other in own if (found := self._of(other)) is not None]
         return History(*map(max, zip(*known, strict=True))) if known else None
 
@@ -69,6 +79,16 @@ class Histories:
             place = (len(sizes) * 99) // 100
             self._usual[label] = spans[place], depths[place], durations[place]
         return self._usual[label]
+
+    def _follow(self, agent: Label, leader: Label) -> None:
+        if agent == leader:
+            return
+        leaders = self._leaders.setdefault(agent, {})
+        if len(leaders) < _MAX_LEADERS:
+            leaders[leader] = None
+        self._leaders.move_to_end(agent)
+        if len(self._leaders) > MAX_AGENTS:
+            self._leaders.popitem(last=False)
 
     def _forget(self, label: Label) -> None:
         self._usual.pop(label, None)

@@ -144,6 +144,7 @@ class Joins:
         self._sessions: Recent[str] = Recent(limit)
         self._alike = Alike(limit)
         self._given: Recent[int] = Recent(limit)
+        self._asked: Recent[int] = Recent(limit)
         """Texts that a model gave a tool: what somebody who is asked just this works for."""
 
     def statistics(self) -> dict[str, int]:
@@ -206,6 +207,8 @@ class Joins:
         for request in detail.requests if detail is not None else ():
             for text in request.texts:
                 self._given.note(text, group)
+        if (asked := asked_first(step)) is not None:
+            self._asked.note(asked, group)
         if not is_loose(step):
             return
         if in_conversation(step):
@@ -253,6 +256,9 @@ class Joins:
             for request in detail.requests[:_MAX_IDS]:
                 yield self._called.find(request.id)
                 yield self._read.find(request.id)
+        if detail is not None and "history" in self._stitch:
+            for request in detail.requests[:_MAX_IDS]:
+                yield from (self._within(self._asked.find(text), now_s) for text in request.texts)
         if not is_loose(step):
             return
         if in_conversation(step) and "conversation" in self._stitch:

@@ -20,8 +20,6 @@ from spanledger.processor.trajectory.recipe import runs_of
 from spanledger.processor.trajectory.records import key_of
 
 if TYPE_CHECKING:
-    from spanledger.conventions.loops import History
-    from spanledger.conventions.run import Run
     from spanledger.processor.trajectory.group import Group
     from spanledger.processor.trajectory.records import Key
 
@@ -137,11 +135,11 @@ class Loops:
     def _by_run(self, group: Group, busy: _Busy) -> list[Found]:
         seen: list[tuple[str, tuple[Loop, ...]]]
         if len(group.packed) <= SMALL:
-            runs = runs_of([unpack(packed, group.resources) for packed in group.packed.values()])
-            seen = [
-                (run.run_id, (*find(steps, self.rules), *ceilings(self.rules, progress_of(run), self._usual(run))))
-                for run, steps in runs
-            ]
+            usual = self.histories.usual
+            seen = []
+            for run, steps in runs_of([unpack(packed, group.resources) for packed in group.packed.values()]):
+                history = usual((run.service_name, run.agent_name)) or usual(group.label)
+                seen.append((run.run_id, (*find(steps, self.rules), *ceilings(self.rules, progress_of(run), history))))
         elif group.tops + len(group.missing) == 1:
             passed = [loop for loop in self._passed(group, busy) if loop.rule != "depth_ceiling"]
             seen = [("", (*find(busy.steps.values(), self.rules), *passed))]
@@ -156,9 +154,6 @@ class Loops:
                     told[loop.fingerprint] = loop
         group.told = told
         return found
-
-    def _usual(self, run: Run) -> History | None:
-        return self.histories.usual((run.service_name, run.agent_name))
 
 
 @dataclass(slots=True)

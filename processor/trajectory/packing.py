@@ -47,8 +47,8 @@ _USAGE, _COST, _DETAIL, _RESOURCE, _CALL, _PRICE = (
     _at(Step)[name] for name in ("usage", "cost", "detail", "resource", "call", "price")
 )
 _PRINTS: Final = tuple(_at(Detail)[name] for name in ("arguments", "result", "output"))
-_REQUESTS, _EVALUATIONS, _HISTORY, _ANSWER, _DIMENSIONS = (
-    _at(Detail)[name] for name in ("requests", "evaluations", "history", "answer", "dimensions")
+_REQUESTS, _GIVEN, _EVALUATIONS, _HISTORY, _ANSWER, _DIMENSIONS = (
+    _at(Detail)[name] for name in ("requests", "given", "evaluations", "history", "answer", "dimensions")
 )
 
 
@@ -107,6 +107,7 @@ def _pack_detail(detail: Detail) -> list[Any]:
         if values[place] is not None:
             values[place] = _pack_print(values[place])
     values[_REQUESTS] = tuple(map(_request, detail.requests))
+    values[_GIVEN] = tuple(map(_request, detail.given))
     values[_EVALUATIONS] = tuple(map(_evaluation, detail.evaluations))
     values[_HISTORY] = detail.history[-HISTORY:]
     values[_ANSWER] = detail.answer if detail.single else ()
@@ -119,6 +120,7 @@ def _unpack_detail(values: list[Any]) -> Detail:
         if values[place] is not None:
             values[place] = _unpack_print(*values[place])
     values[_REQUESTS] = tuple(ToolRequest(*one) for one in values[_REQUESTS])
+    values[_GIVEN] = tuple(ToolRequest(*one) for one in values[_GIVEN])
     values[_EVALUATIONS] = tuple(Evaluation(*one) for one in values[_EVALUATIONS])
     return Detail(*values)
 

@@ -41,6 +41,7 @@ class Telling:
         self._closings = host.metrics.counter("spanledger_runs_closed_total")
         self._revisions = host.metrics.counter("spanledger_run_revisions_total")
         self._fingerprints: OrderedDict[Label, deque[str]] = OrderedDict()
+        self._known = host.metrics.gauge("spanledger_agent_info")
 
     def see(self, label: Label) -> None:
         """Create the series of an agent before its first run ends."""
@@ -128,6 +129,7 @@ class Telling:
                 )
             if fingerprint not in known:
                 known.append(fingerprint)
+            self._known.tell((*label, "", "", fingerprint))
         while len(self._fingerprints) > _MAX_AGENTS:
             self._fingerprints.popitem(last=False)
 

@@ -110,13 +110,11 @@ def _tuples(items: Any) -> tuple[tuple[Any, ...], ...]:
 
 
 _KINDS: Final[Mapping[str, Any]] = {kind.__name__: kind for kind in (Step, Bridge, Emitted, Judgement)}
-_IDS: Final[Mapping[str, Callable[[Any], Any]]] = dict.fromkeys(
+_IDS: Final[dict[str, Callable[[Any], Any]]] = dict.fromkeys(
     ("trace_id", "span_id", "parent_span_id"), bytes.fromhex
 )
 _READS: Final[Mapping[type, Mapping[str, Callable[[Any], Any]]]] = {
-    Step: {
-        **_IDS, "usage": _of(Usage), "cost": _of(Cost), "price": _of(Cost), "call": _of(Call), "detail": _of(Detail),
-    },  # fmt: skip
+    Step: _IDS | {"usage": _of(Usage), "cost": _of(Cost), "price": _of(Cost), "call": _of(Call), "detail": _of(Detail)},
     Bridge: {**_IDS, "links": _pairs},
     Usage: {"conflicts": tuple},
     Cost: {},
@@ -125,6 +123,7 @@ _READS: Final[Mapping[type, Mapping[str, Callable[[Any], Any]]]] = {
         "links": _pairs,
         "context": lambda pair: tuple(map(bytes.fromhex, pair)),
         "requests": _all(ToolRequest),
+        "given": _all(ToolRequest),
         "answered": tuple,
         "history": tuple,
         "answer": tuple,

@@ -29,6 +29,8 @@ RIGHT: Final = "right"
 
 _CALLS: Final = frozenset({"llm", "embedding"})
 _RUN: Final = re.compile(r"(?:RUN=|\(ref:)([\w./-]*\w)")
+MODEL: Final = "model "
+"""Before the name of a model, in numbers of its calls."""
 _PICO: Final = 10**12
 
 Price = Callable[["TrueCall"], int | None]
@@ -176,6 +178,35 @@ def compare(capture: Capture, seen: Sequence[SeenCall], price: Price) -> Iterato
     for run in runs:
         of_run = [(true, one) for true, one in pairs if (true.run if true else "?") == run]
         yield from _compare_run(run, of_run, [one for one in sums if (only_run or one.run) == run], price)
+
+
+def compare_counted(capture: Capture, numbers: Mapping[str, float], price: Price) -> Iterator[Comparison]:
+    """Compare what `/metrics` grew by, for stacks that tell a call on a span and in a log record: neither has it all.
+
+    `numbers` are those of `Played`; there token types are disjoint.
+    """
+    run = "?"
+    seen = {name: round(numbers.get(name, 0)) for name in ("calls", "failed_calls", *TOKENS)}
+    seen["input"] += seen["cache_read"] + seen["cache_write"]
+    seen["output"] += seen["reasoning"]
+    for field, ok in (("calls", True), ("failed_calls", False)):
+        yield _numbers(field, run, sum(call.ok is ok for call in capture.calls), seen[field])
+    for name in TOKENS:
+        yield _numbers(name, run, sum(getattr(call, name) for call in capture.calls), seen[name] or None)
+    good = [call for call in capture.calls if call.ok]
+    models = Counter({key.removeprefix(MODEL): round(n) for key, n in numbers.items() if key.startswith(MODEL) and n})
+    answered = Counter(call.response_model for call in good)
+    verdict: Verdict = "other"
+    if models == answered:
+        verdict = "right"
+    elif not models:
+        verdict = "absent"
+    elif set(models) <= {call.request_model for call in good} | set(answered):
+        verdict = "requested"
+    yield Comparison("model", run, answered, models, verdict)
+    prices = [amount for call in good if (amount := price(call)) is not None]
+    cost = round(numbers.get("cost_usd", 0) * _PICO)
+    yield _numbers("cost", run, sum(prices), cost or None, off_by=_PICO // 10**9)
 
 
 def _compare_run(run: str, pairs: Sequence[Pair], sums: Sequence[SeenCall], price: Price) -> Iterator[Comparison]:

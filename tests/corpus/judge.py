@@ -7,7 +7,17 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import TYPE_CHECKING
 
-from tests.corpus.compare import FIELDS, TOKENS, Comparison, Field, SeenCall, compare, finding, seen_calls
+from tests.corpus.compare import (
+    FIELDS,
+    TOKENS,
+    Comparison,
+    Field,
+    SeenCall,
+    compare,
+    compare_counted,
+    finding,
+    seen_calls,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -54,7 +64,9 @@ def judge(stack: str, captures: Iterable[Capture], player: Player, price: Price)
         judged.captures[capture.scenario] = capture
         judged.played[capture.scenario] = played
         judged.seen[capture.scenario] = seen
-        for one in compare(capture, seen, price):
+        # What log records report is counted, and is on no span.
+        in_logs = played.numbers.get("reports")
+        for one in compare_counted(capture, played.numbers, price) if in_logs else compare(capture, seen, price):
             judged.comparisons[capture.scenario, one.field].append(one)
     return judged
 

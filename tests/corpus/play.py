@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from spanledger.processor.batch import SIGNALS, Outline
 from tests.backend import SERVICES, Backend, Received
+from tests.corpus.compare import MODEL
 from tests.sidecar import Sidecar, running, to_backend
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from spanledger.processor.batch import Signal
     from tests.corpus.captures import Capture
 
-_COUNTED: Final = re.compile(r"(?:# TYPE )?spanledger_(?:llm_(?:calls|tokens|cost_usd)|spans)_total\b")
+_COUNTED: Final = re.compile(r"(?:# TYPE )?spanledger_(?:llm_(?:calls|tokens|cost_usd)|spans|log_reports)_total\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,8 @@ class Played:
     requests: Mapping[Signal, tuple[bytes, ...]]
     """What the backend received, by signal."""
     numbers: Mapping[str, float]
-    """By how much `/metrics` grew: `calls`, `failed_calls`, each `token_type`, `cost_usd`, `spans`."""
+    """By how much `/metrics` grew: `calls`, `failed_calls`, each `token_type`, `cost_usd`, `spans`, `reports`, and the
+    calls of each model that succeeded, with `MODEL` before its name."""
 
 
 class Player:
@@ -82,6 +84,8 @@ def _numbers(sidecar: Sidecar) -> Counter[str]:
     for family in text_string_to_metric_families("".join(lines)):
         for name, labels, value, *_ in family.samples:
             numbers[_key(name, labels)] += value  # type: ignore[assignment]
+            if name == "spanledger_llm_calls_total" and labels["status"] == "ok":
+                numbers[MODEL + labels["model"]] += value  # type: ignore[assignment]
     return numbers
 
 
@@ -90,4 +94,4 @@ def _key(name: str, labels: Mapping[str, str]) -> str:
         return "calls" if labels["status"] == "ok" else "failed_calls"
     if name == "spanledger_llm_tokens_total":
         return labels["token_type"]
-    return "cost_usd" if name == "spanledger_llm_cost_usd_total" else "spans"
+    return {"spanledger_llm_cost_usd_total": "cost_usd", "spanledger_log_reports_total": "reports"}.get(name, "spans")

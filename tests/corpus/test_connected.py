@@ -28,8 +28,13 @@ ORDERS: dict[str, Callable[[Capture], list[Sent]]] = {
     "shuffled": lambda capture: shuffled(capture, random.Random(str(capture))),
 }
 
-CUT = "python/otel-genai-langchain/tools3-truncated"
-"""What its spans say is cut off, and what its log records say besides is taken message by message as they come."""
+UNTOLD = {
+    ("python/otel-genai-langchain/tools3-truncated", "backwards"),
+    ("python/otel-genai-langchain/tools3-truncated", "shuffled"),
+    ("js/traceloop-langchain/handoff", "shuffled"),
+}
+"""What no span tells: where log records say message by message what a span cuts off, and which of two calls that were
+given the same words, each in a trace of its own, another goes on with."""
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +65,7 @@ def test_documents_of_the_connector_are_the_runs_of_all_spans(
     for capture in packed(stack):
         expected = [facts(run) for run in runs_of(workshop.records(capture), stitch)]
         for name, order in ORDERS.items():
-            if str(capture) == CUT and name != "recorded":
+            if (str(capture), name) in UNTOLD:
                 continue
             outcome = connection.play(order(capture))
             count = outcome.numbers

@@ -251,7 +251,10 @@ def compare(capture: Capture, records: Sequence[Step | Bridge], runs: Sequence[R
     left = []
     for run in runs:
         found = Counter(
-            number for key in _spans(run) for number, one in enumerate(told) if responses.get(key) in one.truth.response_ids
+            number
+            for key in _spans(run)
+            for number, one in enumerate(told)
+            if responses.get(key) in one.truth.response_ids
         )
         if found:
             told[found.most_common(1)[0][0]].runs.append(run)

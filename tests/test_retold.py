@@ -1,0 +1,324 @@
+"""A call that is told as a span and as a log record counts once, by the richer one, whatever comes first."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from spanledger.conventions.step import Step
+from spanledger.conventions.values import Value, key_value
+from spanledger.processor.retold import MAX_WAITING, RetoldTools, Waiting
+from tests.coding_agents import Outcome, Sent, play
+from tests.steps import call as step_of_call
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+NOON = 1_795_163_745 * 10**9
+MS = 10**6
+
+
+def traces(scope: str, *spans: Span) -> Sent:
+    """Return a request of spans."""
+    request = ExportTraceServiceRequest()
+    resource = request.resource_spans.add()
+    resource.resource.attributes.append(key_value("service.name", "agent"))
+    group = resource.scope_spans.add()
+    group.scope.name = scope
+    group.spans.extend(spans)
+    return "traces", request.SerializeToString()
+
+
+def logs(scope: str, *records: LogRecord) -> Sent:
+    """Return a request of log records."""
+    request = ExportLogsServiceRequest()
+    resource = request.resource_logs.add()
+    resource.resource.attributes.append(key_value("service.name", "agent"))
+    group = resource.scope_logs.add()
+    group.scope.name = scope
+    group.log_records.extend(records)
+    return "logs", request.SerializeToString()
+
+
+@dataclass(frozen=True)
+class Truth:
+    """A call as it was billed: input without the cache, output without reasoning."""
+
+    session: int
+    at_ms: int
+    input: int
+    output: int
+    cached: int
+    reasoning: int
+    request_id: str = ""
+
+    @property
+    def trace_id(self) -> bytes:
+        """The trace of its session."""
+        return (self.session + 1).to_bytes(16, "big")
+
+
+def a_span(name: str, truth: Truth, attributes: dict[str, Value], number: int) -> Span:
+    """Return the span of a call."""
+    made = Span(
+        trace_id=truth.trace_id,
+        span_id=(number + 1).to_bytes(8, "big"),
+        name=name,
+        start_time_unix_nano=NOON + truth.at_ms * MS,
+        end_time_unix_nano=NOON + (truth.at_ms + 400) * MS,
+    )
+    made.attributes.extend(key_value(key, value) for key, value in attributes.items())
+    return made
+
+
+def a_record(event: str, truth: Truth, attributes: dict[str, Value]) -> LogRecord:
+    """Return the log record of a call, 3 ms after its end."""
+    made = LogRecord(time_unix_nano=NOON + (truth.at_ms + 403) * MS)
+    made.attributes.extend(key_value(key, value) for key, value in {"event.name": event, **attributes}.items())
+    return made
+
+
+def gemini(truth: Truth, number: int) -> tuple[Sent, Sent]:
+    """Return both reports: the span tells neither what was cached nor the thoughts."""
+    session = f"session-{truth.session}"
+    span = a_span(
+        "llm_call",
+        truth,
+        {
+            "gen_ai.operation.name": "llm_call",
+            "gen_ai.request.model": "gemini-2.5-flash",
+            "gen_ai.conversation.id": session,
+            "gen_ai.usage.input_tokens": truth.input + truth.cached,
+            "gen_ai.usage.output_tokens": truth.output,
+        },
+        number,
+    )
+    record = a_record(
+        "gemini_cli.api_response",
+        truth,
+        {
+            "session.id": session,
+            "model": "gemini-2.5-flash",
+            "duration_ms": 401,
+            "input_token_count": truth.input + truth.cached,
+            "output_token_count": truth.output,
+            "cached_content_token_count": truth.cached,
+            "thoughts_token_count": truth.reasoning,
+            "total_token_count": truth.input + truth.cached + truth.output + truth.reasoning,
+            "prompt_id": f"{session}########{number}",
+        },
+    )
+    return traces("gemini-cli", span), logs("gemini-cli", record)
+
+
+def claude(truth: Truth, number: int) -> tuple[Sent, Sent]:
+    """Return both reports: the span names the model that was asked, the record the one that answered."""
+    told: dict[str, Value] = {
+        "session.id": f"session-{truth.session}",
+        "input_tokens": truth.input,
+        "output_tokens": truth.output + truth.reasoning,
+        "cache_read_tokens": truth.cached,
+        "cache_creation_tokens": 0,
+        "duration_ms": 399,
+        **({"request_id": truth.request_id} if truth.request_id else {}),
+    }
+    span = a_span(
+        "claude_code.llm_request", truth, {**told, "span.type": "llm_request", "model": "claude-sonnet-4-5"}, number
+    )
+    record = a_record(
+        "api_request",
+        truth,
+        {**told, "model": "claude-sonnet-4-5-20250929", "prompt.id": f"p{truth.session}", "cache_creation_1h_tokens": 0},
+    )
+    return traces("com.anthropic.claude_code.tracing", span), logs("com.anthropic.claude_code.events", record)
+
+
+def codex(truth: Truth, number: int) -> tuple[Sent, Sent]:
+    """Return both reports: the span names no model."""
+    counts = {"input": truth.input + truth.cached, "output": truth.output + truth.reasoning}
+    span = a_span(
+        "handle_responses",
+        truth,
+        {
+            "gen_ai.usage.input_tokens": counts["input"],
+            "gen_ai.usage.output_tokens": counts["output"],
+            "gen_ai.usage.cache_read.input_tokens": truth.cached,
+            "codex.usage.reasoning_output_tokens": truth.reasoning,
+        },
+        number,
+    )
+    record = a_record(
+        "codex.sse_event",
+        truth,
+        {
+            "event.kind": "response.completed",
+            "conversation.id": f"session-{truth.session}",
+            "model": "gpt-5.4-mini",
+            "input_token_count": str(counts["input"]),
+            "output_token_count": str(counts["output"]),
+            "cached_token_count": truth.cached,
+            "reasoning_token_count": truth.reasoning,
+        },
+    )
+    return traces("codex_exec", span), logs("codex_otel.log_only", record)
+
+
+EMITTERS = {"claude": claude, "codex": codex, "gemini": gemini}
+
+CALLS = st.builds(
+    Truth,
+    session=st.integers(0, 2),
+    at_ms=st.integers(0, 20).map(lambda second: second * 1000),
+    input=st.integers(1, 3).map(lambda count: count * 100),
+    output=st.integers(1, 2).map(lambda count: count * 10),
+    cached=st.sampled_from((0, 64)),
+    reasoning=st.sampled_from((0, 32)),
+)
+
+
+def total(calls: Sequence[Truth]) -> Counter[str]:
+    """Return the tokens of calls."""
+    found: Counter[str] = Counter()
+    for one in calls:
+        found += Counter(input=one.input, output=one.output, cache_read=one.cached, reasoning=one.reasoning)
+    return found
+
+
+def both(outcome: Outcome) -> tuple[int, int]:
+    """Return all input and all output tokens."""
+    return outcome.input, outcome.output
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    emitter=st.sampled_from(sorted(EMITTERS)),
+    calls=st.lists(CALLS, min_size=1, max_size=6),
+    drawn=st.data(),
+)
+def test_any_order_of_spans_and_records_counts_each_call_once(
+    emitter: str, calls: list[Truth], drawn: st.DataObject
+) -> None:
+    """In numbers and in runs, with the facts of the record; calls may be alike in everything but their span."""
+    sent = [request for number, truth in enumerate(calls) for request in EMITTERS[emitter](truth, number)]
+    outcome = play(drawn.draw(st.permutations(sent)))
+
+    tokens = total(calls)
+    if emitter == "claude":  # which tells no reasoning
+        tokens["output"] += tokens.pop("reasoning", 0)
+    assert outcome.calls == len(calls)
+    assert outcome.tokens == +tokens
+    assert outcome.totals("llm_calls") == len(calls)
+    assert outcome.totals("input_tokens") == outcome.input
+    assert outcome.totals("output_tokens") == outcome.output
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    emitter=st.sampled_from(sorted(EMITTERS)),
+    calls=st.lists(CALLS, min_size=1, max_size=5),
+    drawn=st.data(),
+)
+def test_numbers_that_were_read_stay_and_only_grow_to_the_truth(
+    emitter: str, calls: list[Truth], drawn: st.DataObject
+) -> None:
+    """What was read cannot be taken back, but input and output are right in sum, and calls count once."""
+    sent = [request for number, truth in enumerate(calls) for request in EMITTERS[emitter](truth, number)]
+    outcome = play(drawn.draw(st.permutations(sent)), read_between=True)
+
+    tokens = total(calls)
+    assert outcome.calls == len(calls)
+    assert both(outcome) == (tokens["input"] + tokens["cache_read"], tokens["output"] + tokens["reasoning"])
+
+
+@pytest.mark.parametrize("emitter", sorted(EMITTERS))
+def test_each_kind_of_report_alone_tells_all_its_calls(emitter: str) -> None:
+    """An agent may send spans only, or log records only."""
+    calls = [Truth(number // 2, number * 5_000, 100, 10, 64, 0) for number in range(4)]
+    sent = [EMITTERS[emitter](truth, number) for number, truth in enumerate(calls)]
+    for kind in (0, 1):
+        outcome = play([request[kind] for request in sent])
+
+        assert outcome.calls == outcome.totals("llm_calls") == 4
+        assert both(outcome) == (656, 40)
+
+
+def test_the_cost_is_that_of_the_richer_report() -> None:
+    """64 of 164 tokens were cached, which only the record says."""
+    span, record = gemini(Truth(0, 0, 100, 10, 64, 0), 0)
+    alone = play([record]).pico_usd
+
+    assert play([span]).pico_usd > alone == play([span, record]).pico_usd == play([record, span]).pico_usd
+
+
+def test_ids_of_requests_tell_calls_apart() -> None:
+    """Two calls at one time with the same tokens, of which one lost its span."""
+    one, other = (claude(Truth(0, 0, 100, 10, 0, 0, name), number) for number, name in enumerate(("req_a", "req_b")))
+
+    assert play([one[0], other[1]]).calls == 2
+    assert play([one[0], other[1], one[1]]).calls == 2
+
+
+def test_a_request_that_is_sent_again_counts_once() -> None:
+    """Spans and records alike."""
+    span, record = gemini(Truth(0, 0, 100, 10, 64, 32), 0)
+    outcome = play([span, span, record, record, span])
+
+    assert (outcome.calls, both(outcome), outcome.totals("llm_calls")) == (1, (164, 42), 1)
+
+
+def test_sessions_side_by_side_stay_apart() -> None:
+    """Ten agents that ask the same at the same time are ten runs."""
+    calls = [Truth(session, 0, 100, 10, 0, 0) for session in range(10)]
+    sent = [claude(truth, number)[1] for number, truth in enumerate(calls)]
+    outcome = play(sent)
+
+    assert [run["session_id"] for run in outcome.runs] == [f"session-{session}" for session in range(10)]
+    assert outcome.calls == 10
+
+
+# -- tools --
+
+
+def tool(report: str = "", call_id: str = "", name: str = "bash", session: str = "s") -> Step:
+    """Return a tool call."""
+    made = step_of_call(1, kind="tool", tool_name=name, tool_call_id=call_id, conversation_id=session)
+    return Step(**{
+        **{field: getattr(made, field) for field in Step.__dataclass_fields__},
+        "dialect": "claude_code", "report": report, "retold": True,
+    })  # fmt: skip
+
+
+@given(
+    ids=st.lists(st.sampled_from(("a", "b", "c")), max_size=5),
+    named=st.tuples(st.booleans(), st.booleans()),
+    drawn=st.data(),
+)
+def test_tools_are_counted_by_the_kind_of_report_with_the_most(
+    ids: list[str], named: tuple[bool, bool], drawn: st.DataObject
+) -> None:
+    """By their ids, or where one kind of report says none by name and number."""
+    spans = [tool(call_id=one if named[0] else "") for one in ids]
+    records = [tool("claude_code.tool_result", one if named[1] else "") for one in ids]
+    tools = RetoldTools()
+
+    assert sum(tools.is_new(one) for one in drawn.draw(st.permutations([*spans, *records]))) == len(ids)
+
+
+def test_calls_wait_within_bounds() -> None:
+    """The first are counted to make room; they may still be superseded."""
+    waiting = Waiting()
+    steps = [step_of_call(number) for number in range(1, MAX_WAITING + 3)]
+    counted = [step for step in map(waiting.hold, steps) if step is not None]
+
+    assert counted == steps[:2]
+    assert [*waiting.release()] == steps[2:]
+    assert len(waiting) == 0
