@@ -77,6 +77,8 @@ class _Steps:
         self._chain: list[int] = []
         self._last = ""
         self._asked: dict[str, Any] = {}
+        self._results: list[tuple[str, int, int]] = []
+        """What came back since the last answer."""
         self._chars = 0
 
     def take(self, number: int, message: Message) -> None:
@@ -87,6 +89,8 @@ class _Steps:
         elif role == "tool":
             if self._tools:
                 self._tool(number, message, text)
+            said = canonical(_parsed(text))
+            self._results.append((message.get("tool_call_id", ""), PRINTER.digest(said), len(said)))
             self._say(("tool", message.get("tool_call_id"), text))
         elif role == "user":
             self._now_ns += int(self._draw.uniform(4, 20) * SECOND)
@@ -115,8 +119,11 @@ class _Steps:
                 requests=tuple(
                     ToolRequest(one["id"], one["function"]["name"], _arguments(one).digest) for one in asked
                 ),
+                results=tuple(self._results),
                 output=PRINTER.print(text) if text else None,
             )
+        if not failed:
+            self._results = []
         answer = len(text) + sum(len(json.dumps(one)) for one in asked)
         self._add(number, "llm", self._draw.uniform(0.8, 4), detail, failed=failed, error="429" if failed else "",
                   usage=None if failed else Usage(self._chars // 4, answer // 4))  # fmt: skip

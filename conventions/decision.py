@@ -8,7 +8,7 @@ seen: the first time, `witness` notes what was looked at. Memory is bounded: wha
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, cast
 
@@ -23,19 +23,19 @@ from spanledger.conventions.dialect import (
     TOOL_CALL_ID,
     USER_ID,
     SpanAttributes,
+    decode,
     plain,
 )
 from spanledger.conventions.lookup import NOTHING, Lookup, Slot
 from spanledger.conventions.reading import Reading
 from spanledger.conventions.values import key_value
-from spanledger.conventions.witness import NAME, PARENT, WatchedDict, WatchedSpan
+from spanledger.conventions.witness import EVENTS, MAX_EVENTS, NAME, PARENT, WatchedDict, WatchedSpan
 
 if TYPE_CHECKING:
     from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 
-    from spanledger.conventions.coerce import Coerce
     from spanledger.conventions.counting import Counting
-    from spanledger.conventions.dialect import Facts
+    from spanledger.conventions.dialect import Facts, Finds
     from spanledger.conventions.reading import StepKind
     from spanledger.conventions.values import Value
 
@@ -45,7 +45,7 @@ MAX_BYTES: Final = 16 * 1024 * 1024
 MAX_KEYS: Final = 512
 """Spans with more attributes are not remembered."""
 
-MAX_CHARS: Final = 1024
+MAX_CHARS: Final = 4096
 """A longer value is content, which does not come again: decisions that depend on one are not remembered."""
 
 MAX_DECISIONS: Final = 1024
@@ -66,8 +66,12 @@ PASSED: Final[Mapping[str, tuple[str, bool]]] = {
 """Targets that go into a field of the reading and differ from span to span -> that field, and whether it is
 `measured`."""
 
-_ASKED: Final = frozenset({NAME, PARENT})
-"""Fields of a span that a decision may depend on and still be remembered."""
+_ASKED: Final[Mapping[str, Callable[[Span], Any]]] = {
+    NAME: lambda span: span.name,
+    PARENT: lambda span: not span.parent_span_id,
+    EVENTS: lambda span: tuple([event.name for event in span.events[: MAX_EVENTS + 1]]),
+}
+"""Fields of a span that a decision may depend on and still be remembered, and what of them matters."""
 
 _FIELDS: Final = tuple(slot.name for slot in fields(Reading))
 _MAX_CREDIT: Final = 256
@@ -76,8 +80,8 @@ _KEY_BYTES: Final = 120
 _DECISION_BYTES: Final = 3500
 
 Key: TypeAlias = tuple[Any, ...]
-Origin: TypeAlias = tuple[str, int]
-"""Key of the attribute that a fact was read out of, and which of its slots."""
+Read: TypeAlias = "tuple[str, Callable[[Value], Any]]"
+"""Key of an attribute, and how it is read."""
 Places: TypeAlias = Mapping[str, int]
 """Target -> where its fact stands in the list of facts that pass through."""
 
@@ -215,13 +219,19 @@ class Shape:
     named: bool
     """In this scope the name of a span may say what it is."""
     sources: tuple[Source, ...]
+    secrets: tuple[str, ...]
+    """Keys that are taken off, whatever they say."""
     bytes: int
     watched: tuple[int, ...] = ()
     """Positions of the attributes whose values matter."""
     asked: tuple[str, ...] = ()
     """Fields of the span that matter."""
-    free: tuple[tuple[int, tuple[Coerce, ...]], ...] = ()
+    found: tuple[tuple[int, Callable[[Value], Any]], ...] = ()
+    """Positions of the attributes of which only a part matters, and how that is read."""
+    free: tuple[tuple[int, tuple[Callable[[Value], Any], ...]], ...] = ()
     """Positions of the attributes whose facts pass through, and how they are read."""
+    offered: tuple[tuple[int, Callable[[Value], Any]], ...] = ()
+    """Those of `free` that a dialect's code reads."""
     decisions: dict[Key, Decision] = field(default_factory=dict)
     came: bool = False
     credit: int = MAX_MISSES
@@ -235,14 +245,16 @@ class Shape:
     def key(self, span: Span, pairs: Sequence[KeyValue]) -> tuple[Key, list[Value]]:
         """Return all that matters about a span of this shape, and the facts that pass through."""
         parts: list[Any] = [span.status.code, not span.events]
-        parts += [span.name if name == NAME else not span.parent_span_id for name in self.asked]
+        parts += [_ASKED[field](span) for field in self.asked]
         for at in self.watched:
             message = pairs[at].value
             # What is neither text nor a whole number is the same where its bytes are.
             parts.append(message.string_value or message.int_value or message.SerializeToString())
+        parts += [read(decode(pairs[at].value)) for at, read in self.found]
         told: list[Value] = []
         for at, reads in self.free:
-            value = plain(pairs[at].value)
+            message = pairs[at].value
+            value = message.string_value or message.int_value or plain(message)
             for read in reads:
                 fact = read(value)
                 told.append(fact)
@@ -256,27 +268,45 @@ class Shape:
         self.credit = min(self.credit + 2, _MAX_CREDIT) if decision is not None else self.credit - 1
         return decision
 
-    def learn(self, seen: Seen, origins: Mapping[str, Origin]) -> Places:
+    def learn(self, seen: Seen, origins: Mapping[str, Read], finds: Finds) -> Places:
         """Take note of what mattered this time. Return the places of the facts that pass through.
 
-        `origins` says where facts are from.
+        `origins` says where facts are from, `finds` what code of dialects found.
         """
         keys = {self.keys[at] for at in self.watched} | seen.keys
         keys.update(source.key for source in self.sources if any(slot.target in seen.targets for slot in source.slots))
-        asked = (seen.fields & _ASKED).union(self.asked)
-        self.watch(keys, asked)
-        order = [(source.key, number) for source in self.sources if source.key not in keys
-                 for number in range(len(source.slots))]  # fmt: skip
-        places = {origin: at for at, origin in enumerate(order)}
-        return {target: places[origin] for target, origin in origins.items() if origin in places}
+        offered = {target: read for target, read in finds.offered.items() if target not in seen.targets}
+        decisive = [*finds.decisive, *(read for target, read in finds.offered.items() if target not in offered)]
+        self.watch(keys, seen.fields & _ASKED.keys(), decisive, offered.values())
+        reads = [(self.keys[at], read) for at, each in self.free for read in each]
+        places = {read: at for at, read in enumerate(reads)}
+        return {target: places[read] for target, read in {**origins, **offered}.items() if read in places}
 
-    def watch(self, keys: Collection[str], asked: Iterable[str]) -> None:
-        """Heed the values of these attributes and fields, and forget what was decided when others were."""
-        watched = tuple(at for at, key in enumerate(self.keys) if key in keys)
-        free = tuple((s.at, tuple(slot.read for slot in s.slots)) for s in self.sources if s.key not in keys)
-        heeded = (watched, free, tuple(sorted(asked)))
-        if heeded != (self.watched, self.free, self.asked):
-            self.watched, self.free, self.asked = heeded
+    def watch(
+        self,
+        keys: Collection[str],
+        asked: Iterable[str] = (),
+        decisive: Iterable[Read] = (),
+        offered: Iterable[Read] = (),
+    ) -> None:
+        """Heed these too, and forget what was decided without."""
+        positions = {key: at for at, key in enumerate(self.keys)}
+        found = dict.fromkeys((*self.found, *((positions[key], read) for key, read in decisive)))
+        passing = dict.fromkeys((*self.offered, *((positions[key], read) for key, read in offered)))
+        free = {s.at: tuple(slot.read for slot in s.slots) for s in self.sources if s.key not in keys}
+        for at, read in passing:
+            if (at, read) in found:
+                continue
+            free[at] = (*free.get(at, ()), read)
+        self.offered = tuple(passing)
+        heeded = (
+            tuple(at for at, key in enumerate(self.keys) if key in keys),
+            tuple(sorted({*self.asked, *asked})),
+            tuple(found),
+            tuple(free.items()),
+        )
+        if heeded != (self.watched, self.asked, self.found, self.free):
+            self.watched, self.asked, self.found, self.free = heeded
             self.decisions.clear()
 
 
@@ -308,8 +338,13 @@ class Shapes:
 
     def keep(self, shape: Shape, key: Key, decision: Decision, seen: Seen) -> None:
         """Remember a decision, unless it depends on what does not come again."""
-        texts = [part for part in key if isinstance(part, str | bytes)]
-        if not seen.fields <= _ASKED or any(len(text) > MAX_CHARS for text in texts):
+        texts = [
+            text
+            for part in key
+            for text in (part if isinstance(part, tuple) else (part,))
+            if isinstance(text, str | bytes)
+        ]
+        if not seen.fields <= _ASKED.keys() or any(len(text) > MAX_CHARS for text in texts):
             shape.credit -= 15
             return
         if len(shape.decisions) >= MAX_DECISIONS:
@@ -346,7 +381,8 @@ class Shapes:
             holds_content,
             named=own is not None and bool(own.names or own.any_name),
             sources=tuple(sources),
+            secrets=tuple(filter(self._lookup.is_secret, positions)),
             bytes=_SHAPE_BYTES + _KEY_BYTES * len(keys) + sum(map(len, keys)),
         )
-        shape.watch((), ())
+        shape.watch(())
         return shape

@@ -66,6 +66,9 @@ class Detail:
     """Model calls: ids of the tool results among the input messages."""
     given: tuple[ToolRequest, ...] = ()
     """Model calls: the tool calls whose results stand at the end of the input, in order."""
+    results: tuple[tuple[str, Digest, int], ...] = ()
+    """Model calls: of each of those results the id that it names, its digest, and the characters of its canonical
+    form."""
     history: tuple[Digest, ...] = ()
     """Model calls: chained digests of the input, one after each part of a message, instructions left out; the
     last 64, `history[-1]` being the whole. A call that is repeated has the same."""

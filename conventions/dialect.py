@@ -191,6 +191,18 @@ def is_simple(message: AnyValue) -> bool:
 
 
 @dataclass(slots=True)
+class Finds:
+    """What was found in attributes whose whole value does not matter."""
+
+    attributes: SpanAttributes
+    """Of the span; looking at these is not noted."""
+    decisive: dict[tuple[str, Callable[[Value], object]], None] = field(default_factory=dict)
+    """Key and how it was read, in order."""
+    offered: dict[str, tuple[str, Callable[[Value], object]]] = field(default_factory=dict)
+    """Target -> key and how it was read."""
+
+
+@dataclass(slots=True)
 class Facts:
     """What is known of one span while it is read. Hooks of dialects add to it."""
 
@@ -218,6 +230,31 @@ class Facts:
     """It repeats what a span around it may report more fully: see `Reading.echo`."""
     unbilled: str = ""
     """Why a call was answered without asking a model, such as `cache_hit`."""
+    finds: Finds | None = None
+    """Notes what `find` and `offer_found` looked at."""
+
+    def find(self, key: str, read: Callable[[Value], _T]) -> _T | None:
+        """Return what `read` makes of attribute `key`; None without it.
+
+        For content, which is never the same twice: what is decided then depends on what `read` returns, which has
+        to be hashable, and not on the whole. `read` is a function of a module and looks at nothing else.
+        """
+        if key not in self.attributes:
+            return None
+        if self.finds is None:
+            return read(self.attributes[key])
+        self.finds.decisive[key, read] = None
+        return read(self.finds.attributes[key])
+
+    def offer_found(self, target: str, key: str, read: Coerce) -> None:
+        """Give for `target` what `read` makes of attribute `key`, as `find` does, unless there is one."""
+        if target in self.values or key not in self.attributes:
+            return
+        if self.finds is None:
+            self.offer(target, key, read(self.attributes[key]))
+        else:
+            self.finds.offered[target] = (key, read)
+            self.offer(target, key, read(self.finds.attributes[key]))
 
     def offer(self, target: str, key: str, value: Value) -> None:
         """Give a value for `target`, found in attribute `key`, unless there is one or it is None."""
@@ -316,6 +353,8 @@ class Dialect:
     """How one family of instrumentations says things. One file in `dialects/` each."""
 
     name: str
+    source: str = ""
+    """Where what it says is written: code or documentation."""
     scopes: tuple[str, ...] = ()
     """Prefixes of instrumentation scope names, up to a boundary (`emitters.at_boundary`)."""
     evidence: tuple[str, ...] = ()
@@ -342,6 +381,9 @@ class Dialect:
     """Key, or prefix ending in `.`, that holds content -> the targets it may become."""
     values: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Target -> value in this dialect -> well-known value; before anything else looks at it."""
+    secrets: tuple[str, ...] = ()
+    """Keys, or prefixes ending in `.`, of what is taken off GenAI spans whatever the configuration says: headers of
+    requests, with the keys to an account."""
     events: Mapping[str, LogEvent] = field(default_factory=dict)
     """Log records that report work, by the name of their event: `claude_code.api_request`. In its own scopes the
     part after the first dot will do."""

@@ -59,25 +59,26 @@ class Editor:
                 name = self._profile.name_of(target)
             if name is None:
                 continue
-            self._write(reading, name, facts.values[target])
             if target in origins and name not in present:
                 filled.append((name, target))
+            else:
+                self._write(reading, name, facts.values[target])
         if facts.values.get(OPERATION) != reading.operation or OPERATION in facts.moved:
             self._write(reading, OPERATION, reading.operation)
         reasons = facts.values.get(FINISH_REASONS)
         if isinstance(reasons, list):
-            self._write(reading, FINISH_REASONS, normalize(reasons) or None)
+            self.add_reasons(reading, reasons)
         for name, value in ((DIALECT, reading.dialect), (STEP_KIND, reading.kind)):
             if name not in present or facts.attributes[name] != value:
                 reading.edits[name] = value
+        # Last, so that what is the same on many spans comes first: see `Reading.ready`.
+        for name, target in filled:
+            self._write(reading, name, facts.values[target])
         return filled
 
     def add_reasons(self, reading: Reading, reasons: Sequence[Value]) -> None:
-        """Write why the model stopped, as the content tells it."""
-        ours: dict[str, Value] = {name: reading.edits.pop(name) for name in (DIALECT, STEP_KIND) if name in reading.edits}
+        """Write why the model stopped."""
         self._write(reading, FINISH_REASONS, normalize(reasons) or None)
-        reading.edits |= ours
-        reading.ready = None
 
     def add_usage(self, reading: Reading, usage: Usage, *, moved: bool) -> None:
         """Write the basis of the counts and, where they are not as they came, the counts.
@@ -87,11 +88,14 @@ class Editor:
         self._write(reading, BASIS, usage.basis)
         if usage.basis in _AS_IT_CAME and not moved:
             return
+        attributes = reading.attributes
         for target, count in _WRITTEN_COUNTS:
-            name = self._names[target]
             value: int | None = getattr(usage, count)
+            if value is None:
+                continue
+            name = self._names[target]
             # Nearly every call has 0 audio and image tokens: not worth their bytes unless they are there.
-            if name is not None and value is not None and (value or count not in _MODAL or name in reading.attributes):
+            if name is not None and (value or count not in _MODAL or name in attributes):
                 self._write(reading, name, value)
 
     def add_content(self, reading: Reading, said: Content) -> None:

@@ -7,7 +7,7 @@ was made up would be worse than none.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
@@ -55,6 +55,15 @@ class Course:
             span = self._spans.get((step.trace_id, span_id))
             if span is not None and span.detail is not None:
                 yield span.detail
+
+    def attributed(self) -> Iterator[Step]:
+        """Yield its spans, each with the agent that the run says did it."""
+        for step in self.run.steps:
+            for span_id in (step.span_id, *step.twins):
+                span = self._spans.get((step.trace_id, span_id))
+                if span is not None:
+                    known = span.agent_name or not step.agent_name
+                    yield span if known else replace(span, agent_name=step.agent_name or "")
 
     @cached_property
     def _spans(self) -> dict[tuple[str, str], Step]:

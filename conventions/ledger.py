@@ -1,44 +1,53 @@
-"""Counts each billed call once, although frameworks, SDKs and agents all report it.
+"""Which of the reports that speak of the same model calls are bills: each billed call counts once.
 
-What is known of a span is the spans below it that were settled before: SDKs export children first, and
-within one request deeper spans are settled first. The rules, for a span that reports tokens:
+Frameworks, SDKs and agents all report a call. What a report is follows from the call it tells of and from what
+the spans below it tell, and from nothing else: not from the order in which they came, nor from the clock. So
+whoever learns of one more span asks again, and gets what he would have got had it come first.
 
-* a span seen before is the same span again;
-* an inference span whose tokens are those of the calls below it, or that tells none, is a wrapper of them;
-* an inference span that another instrumentation reported too (same response id, or the same tokens or a
-  failure in a span strictly inside the other's time) is a twin; the first one settled counts;
-* a call that its dialect tells as a span and as a log record counts once, by the richer report (`retold`);
-* a roll-up (agent, workflow, tool) counts only when nothing below it was seen;
-* a call below a span that was counted with its tokens, having come before it, is counted in that.
+For a model call (`Call.inference`), by what is below it:
 
-Anything else is a call of its own, a second attempt among them. A wrapper that says other numbers than
-the calls below it has a generation of its own (an agent as a tool, sampling through MCP): both count.
+* nothing: it counts;
+* calls whose numbers it repeats, as their sum or as the last of them: it wraps them;
+* the same, and none of them has a price while this has: it has their price;
+* calls that tell no tokens: it has their tokens, they are the calls. If they failed and it did not, then it
+  stands for an attempt of its own;
+* other numbers: it counts, too (an agent as a tool, sampling through MCP).
 
-State is bounded by number and age; what falls out is forgotten, which can only make a wrapper count.
+For a sum of calls (on an agent, a workflow, a tool):
+
+* nothing below tells tokens: it is the only copy;
+* else it wraps. What it tells beyond that is `Excess`: calls that nobody saw.
+
+And where two reports are of one call though none lies below the other, the better one counts (`same_call.twins`).
+An echo repeats the call of the span around it, which knows more.
+
+`Report`s are linked by whoever keeps them: `processor.accounts` as spans come in, `conventions.trajectory` where
+the whole tree is there.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Final, Literal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
-from spanledger.conventions.retold import Retold, Told, richer, same_model
+from spanledger.conventions.same_call import near, same_call, same_model, twins
 
-Verdict = Literal["counts", "only_copy", "leaf_unpriced", "supersedes", "wraps", "twin", "in_parent", "none"]
-"""The first four count: a call; a roll-up without a call below it; a wrapper of calls without a price; a report that
-says more than one of the same call that counted before, whose numbers it replaces."""
+if TYPE_CHECKING:
+    from spanledger.conventions.same_call import Name
 
-COUNTED: Final = frozenset({"counts", "only_copy", "leaf_unpriced", "supersedes"})
+Verdict = Literal["counts", "tells", "only_copy", "prices", "wraps", "twin", "none"]
 
-MAX_SPANS: Final = 32_768
-MAX_AGE_S: Final = 600.0
-_MAX_BELOW: Final = 32
-"""Calls remembered one by one below a span; their sums go on beyond that."""
-_MAX_UP: Final = 64
-_PAUSE_EVERY: Final = 64
-_MAX_TWINS: Final = 8
+TOKENS: Final = frozenset({"counts", "tells", "only_copy"})
+"""Whose tokens are billed. Only `counts` is a call besides."""
+MONEY: Final = TOKENS | {"prices"}
+"""Whose price is billed."""
+
+_MAX_LISTED: Final = 64
+"""Reports below a span that are looked at one by one; of more only the sums are."""
+_MAX_UP: Final = 512
+_NEAR: Final = 100
+"""What a sum tells beyond the calls below it by less than one part in this many is another way of counting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +55,7 @@ class Call:
     """A span's own report of a model call, or of the tokens of several."""
 
     inference: bool
-    """A model call by its operation; False for roll-ups."""
+    """A model call by its operation; False for sums."""
     scope: str
     """Which instrumentation says it."""
     service: str = ""
@@ -59,9 +68,9 @@ class Call:
     output: int = 0
     failed: bool = False
     echo: bool = False
-    """It repeats the call of the span around it, and is settled after that."""
+    """It repeats the call of the span around it."""
     detail: int = 0
-    """How many kinds of tokens are told apart: of two equals the richer one is settled first."""
+    """How many kinds of tokens are told apart."""
     pico_usd: int | None = None
     """Its price; None when it has none."""
     kin: str = ""
@@ -71,6 +80,8 @@ class Call:
     request_id: str = ""
     session: str = ""
     reasoning: int = 0
+    pico_input: int | None = None
+    pico_output: int | None = None
 
     @property
     def tells_tokens(self) -> bool:
@@ -91,333 +102,342 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
-    """What became of one span."""
+class Excess:
+    """Tokens of a sum that no call below it has, and what they cost at the price of those calls."""
 
-    verdict: Verdict
-    below_pico_usd: int = 0
-    """Priced calls below it, as far as they were seen."""
-    below_calls: int = 0
-    repeated: bool = False
-    """The span was settled and acknowledged before: its numbers are in the totals already."""
-    supersedes: bytes = b""
-    """Trace id and span id of the report that this one replaces."""
+    input: int
+    output: int
+    pico_usd: int | None
 
 
-_NOTHING: Final = Decision("none")
+class Told(NamedTuple):
+    """What a span and all below it tell, each call once but for twins."""
 
-
-@dataclass(slots=True)
-class _Node:
-    """A span that was seen, or whose children were."""
-
-    touched_s: float
-    place: Place | None = None
-    decision: Decision | None = None
-    request: int = 0
-    """The `settle` that decided."""
-    acknowledged: bool = False
-    pico_usd: int = 0
     calls: int = 0
+    failures: int = 0
+    """Calls among them that failed."""
+    telling: int = 0
+    """Reports among them that tell tokens."""
     priced: int = 0
+    split: int = 0
+    """Priced ones whose price is known by input and output."""
     input: int = 0
     output: int = 0
-    """Calls that tell tokens, those with a price, and the tokens of all."""
-    below: list[Call] = field(default_factory=list)
-    """Calls one by one, those that tell no tokens among them."""
-    left_input: int = 0
-    left_output: int = 0
-    """Tokens of a counted roll-up that no late call below it has claimed yet."""
+    pico_usd: int = 0
+    pico_input: int = 0
+    pico_output: int = 0
+    reports: tuple[Report, ...] = ()
+    """Those that are behind the sums, up to `_MAX_LISTED` of them."""
+    more: bool = False
+    """There are more than are listed."""
+
+    @staticmethod
+    def together(parts: Sequence[Told]) -> Told:
+        """Return the sum of what several tell."""
+        if len(parts) < 2:
+            return parts[0] if parts else _NOTHING
+        calls = failures = telling = priced = split = tokens_in = tokens_out = usd = usd_in = usd_out = 0
+        reports: list[Report] = []
+        more = False
+        for part in parts:
+            calls += part.calls
+            failures += part.failures
+            telling += part.telling
+            priced += part.priced
+            split += part.split
+            tokens_in += part.input
+            tokens_out += part.output
+            usd += part.pico_usd
+            usd_in += part.pico_input
+            usd_out += part.pico_output
+            more = more or part.more
+            if not more:
+                reports += part.reports
+        if more or len(reports) > _MAX_LISTED:
+            reports, more = [], True
+        return Told(
+            calls, failures, telling, priced, split, tokens_in, tokens_out, usd, usd_in, usd_out, tuple(reports), more
+        )
 
 
-@dataclass(slots=True)
-class _Counted:
-    """A counted inference call, for its twins to find."""
-
-    place: Place
-    call: Call
-    scopes: tuple[str, ...] = ()
-    """Instrumentations that were recognised as saying the same."""
+_NOTHING: Final = Told()
 
 
-class Ledger:
-    """The memory of what was counted. One owner; time comes with each call."""
+class Bill(NamedTuple):
+    """What is counted of a report."""
 
-    def __init__(self, max_spans: int = MAX_SPANS, max_age_s: float = MAX_AGE_S) -> None:
-        self._max_spans = max_spans
-        self._max_age_s = max_age_s
-        self._nodes: OrderedDict[bytes, _Node] = OrderedDict()
-        self._responses: OrderedDict[str, list[_Counted]] = OrderedDict()
-        self._shapes: OrderedDict[tuple[str, int, int], list[_Counted]] = OrderedDict()
-        self._retold = Retold(max_spans)
-        self._request = 0
-        self.late_children = 0
-        """Calls that came after a span above them was counted with their tokens."""
+    call: bool = False
+    tokens: bool = False
+    money: bool = False
+    excess: Excess | None = None
 
-    def statistics(self) -> dict[str, int]:
-        """Return the sizes of the memory."""
-        return {
-            "spans": len(self._nodes),
-            "responses": len(self._responses),
-            "shapes": len(self._shapes),
-            "retold": len(self._retold),
-            "late_children": self.late_children,
-        }
 
-    def settle(self, places: Sequence[Place], now_s: float) -> Generator[None, None, list[Decision]]:
-        """Decide for all spans of one request; the result has one decision a place, in their order.
+class Finding(NamedTuple):
+    """What one report is, as far as its tree tells."""
 
-        Yields now and then. Nothing is final until `acknowledge`: a request that is refused comes again,
-        and then the same spans get the same decisions.
-        """
-        self._request += 1
-        request = self._request
-        decisions: list[Decision] = [_NOTHING] * len(places)
-        order = yield from _deepest_first(places)
-        for count, index in enumerate(order, 1):
-            decisions[index] = self._settle_one(places[index], now_s, request)
-            if count % _PAUSE_EVERY == 0:
-                yield
-        self._forget(now_s)
-        return decisions
+    verdict: Verdict
+    told: Told
+    """What it and all below it tell."""
+    below: Told = _NOTHING
+    """What the spans below it tell."""
+    excess: Excess | None = None
+    """What it tells beyond the calls below it."""
+    less: bool = False
+    """It is a sum that tells less than the calls below it."""
+    echoes: tuple[Report, ...] = ()
+    """The reports below that say to repeat the call around them."""
 
-    def acknowledge(self, places: Sequence[Place]) -> None:
-        """Make the decisions about these spans final: whoever sends them again repeats them."""
-        for place in places:
-            if (node := self._nodes.get(place.trace_id + place.span_id)) is not None:
-                node.acknowledged = True
 
-    def _settle_one(self, place: Place, now_s: float, request: int) -> Decision:
-        key = place.trace_id + place.span_id
-        node = self._nodes.get(key)
-        if node is not None and node.decision is not None:
-            node.touched_s = now_s
-            self._nodes.move_to_end(key)
-            was = node.decision
-            return replace(was, repeated=node.acknowledged or node.request == request)
-        call = place.call
-        if node is None:
-            if call is None and place.trace_id + place.parent_id not in self._nodes:
-                return _NOTHING  # nothing above, in or below it: not worth remembering
-            node = self._nodes[key] = _Node(now_s)
-        node.place = place
-        node.request = request
-        node.touched_s = now_s
-        self._nodes.move_to_end(key)
-        told = self._retold.find(place, call) if call is not None and call.kin else None
-        if call is not None and told is not None:
-            node.decision = _told_again(place, call, told, node)
-            if node.below:
-                self._pass_up(place, node, now_s)
-            return node.decision
-        verdict: Verdict = "none" if call is None else self._judge(place, call, node)
-        node.decision = Decision(verdict, node.pico_usd, node.calls)
-        if call is not None and verdict in COUNTED:
-            if verdict == "only_copy":
-                node.left_input, node.left_output = call.input, call.output
-            self._pass_up(place, [call], now_s)
-            if call.inference:
-                self._remember(place, call)
-        elif call is not None and call.kin and call.inference:
-            self._retold.remember(place, call, counts=False)
-        if node.below:
-            self._pass_up(place, node, now_s)
-        return node.decision
+class Report:
+    """A span in the tree of its calls. Owned by one keeper, who links it."""
 
-    def _judge(self, place: Place, call: Call, node: _Node) -> Verdict:
-        if call.inference:
-            if node.below and _explained(call, node):
-                # Money before tokens: a wrapper with a price beats calls without one.
-                return "wraps" if node.priced or call.pico_usd is None else "leaf_unpriced"
-            if self._is_twin(place, call):
-                return "twin"
-            return self._claimed_above(place, call) or "counts"
-        if node.calls:
-            return "wraps" if node.priced or call.pico_usd is None else "leaf_unpriced"
-        return self._claimed_above(place, call) or "only_copy"
+    __slots__ = ("call", "children", "found", "kept", "names", "parent", "place", "twin_of")
 
-    def _pass_up(self, place: Place, what: _Node | list[Call], now_s: float) -> None:
-        """Tell the span above, and those above it that were settled already, of calls below them."""
+    def __init__(self, place: Place | None = None) -> None:
+        self.place = place
+        """None for a span that is known from its children only."""
+        self.call = place.call if place is not None else None
+        self.parent: Report | None = None
+        self.children: list[Report] = []
+        self.found: Finding | None = None
+        """None until somebody looks."""
+        self.twin_of: Report | None = None
+        """The call that this one is another report of; set by the keeper, who knows of all."""
+        self.names: tuple[Name, ...] = ()
+        """By which the keeper finds its twins."""
+        self.kept: object = None
+        """Whatever the keeper remembers of it."""
+
+    def say(self, place: Place) -> None:
+        """Note what the span itself says, now that it is known."""
+        self.place = place
+        self.call = place.call
+
+    @property
+    def finding(self) -> Finding:
+        """Return what it is, by itself and by what is below it."""
+        return self.found or _find(self)
+
+    @property
+    def standing(self) -> bool:
+        """Tell whether it stands for a call, as far as its tree knows: its twins may lie elsewhere."""
+        call = self.call
+        return call is not None and call.inference and self.finding.verdict in TOKENS and not self._repeats(call)
+
+    @property
+    def verdict(self) -> Verdict:
+        """Return what it is."""
+        verdict, call = self.finding.verdict, self.call
+        if call is None or verdict not in TOKENS or not call.inference:
+            return verdict
+        return "twin" if self.twin_of is not None or self._repeats(call) else verdict
+
+    @property
+    def bill(self) -> Bill:
+        """Return what is counted of it."""
+        verdict = self.verdict
+        return Bill(verdict == "counts", verdict in TOKENS, verdict in MONEY, self.finding.excess)
+
+    def above(self) -> Iterator[Report]:
+        """Yield the spans above, the nearest first."""
+        report = self.parent
         for _ in range(_MAX_UP):
-            if not place.parent_id or place.parent_id == place.span_id:
+            if report is None:
                 return
-            key = place.trace_id + place.parent_id
-            parent = self._nodes.get(key)
-            if parent is None:
-                parent = self._nodes[key] = _Node(now_s)
-            parent.touched_s = now_s
-            _add(parent, what)
-            if parent.place is None:
-                return  # it passes everything on when it comes
-            place = parent.place
+            yield report
+            report = report.parent
 
-    def _claimed_above(self, place: Place, call: Call) -> Verdict | None:
-        """Say what this call is to a span above that was counted with its tokens, having come before it.
+    def hang(self, parent: Report) -> None:
+        """Put it below another, unless that would make a circle. `touch` it if somebody has looked before."""
+        if parent is self or (self.children and any(one is self for one in parent.above())):
+            return
+        self.parent = parent
+        parent.children.append(self)
 
-        None for nothing: no such span is known. The same call is its twin; in a sum it is one of several.
-        """
-        for _ in range(_MAX_UP):
-            node = self._nodes.get(place.trace_id + place.parent_id) if place.parent_id else None
-            if node is None or node.place is None or node.decision is None:
-                return None
-            above = node.place.call
-            verdict = node.decision.verdict
-            if above is not None and above.inference and verdict not in ("wraps", "none") and _same_call(above, call):
-                self.late_children += not call.echo
-                return "twin"
-            if above is not None and verdict == "only_copy" and call.tells_tokens:
-                self.late_children += 1
-                if call.input <= node.left_input and call.output <= node.left_output:
-                    node.left_input -= call.input
-                    node.left_output -= call.output
-                    return "in_parent"
-            if node.place.parent_id == place.parent_id:
-                return None
-            place = node.place
-        return None
+    def touch(self) -> list[Report]:
+        """Forget what was found of it and of all above it; return those that tell of calls and were looked at."""
+        touched = []
+        report: Report | None = self
+        while report is not None and (report.found is not None or report is self):
+            report.found = None
+            if report.call is not None:
+                touched.append(report)
+            report = report.parent
+        return touched
 
-    def _is_twin(self, place: Place, call: Call) -> bool:
-        for counted in self._responses.get(call.response_id, ()) if call.response_id else ():
-            # Own servers repeat ids (Ollama has a thousand). One instrumentation that says an id again speaks
-            # of one response only within a trace.
-            if (counted.call.scope != call.scope or counted.place.trace_id == place.trace_id) and (
-                _overlap(counted.place, place) or (counted.call.input, counted.call.output) == (call.input, call.output)
-            ):
-                return True
-        if not (call.input and call.output) and not call.failed:
+    def _repeats(self, call: Call) -> bool:
+        """Tell whether the nearest call around it is the one that it echoes."""
+        if not call.echo:
             return False
-        for counted in self._shapes.get((call.service, call.input, call.output), ()):
-            other = counted.call
-            if (
-                other.scope != call.scope
-                and (call.tells_tokens or other.failed == call.failed)
-                and call.scope not in counted.scopes
-                and len(counted.scopes) < _MAX_TWINS
-                and not (other.response_id and call.response_id)
-                and same_model(other, call)
-                and (_inside(counted.place, place) or _inside(place, counted.place))
-            ):
-                counted.scopes += (call.scope,)
-                return True
-        return False
-
-    def _remember(self, place: Place, call: Call) -> None:
-        if call.kin:
-            self._retold.remember(place, call)
-        counted = _Counted(place, call)
-        if call.response_id:
-            self._responses.setdefault(call.response_id, []).append(counted)
-            self._responses.move_to_end(call.response_id)
-            del self._responses[call.response_id][:-_MAX_TWINS]
-        shape = (call.service, call.input, call.output)
-        self._shapes.setdefault(shape, []).append(counted)
-        self._shapes.move_to_end(shape)
-        del self._shapes[shape][:-_MAX_TWINS]
-
-    def _forget(self, now_s: float) -> None:
-        """Drop what is too old or too much, the oldest first."""
-        nodes = self._nodes
-        while nodes:
-            key, node = next(iter(nodes.items()))
-            if len(nodes) <= self._max_spans and now_s - node.touched_s <= self._max_age_s:
-                break
-            del nodes[key]
-        while len(self._responses) > self._max_spans:
-            self._responses.popitem(last=False)
-        while len(self._shapes) > self._max_spans:
-            self._shapes.popitem(last=False)
+        around = next((above for one in self.above() if (above := one.call) is not None and above.inference), None)
+        return around is not None and same_call(around, call)
 
 
-def _told_again(place: Place, call: Call, told: Told, node: _Node) -> Decision:
-    """Decide about another report of a call that counts; the richer one has the numbers from now on."""
-    if not told.counts or not richer(call, told.call):
-        return Decision("twin", node.pico_usd, node.calls)
-    superseded = told.key
-    told.place, told.call = place, call
-    return Decision("supersedes", node.pico_usd, node.calls, supersedes=superseded)
+def _find(report: Report) -> Finding:
+    """Look at a report and all below it, children first and without recursion: trees may be deep."""
+    if not report.children:
+        report.found = found = _judge(report)
+        return found
+    waiting = [report]
+    while waiting:
+        top = waiting[-1]
+        unknown = [child for child in top.children if child.found is None]
+        if unknown:
+            waiting += unknown
+            continue
+        waiting.pop()
+        if top.found is None:
+            top.found = _judge(top)
+    assert report.found is not None
+    return report.found
 
 
-def _add(parent: _Node, what: _Node | list[Call]) -> None:
-    if isinstance(what, _Node):
-        parent.pico_usd += what.pico_usd
-        parent.calls += what.calls
-        parent.priced += what.priced
-        parent.input += what.input
-        parent.output += what.output
-        calls = what.below
-    else:
-        calls = what
-        for call in calls:
-            parent.calls += call.tells_tokens
-            parent.input += call.input
-            parent.output += call.output
-            if call.pico_usd is not None:
-                parent.priced += 1
-                parent.pico_usd += call.pico_usd
-    parent.below.extend(calls[: _MAX_BELOW - len(parent.below)])
+def _judge(report: Report) -> Finding:
+    """Find out what one report is, from what its children tell."""
+    below = _NOTHING
+    if report.children:
+        tells = [child.found.told for child in report.children if child.found is not None]
+        below = Told.together([told for told in tells if told is not _NOTHING])
+    call = report.call
+    if call is None:
+        return Finding("none", below, below)
+    if call.inference:
+        return _judge_call(report, call, below)
+    if not below.telling:
+        return Finding("only_copy", _with(report, call, below), below)
+    excess, less = _excess(call, _once(below))
+    told = below
+    if excess is not None:
+        told = Told.together([told, Told(input=excess.input, output=excess.output)])
+    if call.pico_usd is None or below.priced:
+        return Finding("wraps", told, below, excess, less)
+    return Finding("prices", Told.together([told, _price(call)]), below, excess, less)
 
 
-def _explained(call: Call, node: _Node) -> bool:
-    """Tell whether the calls below a span are what it reports: their sum, or the last of them."""
+def _judge_call(report: Report, call: Call, below: Told) -> Finding:
+    if below is _NOTHING:
+        return Finding("counts", _with(report, call, below, is_call=True), below)
+    echoes = tuple([one for one in below.reports if one.call is not None and one.call.echo])
+    if echoes:
+        below = _without_echoes(call, below)
+    verdict = _of_call(call, below)
+    told = below
+    if verdict in TOKENS:
+        told = _with(report, call, below, is_call=verdict == "counts")
+    elif verdict == "prices":
+        told = Told.together([below, _price(call)])
+    return Finding(verdict, told, below, echoes=echoes)
+
+
+def _of_call(call: Call, below: Told) -> Verdict:
+    if not below.calls and not below.telling:
+        return "counts"
     if not call.tells_tokens:
+        return "wraps"
+    if not below.telling:
+        return "counts" if below.failures == below.calls and not call.failed else "tells"
+    if not _explained(call, below):
+        return "counts"
+    return "prices" if call.pico_usd is not None and not below.priced else "wraps"
+
+
+def _with(report: Report, call: Call, below: Told, *, is_call: bool = False) -> Told:
+    """Return what is told below, and a report besides."""
+    price = call.pico_usd
+    split = price is not None and call.pico_input is not None and call.pico_output is not None
+    own = Told(
+        int(is_call),
+        int(is_call and call.failed and not call.tells_tokens),
+        int(call.tells_tokens),
+        int(price is not None),
+        int(split),
+        call.input,
+        call.output,
+        price or 0,
+        (call.pico_input or 0) if split else 0,
+        (call.pico_output or 0) if split else 0,
+        (report,),
+    )
+    return own if below is _NOTHING else Told.together([below, own])
+
+
+def _price(call: Call) -> Told:
+    split = call.pico_input is not None and call.pico_output is not None
+    return Told(
+        priced=1, split=int(split), pico_usd=call.pico_usd or 0,
+        pico_input=call.pico_input or 0, pico_output=call.pico_output or 0,
+    )  # fmt: skip
+
+
+def _without_echoes(call: Call, below: Told) -> Told:
+    """Leave out those that repeat this very call."""
+    kept = [one for one in below.reports if not _echoes(one, call)]
+    own = [
+        _with(one, one.call, _NOTHING, is_call=one.finding.verdict == "counts") for one in kept if one.call is not None
+    ]
+    return Told.together(own)
+
+
+def _echoes(report: Report, around: Call) -> bool:
+    call = report.call
+    return call is not None and call.echo and same_call(around, call)
+
+
+def _explained(call: Call, below: Told) -> bool:
+    """Tell whether the calls below a span are what it reports: their sum, or the last of them."""
+    calls = [one.call for one in below.reports if one.call is not None]
+    if call.response_id and any(one.response_id == call.response_id for one in calls):
         return True
-    if call.response_id and any(below.response_id == call.response_id for below in node.below):
+    related = [one for one in calls if same_model(call, one)]
+    if any((one.input, one.output) == (call.input, call.output) for one in related):
         return True
-    related = any(same_model(call, below) for below in node.below)
-    if related and _near(call.input, node.input) and _near(call.output, node.output):
-        return True
-    return any(
-        (below.input, below.output) == (call.input, call.output) and same_model(call, below) for below in node.below
+    if not related and not below.more:
+        return False
+    return any(near(call.input, sums.input) and near(call.output, sums.output) for sums in (below, _once(below)))
+
+
+def _once(below: Told) -> Told:
+    """Return what is told without the twins among the reports."""
+    if len(below.reports) < 2 or len({one.call.scope for one in below.reports if one.call is not None}) < 2:
+        return below
+    places = {one.place: one for one in below.reports if one.place is not None and one.place.call is not None}
+    doubled = twins([place for place in places if place.call is not None and place.call.inference])
+    if not doubled:
+        return below
+    again = [_with(places[one], one.call, _NOTHING, is_call=True) for one in doubled if one.call is not None]
+    more = Told.together(again)
+    return Told(
+        below.calls - more.calls,
+        below.failures - more.failures,
+        below.telling - more.telling,
+        below.priced - more.priced,
+        below.split - more.split,
+        below.input - more.input,
+        below.output - more.output,
+        below.pico_usd - more.pico_usd,
+        below.pico_input - more.pico_input,
+        below.pico_output - more.pico_output,
     )
 
 
-def _same_call(above: Call, below: Call) -> bool:
-    if above.response_id and above.response_id == below.response_id:
-        return True
-    return same_model(above, below) and _near(above.input, below.input) and _near(above.output, below.output)
+def _excess(call: Call, under: Told) -> tuple[Excess | None, bool]:
+    """Return what a sum tells beyond what is below it, and whether it tells less."""
+    tokens_in, tokens_out = call.input - under.input, call.output - under.output
+    least_in, least_out = under.input // _NEAR, under.output // _NEAR
+    if tokens_in < -least_in or tokens_out < -least_out:
+        return None, True
+    if tokens_in <= least_in and tokens_out <= least_out:
+        return None, False
+    hidden_in, hidden_out = max(0, tokens_in), max(0, tokens_out)
+    return Excess(hidden_in, hidden_out, _like(hidden_in, hidden_out, under)), False
 
 
-def _near(one: int, other: int) -> bool:
-    """Tell whether two counts are within 1 % of each other."""
-    return abs(one - other) * 100 <= max(one, other)
-
-
-def _overlap(one: Place, other: Place) -> bool:
-    return one.start_ns < other.end_ns and other.start_ns < one.end_ns
-
-
-def _inside(inner: Place, outer: Place) -> bool:
-    return 0 < outer.start_ns < inner.start_ns <= inner.end_ns < outer.end_ns
-
-
-def _deepest_first(places: Sequence[Place]) -> Generator[None, None, list[int]]:
-    """Return indexes such that children come before parents and, at one depth, rich reports before poor ones."""
-    index: dict[bytes, int] = {}
-    for position, place in enumerate(places):
-        index[place.trace_id + place.span_id] = position
-        if position % (_PAUSE_EVERY * 4) == 0:
-            yield
-    depths = [-1] * len(places)
-    shelves: dict[tuple[int, int], list[int]] = {}
-    for position, place in enumerate(places):
-        path: list[int] = []
-        current: int | None = position
-        # A negative depth is unknown, -2 is on the path: parents that lead in a circle end there.
-        while current is not None and depths[current] == -1:
-            depths[current] = -2
-            path.append(current)
-            above = places[current]
-            current = index.get(above.trace_id + above.parent_id) if above.parent_id else None
-        depth = depths[current] if current is not None else -1
-        for step in reversed(path):
-            depth = max(depth, -1) + 1
-            depths[step] = depth
-        call = place.call
-        # An echo comes right after the span around it.
-        shelf = (depths[position], call.detail if call is not None else 0)
-        if call is not None and call.echo:
-            shelf = (depths[position] - 1, -1)
-        shelves.setdefault(shelf, []).append(position)
-        if position % (_PAUSE_EVERY * 4) == 0:
-            yield
-    return [position for shelf in sorted(shelves, reverse=True) for position in shelves[shelf]]
+def _like(hidden_in: int, hidden_out: int, seen: Told) -> int | None:
+    """Return what hidden tokens cost at the average price of those that were seen."""
+    tokens = seen.input + seen.output
+    if not seen.priced or not tokens:
+        return None
+    if seen.split != seen.priced:
+        return seen.pico_usd * (hidden_in + hidden_out) // tokens
+    cost_in = seen.pico_input * hidden_in // seen.input if seen.input else 0
+    return cost_in + (seen.pico_output * hidden_out // seen.output if seen.output else 0)

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 from spanledger.conventions import coerce, semconv
 from spanledger.conventions.coerce import Coerce, coercion_of
+from spanledger.conventions.content import places_of
 from spanledger.conventions.dialect import (
     COST,
     HTTP_STATUS,
@@ -47,6 +48,7 @@ CONTENT: Final[Mapping[str, str]] = {
     "retrieval_query": "gen_ai.retrieval.query.text",
 }
 """Fields of `Content` -> targets."""
+_CONTENT: Final = frozenset(CONTENT.values())
 
 MAX_LEARNED: Final = 16_384
 """Keys and scopes outside the tables that are remembered; more are looked at anew each time."""
@@ -108,17 +110,36 @@ class Lookup:
         self._tunings = tuple(tunings.get(dialect.name, Tuning()) for dialect in dialects)
         self.removing = _bits(tuning.remove_originals for tuning in self._tunings)
         """Bit set of the dialects whose originals are to be deleted."""
+        self._order = {dialect.name: order for order, dialect in enumerate(dialects)}
+        self._told = {
+            dialect.name: told
+            for dialect, tuning in zip(self.dialects, self._tunings, strict=True)
+            if (told := {key: target for key, target in tuning.mappings.items() if target in _CONTENT})
+        }
+        self.places = {name: places_of(name, told) for name, told in self._told.items()}
+        """Where dialects keep content of which an operator said so."""
         self.names: dict[str, str | None] = {}
         """Target -> the name that the profile writes, None for none."""
-        self.entries = self._compile(profile)
-        self._fixed = len(self.entries)
         self._evidence = tuple(_prefixes(dialect.evidence) for dialect in dialects)
         self._context = tuple(prefix for dialect in dialects for prefix in _prefixes(dialect.context))
-        self._content = tuple(prefix for dialect in dialects for prefix in _prefixes(dialect.content))
+        self._content = tuple({prefix: None for dialect in dialects for prefix in _prefixes(dialect.content)})
         self._prefixes = (*(prefix for known in self._evidence for prefix in known), *self._context, *self._content)
+        self._whole_context = frozenset(key for dialect in dialects for key in dialect.context)
+        self._whole_evidence: dict[str, int] = {}
+        self._contents: dict[str, list[tuple[int, tuple[str, ...]]]] = {}
+        """Key, or prefix, that holds content -> dialect and targets."""
+        for order, dialect in enumerate(dialects):
+            for key in dialect.evidence:
+                self._whole_evidence[key] = self._whole_evidence.get(key, 0) | 1 << order
+            for key, targets in dialect.content.items():
+                self._contents.setdefault(key, []).append((order, targets))
+        self.entries = self._compile(profile)
+        self._fixed = len(self.entries)
         self._bits_of = {dialect.name: 1 << order for order, dialect in enumerate(dialects)}
         self.placeholders = tuple(pair for dialect in dialects for pair in dialect.placeholders.items())
         """Attribute and value of spans that only announce another."""
+        secrets = tuple(secret for dialect in dialects for secret in dialect.secrets)
+        self._secrets = frozenset(secrets), _prefixes(secrets)
         self._claiming: dict[int, Entry] = {}
         self._scopes: dict[str, int] = {}
 
@@ -126,9 +147,9 @@ class Lookup:
         """Return the entry of a key that is not in `entries`, and remember it there."""
         entry = NOTHING
         if key.startswith(self._prefixes):  # every key that counts as a whole is in `entries` already
-            claims = 0 if key.startswith(self._context) else _bits(key.startswith(known) for known in self._evidence)
+            claims = self._claims(key)
             if key.startswith(self._content):
-                entry = Entry(claims, (), self._content_of(key), self._content_owners(key))
+                entry = Entry(claims, (), *self._content_of(key))
             elif claims:
                 entry = self._claiming.setdefault(claims, Entry(claims, (), (), 0))
         if len(self.entries) - self._fixed < MAX_LEARNED and len(key) <= _MAX_KEY_CHARS:
@@ -175,6 +196,11 @@ class Lookup:
             return 0
         return self.bit_of(dialect.name)
 
+    def is_secret(self, key: str) -> bool:
+        """Tell whether an attribute has to be taken off a GenAI span."""
+        exact, prefixes = self._secrets
+        return key in exact or key.startswith(prefixes)
+
     def bit_of(self, name: str) -> int:
         """Return the bit that stands for a dialect in sets of them."""
         return self._bits_of[name]
@@ -202,15 +228,8 @@ class Lookup:
                 slots.setdefault(key, []).append(Slot(target, rank, read, key == self.names[target]))
                 owners[key] = owners.get(key, 0) | (1 << owner)
         keys = {*slots, *(key for dialect in self.dialects for key in _exact_keys(dialect)), DIALECT}
-        return {
-            key: Entry(
-                self._claims(key),
-                tuple(slots.get(key, ())),
-                self._content_of(key),
-                owners.get(key, 0) | self._content_owners(key),
-            )
-            for key in keys
-        }
+        keys.update(key for told in self._told.values() for key in told)
+        return {key: self._entry(key, tuple(slots.get(key, ())), owners.get(key, 0)) for key in keys}
 
     def _ranked_sources(self) -> dict[str, list[tuple[int, str, Coerce, int]]]:
         """Return target -> (rank, key, coercion, owning dialect)."""
@@ -222,6 +241,8 @@ class Lookup:
             first = -1000 * (len(self.dialects) - order) if tuning.overwrite else 1000 * order + 1
             extra: dict[str, list[str]] = {}
             for key, target in tuning.mappings.items():
+                if target in _CONTENT:
+                    continue
                 extra.setdefault(semconv.RENAMED.get(target, target), []).append(key)
             for target in {**dialect.sources, **extra}:
                 known = ranked.setdefault(target, [])
@@ -241,24 +262,29 @@ class Lookup:
             mapped |= {**dialect.values.get(target, {}), **tuning.values.get(target, {})}
         return _mapping(mapped, read) if mapped else read
 
+    def _entry(self, key: str, slots: tuple[Slot, ...], owners: int) -> Entry:
+        content, keepers = self._content_of(key)
+        return Entry(self._claims(key), slots, content, owners | keepers)
+
     def _claims(self, key: str) -> int:
         if key == DIALECT:
             return 1
-        if any(_matches(key, pattern) for dialect in self.dialects for pattern in dialect.context):
+        if key in self._whole_context or key.startswith(self._context):
             return 0
-        return _bits(any(_matches(key, pattern) for pattern in dialect.evidence) for dialect in self.dialects)
+        return self._whole_evidence.get(key, 0) | _bits(key.startswith(known) for known in self._evidence)
 
-    def _content_of(self, key: str) -> tuple[str, ...]:
-        return tuple(
-            target
-            for dialect in self.dialects
-            for pattern, targets in dialect.content.items()
-            if _holds(key, pattern)
-            for target in targets
-        )
-
-    def _content_owners(self, key: str) -> int:
-        return _bits(any(_holds(key, pattern) for pattern in dialect.content) for dialect in self.dialects)
+    def _content_of(self, key: str) -> tuple[tuple[str, ...], int]:
+        """Return the targets that a key may hold content for, and the dialects that say so."""
+        found: list[tuple[int, tuple[str, ...]]] = [
+            (self._order[name], (mapped[key],)) for name, mapped in self._told.items() if key in mapped
+        ]
+        found += self._contents.get(key, ())
+        if key.startswith(self._content):
+            for prefix in self._content:
+                # A prefix stands before an index: `gen_ai.prompt.0.role`, but not `gen_ai.prompt.name`.
+                if key.startswith(prefix) and key[len(prefix) :][:1].isdigit():
+                    found += self._contents[prefix]
+        return tuple(target for _, targets in found for target in targets), _bits_at(order for order, _ in found)
 
 
 def _provider(value: Value) -> str | None:
@@ -288,13 +314,11 @@ def _bits(flags: Iterable[bool]) -> int:
     return sum(1 << order for order, flag in enumerate(flags) if flag)
 
 
-def _matches(key: str, pattern: str) -> bool:
-    return key.startswith(pattern) if pattern.endswith(".") else key == pattern
-
-
-def _holds(key: str, pattern: str) -> bool:
-    """Like `_matches`, where a prefix stands before an index: `gen_ai.prompt.0.role`, but not `gen_ai.prompt.name`."""
-    return _matches(key, pattern) and (key == pattern or key[len(pattern) :][:1].isdigit())
+def _bits_at(orders: Iterable[int]) -> int:
+    bits = 0
+    for order in orders:
+        bits |= 1 << order
+    return bits
 
 
 def _prefixes(patterns: Iterable[str]) -> tuple[str, ...]:

@@ -158,6 +158,16 @@ GENAI: Final = (
         "spanledger_llm_unpriced_tokens_total", "Tokens that no price is known for: they are missing in the cost.",
         SERVICE, PROVIDER, MODEL, Label("reason", "`spanledger.cost.reason` of the span"), unit="tokens",
     ),
+    _counter(
+        "spanledger_llm_unattributed_tokens_total",
+        "Tokens that agents and workflows report beyond the calls below them: calls that nobody saw.",
+        SERVICE, AGENT, Label("direction", "Of the call", ("input", "output")), unit="tokens",
+    ),
+    _counter(
+        "spanledger_llm_unattributed_cost_usd_total",
+        "The same in US dollars, at the price of the calls that were seen.",
+        SERVICE, AGENT, unit="usd",
+    ),
     _histogram("spanledger_llm_duration_seconds", "Duration of model calls.", SECONDS_CALL, *L),
     _histogram(
         "spanledger_llm_time_to_first_chunk_seconds", "Time from the request to the first chunk of a streamed answer.",
@@ -250,9 +260,9 @@ ASSEMBLY: Final = (
     _counter("spanledger_run_revisions_total", "Closed runs that were reported again after late spans."),
     _gauge("spanledger_trace_store_bytes", "Estimated size of the runs kept in memory.", unit="bytes"),
     _gauge("spanledger_traces_closed", "Closed groups of traces that can still be revised."),
-    _counter("spanledger_trajectory_events_total", "Runs and findings handed to logs pipelines."),
+    _counter("spanledger_trajectory_events_total", "Runs, findings and evaluations handed to logs pipelines."),
     _counter(
-        "spanledger_trajectory_events_dropped_total", "Runs and findings that no logs pipeline took.",
+        "spanledger_trajectory_events_dropped_total", "Runs, findings and evaluations that no logs pipeline took.",
         _reason("full", "rejected", "internal", "shutdown"),
     ),
     _counter(
@@ -451,7 +461,7 @@ SELF: Final = (
         "spanledger_cost_conflicts_total", "Spans that came with a cost that differs from ours.", PROVIDER,
     ),
     _counter(
-        "spanledger_late_children_total", "Model calls that came after a span above them was counted for them.",
+        "spanledger_late_children_total", "Model calls that came after a span above them had left with their cost.",
     ),
     _counter(
         "spanledger_series_overflow_total", "Values counted under __other__ because the metric had all its series.",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, cast, get_args
 from spanledger.conventions import coerce
 from spanledger.conventions.content import Content, Event, is_content, messages_of
 from spanledger.conventions.counting import count, counting_of, settled_counts
-from spanledger.conventions.decision import PASSED, Decision, Origin, Places, Seen, Shape, Shapes, measured
+from spanledger.conventions.decision import PASSED, Decision, Places, Read, Seen, Shape, Shapes, measured
 from spanledger.conventions.dialect import (
     AGENT_NAME,
     CONVERSATION_ID,
@@ -44,6 +44,7 @@ from spanledger.conventions.dialect import (
     Choose,
     Dialect,
     Facts,
+    Finds,
     Kinded,
     SpanAttributes,
     plain,
@@ -145,8 +146,12 @@ class Reader:
                 self._shapes.keep(shape, key, decision, seen)
         said = None
         if content and decision.content and (shape.holds_content or span.events):
-            said = messages_of(decision.dialect, attributes, _content_events(span), decision.kind)
-        return self._tell(decision, told, attributes, said)
+            places = self._lookup.places.get(decision.dialect)
+            said = messages_of(decision.dialect, attributes, _content_events(span), decision.kind, places)
+        reading = self._tell(decision, told, attributes, said)
+        if shape.secrets:
+            reading.removals += (key for key in shape.secrets if key not in reading.removals)
+        return reading
 
     def _decide(self, shape: Shape, pairs: Sequence[KeyValue], facts: Facts, seen: Seen | None) -> Decision | None:
         """Decide what a span is and what has to be written; None when it is no GenAI work.
@@ -161,6 +166,7 @@ class Reader:
         if not claims:
             return None
         origins = _take_best(shape, pairs, facts)
+        finds = facts.finds = Finds(facts.attributes)
         if seen is not None:
             seen.watch(facts, named=shape.named)
         dialect = self._dialect(facts.scope, claims, facts.attributes)
@@ -182,11 +188,11 @@ class Reader:
             seen.spare(PASSED)
         counting = None if _COUNTED.isdisjoint(facts.values) else counting_of(facts, reading)
         settled = settled_counts(facts, self._lookup) if counting is not None and counting.settled else {}
-        filled = self._editor.edit(reading, facts, origins)
+        filled = self._editor.edit(reading, facts, origins.keys() | finds.offered.keys())
         places: Places = {}
         if seen is not None:
             seen.spare(target for _, target in filled)
-            places = shape.learn(seen, origins)
+            places = shape.learn(seen, origins, finds)
         known, present = facts.values, facts.attributes.pairs
         unnamed = facts.operation is None and OPERATION in known and OPERATION in present
         return Decision.of(
@@ -302,14 +308,14 @@ def _respelled(table: Mapping[str, Kinded | Choose], value: str) -> Kinded | Cho
     return table.get(value.lower()) or table.get(value.upper()) or STRUCTURAL
 
 
-def _take_best(shape: Shape, pairs: Sequence[KeyValue], facts: Facts) -> dict[str, Origin]:
+def _take_best(shape: Shape, pairs: Sequence[KeyValue], facts: Facts) -> dict[str, Read]:
     """Give `facts` the best source for each target; return where each is from."""
     values, moved = facts.values, facts.moved
-    origins: dict[str, Origin] = {}
+    origins: dict[str, Read] = {}
     ranks: dict[str, int] = {}
     for source in shape.sources:
         value = plain(pairs[source.at].value)
-        for number, (target, rank, read, own) in enumerate(source.slots):
+        for target, rank, read, own in source.slots:
             if target in ranks and ranks[target] < rank:
                 continue
             fact = read(value)
@@ -317,7 +323,7 @@ def _take_best(shape: Shape, pairs: Sequence[KeyValue], facts: Facts) -> dict[st
                 continue
             ranks[target] = rank
             values[target] = fact
-            origins[target] = (source.key, number)
+            origins[target] = (source.key, read)
             if not own or fact is not value:
                 moved[target] = source.key
             elif target in moved:

@@ -77,8 +77,8 @@ class Reading:
     numbers of the richer one win."""
     request_id: str | None = None
     """Of the HTTP request, which the reports of one call have in common."""
-    supersedes: bytes = b""
-    """Trace id and span id of the poorer report whose numbers these replace. Set by genai_pricing."""
+    same_as: bytes = b""
+    """Trace id and span id of another report of the same call, that came before. Set by genai_pricing."""
     unbilled: str = ""
     """Why a call that was answered cost nothing: `cache_hit`, `callback`; "" for all that a model answered."""
     error_type: str | None = None

@@ -70,8 +70,8 @@ class Step:
     """The log event that this was read from; "" for spans."""
     retold: bool = False
     """The same call, of a model or a tool, may be told again, as a span or a log record."""
-    supersedes: bytes = b""
-    """Trace id and span id of the poorer report whose numbers these replace."""
+    same_as: bytes = b""
+    """Trace id and span id of another report of the same call, that came before."""
     call: Call | None = None
     """What the ledger was told of it, when `cost` was decided by what had come until then."""
     price: Cost | None = None
@@ -165,7 +165,7 @@ def make_step(
         remote_parent=has_remote_parent(span),
         report=reading.report,
         retold=reading.retold,
-        supersedes=reading.supersedes,
+        same_as=reading.same_as,
         call=reading.call,
         price=reading.price,
         agent_version=_agent_version(reading, resource or {}) if reading.agent_name else "",

@@ -17,6 +17,9 @@ _V = TypeVar("_V")
 
 NAME: Final = "name"
 PARENT: Final = "parent_span_id"
+EVENTS: Final = "events"
+MAX_EVENTS: Final = 32
+"""Of spans with more, nothing is decided by their names alone."""
 
 
 class WatchedDict(dict[str, _V]):
@@ -53,6 +56,15 @@ class WatchedDict(dict[str, _V]):
         self.seen.add(key)
         return super().setdefault(key, default)
 
+    def update(self, *others: Any, **more: Any) -> None:
+        """Put values in."""
+        for key, value in dict(*others, **more).items():
+            self[key] = value
+
+    def __ior__(self, other: Any) -> Any:
+        self.update(other)
+        return self
+
     def items(self) -> ItemsView[str, _V]:  # type: ignore[override]
         """Return all."""
         self.seen.update(self)
@@ -86,8 +98,8 @@ class WatchedDict(dict[str, _V]):
 class WatchedSpan:
     """A span that notes in `seen` which of its fields were looked at.
 
-    Not noted is what is known of all spans that are judged together: the code of the status, and that there are
-    no events where there are none.
+    Not noted is what all spans that are judged together have in common: the code of the status, and that there
+    are no events where there are none. Of events only the names are harmless.
     """
 
     def __init__(self, span: Span, seen: set[str]) -> None:
@@ -103,13 +115,25 @@ class WatchedSpan:
     def events(self) -> Any:
         """The events."""
         events = self._span.events
-        if events:
-            self._seen.add("events")
-        return events
+        if not events:
+            return events
+        self._seen.add(EVENTS if len(events) <= MAX_EVENTS else "many events")
+        return [_WatchedEvent(event, self._seen) for event in events]
 
     def __getattr__(self, field: str) -> Any:
         self._seen.add(field)
         return getattr(self._span, field)
+
+
+class _WatchedEvent:
+    def __init__(self, event: Span.Event, seen: set[str]) -> None:
+        self.name = event.name
+        self._event = event
+        self._seen = seen
+
+    def __getattr__(self, field: str) -> Any:
+        self._seen.add("events." + field)
+        return getattr(self._event, field)
 
 
 class _WatchedStatus:

@@ -196,7 +196,7 @@ def _money(step: Step) -> str:
     if cost is None:
         return ""
     if cost.status == "rollup":
-        return "again" if cost.reason == "repeated" else "in the calls"
+        return "in the calls"
     amount = cost.status.replace("_", " ") if cost.total_usd is None else f"${cost.total_usd:.6f}"
     return f"{amount} ({cost.reason.replace('_', ' ')})" if cost.reason else amount
 

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Iterator, Mapping
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import pydantic
 
-from spanledger.conventions.dialect import MODEL_CALLS
+from spanledger.conventions.ledger import Bill, Place
 from spanledger.conventions.metrics import METRICS
-from spanledger.conventions.verdicts import SUPERSEDED
+from spanledger.conventions.step import Bridge, Step
+from spanledger.processor.accounts import Accounts
 from spanledger.processor.ancestry import Ancestry
 from spanledger.processor.component import ComponentConfig, Host, register
 from spanledger.processor.metric_store import MAX_SERIES
-from spanledger.processor.retold import Waiting
-from spanledger.processor.step_metrics import SemconvMetrics, StepMetrics, counts
+from spanledger.processor.settings import Duration
+from spanledger.processor.step_metrics import Entry, SemconvMetrics, StepMetrics, bill_of
 
 if TYPE_CHECKING:
-    from spanledger.conventions.step import Step
+    from spanledger.conventions.ledger import Report
     from spanledger.processor.batch import Delivery
 
 SLICE_S: Final = 0.01
@@ -34,6 +35,10 @@ _HISTOGRAMS: Final = frozenset(row.name for row in METRICS if row.type == "histo
 
 class GenAIMetricsConfig(ComponentConfig):
     """Configuration of `genai_metrics`."""
+
+    settle: Duration = 5.0
+    """How long after its end the tokens of an agent or workflow without model calls below it are held back: they may
+    be the sum of calls that are yet to come. Calls themselves count at once."""
 
     series_limit: int = pydantic.Field(default=MAX_SERIES, ge=10, le=1_000_000)
     """Label sets of one metric and service. Further ones count with `__other__` in place of what clients chose."""
@@ -65,9 +70,12 @@ class GenAIMetrics:
         self._uncounted = host.metrics.counter("spanledger_uncounted_steps_total")
         self._counted = 0
         self._failed = 0
-        self._waiting: deque[Iterator[tuple[Step, Step | None]]] = deque()
-        self._retold = Waiting()
+        self._waiting: deque[Iterator[_Related]] = deque()
         self._task: asyncio.Task[None] | None = None
+        self._accounts = Accounts()
+        self._held: OrderedDict[bytes, tuple[float, dict[Report, None]]] = OrderedDict()
+        """Trace id -> until when, and the sums of calls in it."""
+        self._timer: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Give the table its limits and buckets."""
@@ -75,25 +83,26 @@ class GenAIMetrics:
         for name in _HISTOGRAMS:
             family = self._host.metrics.histogram(name)
             family.set_bounds(self._config.buckets.get(name, family.metric.buckets))
-        self._host.metrics.before_reading.append(self._release)
 
     async def shutdown(self, deadline: float) -> int:
-        """Count what waits."""
+        """Count what waits and what is held."""
         if self._task is not None:
             await self._task
-        self._release()
-        if self._release in self._host.metrics.before_reading:
-            self._host.metrics.before_reading.remove(self._release)
+        if self._timer is not None:
+            self._timer.cancel()
+        for trace_id in tuple(self._held):
+            self._release(trace_id)
         return 0
 
-    def _release(self) -> None:
-        """Count the calls that wait for a richer report, for the metrics are about to be read."""
-        for step in self._retold.release():
-            self._count_one(step, None)
-
     def statistics(self) -> Mapping[str, Any]:
-        """Return the steps that were counted, that could not be counted, and the deliveries that wait."""
-        return {"counted": self._counted, "failed": self._failed, "waiting_deliveries": len(self._waiting)}
+        """Return the steps that were counted, that could not be counted, what waits, and what is remembered."""
+        return {
+            "counted": self._counted,
+            "failed": self._failed,
+            "waiting_deliveries": len(self._waiting),
+            "held_traces": len(self._held),
+            **self._accounts.statistics(),
+        }
 
     def reserve(self, delivery: Delivery) -> None:
         """Hold nothing: counting is faster than decoding, so what waits cannot pile up."""
@@ -120,37 +129,26 @@ class GenAIMetrics:
             if self._count(self._waiting[0]):
                 self._waiting.popleft()
 
-    def _count(self, steps: Iterator[tuple[Step, Step | None]]) -> bool:
-        """Count until the steps or the slice are used up; tell whether all is counted."""
-        until = self._host.monotonic() + SLICE_S
-        for step, tool_around in steps:
-            if step.retold and step.kind in MODEL_CALLS and counts(step):
-                self._count_retold(step)
+    def _count(self, records: Iterator[_Related]) -> bool:
+        """Count until the records or the slice are used up; tell whether all is counted."""
+        now_s = self._host.monotonic()
+        until = now_s + SLICE_S
+        done = True
+        for record, tool_around in records:
+            if isinstance(record, Bridge):
+                self._accounts.add(_place(record), now_s)
             else:
-                self._count_one(step, tool_around)
+                self._guarded(self._count_step, record, tool_around, now_s)
             self._counted += 1
             if self._counted % CHECK_EVERY == 0 and self._host.monotonic() >= until:
-                return False
-        return True
+                done = False
+                break
+        self._settle(now_s)
+        return done
 
-
-    def _count_retold(self, step: Step) -> None:
-        """Count a call that may be told again, or was told before with less."""
-        if not step.supersedes:
-            if (first := self._retold.hold(step)) is not None:
-                self._count_one(first, None)
-        elif (poorer := self._retold.replaced(step)) is not None:
-            self._count_one(replace(poorer, cost=SUPERSEDED), None)
-            fuller = replace(step, agent_name=step.agent_name or poorer.agent_name, supersedes=b"")
-            if (first := self._retold.hold(fuller)) is not None:
-                self._count_one(first, None)
-        else:
-            self._step_metrics.count_more(step, self._retold.shown(step))
-
-    def _count_one(self, step: Step, tool_around: Step | None) -> None:
+    def _guarded(self, work: Callable[..., None], *given: Any) -> None:
         try:
-            if self._step_metrics.count(step, tool_around):
-                self._semconv_metrics.count(step)
+            work(*given)
         except Exception:
             # A fault of ours. Its neighbours still count, and the request was acknowledged already.
             if not self._failed:
@@ -158,11 +156,98 @@ class GenAIMetrics:
             self._failed += 1
             self._uncounted.add(())
 
+    def _count_step(self, step: Step, tool_around: Step | None, now_s: float) -> None:
+        added = self._accounts.add(_place(step), now_s)
+        if step.call is None or added is None:
+            if not self._step_metrics.count(step, tool_around):
+                return
+            self._semconv_metrics.count(step)
+            self._bill(Entry(step), bill_of(step))
+            return
+        report, is_news = added
+        if not is_news:
+            self._step_metrics.count_again(step)
+            return
+        if isinstance(report.kept, Entry):
+            self._bill(report.kept, Bill())  # it says more now than before
+        self._step_metrics.count(step)
+        self._semconv_metrics.count(step)
+        report.kept = Entry(replace(step, detail=None, resource={}))
 
-def _related(delivery: Delivery) -> Iterator[tuple[Step, Step | None]]:
-    """Yield each step with its agent's name, and for tools the call that it is part of."""
+    # -- what counts --
+
+    def _settle(self, now_s: float) -> None:
+        """Count calls as far as they are known, and hold sums of calls until no more of them come."""
+        for report in self._accounts.changed():
+            self._look(report)
+        for report in self._accounts.sums():
+            hold_s = 0.0 if _is_billed(report) else self._hold_s(report)
+            if hold_s <= 0:
+                self._look(report)
+            elif report.place is not None:
+                _, sums = self._held.setdefault(report.place.trace_id, (now_s + hold_s, {}))
+                sums[report] = None
+        for trace_id in self._accounts.outgrown(now_s):
+            self._release(trace_id)
+        self._release_due(now_s)
+
+    def _hold_s(self, report: Report) -> float:
+        """Return how long to wait for calls below a sum: they ended before it, and were sent as soon as it was."""
+        if report.place is None or not self._config.settle:
+            return 0.0
+        return self._config.settle - max(0, self._host.clock_ns() - report.place.end_ns) / 1e9
+
+    def _look(self, report: Report) -> None:
+        if isinstance(report.kept, Entry):
+            self._guarded(self._bill, report.kept, report.bill)
+
+    def _bill(self, entry: Entry, bill: Bill) -> None:
+        if bill != entry.bill:
+            self._semconv_metrics.bill(entry.step, entry.bill, bill)
+            self._step_metrics.bill(entry, bill)
+
+    def _release(self, trace_id: bytes) -> None:
+        _, sums = self._held.pop(trace_id, (0.0, {}))
+        for report in sums:
+            self._look(report)
+
+    def _release_due(self, now_s: float) -> None:
+        """Count the sums that were held for long enough; come back for the others."""
+        while self._held:
+            trace_id, (due_s, _) = next(iter(self._held.items()))
+            if due_s > now_s:
+                break
+            self._release(trace_id)
+        if self._held and (self._timer is None or self._timer.done()):
+            self._timer = asyncio.get_running_loop().create_task(self._wait(), name="genai_metrics settle")
+
+    async def _wait(self) -> None:
+        while self._held:
+            due_s, _ = next(iter(self._held.values()))
+            await asyncio.sleep(max(0.0, due_s - self._host.monotonic()))
+            # Others ran here: what was due first may be gone.
+            self._host.metrics.tick(self._host.clock_ns())
+            self._release_due(self._host.monotonic())
+
+
+def _is_billed(report: Report) -> bool:
+    return isinstance(report.kept, Entry) and report.kept.bill != Bill()
+
+
+_Related = tuple[Step | Bridge, Step | None]
+
+
+def _related(delivery: Delivery) -> Iterator[_Related]:
+    """Yield what holds calls together, then each step with its agent's name, and for tools the call it is part of."""
     if not delivery.steps:
+        yield from ((bridge, None) for bridge in delivery.bridges)
         return
     ancestry = Ancestry(delivery.steps, delivery.bridges)
+    yield from ((bridge, None) for bridge in delivery.bridges)
     for step in delivery.steps:
         yield ancestry.with_agent(step), ancestry.tool_around(step) if step.kind == "tool" else None
+
+
+def _place(record: Step | Bridge) -> Place:
+    call = record.call if isinstance(record, Step) else None
+    return Place(record.trace_id, record.span_id, record.parent_span_id, record.start_ns, record.end_ns, call)

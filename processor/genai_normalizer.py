@@ -275,7 +275,7 @@ def apply(span: Span, reading: Reading) -> bool:
         span.MergeFrom(reading.ready)
     for key, value in islice(reading.edits.items(), ready, None):
         if key in present:
-            attributes[key]  # decoded, and so remembered
+            attributes[key]  # what was decoded is remembered
             pair = present[key]
         else:
             pair = all_pairs.add()

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, cast
 
 import pydantic
 
-from spanledger.conventions.ledger import COUNTED, Call, Ledger, Place
+from spanledger.conventions.ledger import MONEY, Call, Place, Verdict
 from spanledger.conventions.lookup import ORIGINAL
 from spanledger.conventions.prices.attributes import COST, PREFIX, Spelling, attributes_of, restored, spelled
 from spanledger.conventions.prices.calls import call_of, home_of
@@ -39,6 +39,7 @@ from spanledger.conventions.reading import Cost
 from spanledger.conventions.usage import Usage
 from spanledger.conventions.values import any_value
 from spanledger.conventions.verdicts import SUM_OF_CALLS, decided
+from spanledger.processor.accounts import Accounts
 from spanledger.processor.batch import PAUSE_EVERY
 from spanledger.processor.component import ComponentConfig, Host, Passive, PipelineView, register
 from spanledger.processor.price_source import CatalogConfig, PriceSource
@@ -46,12 +47,13 @@ from spanledger.processor.price_source import CatalogConfig, PriceSource
 if TYPE_CHECKING:
     from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-    from spanledger.conventions.ledger import Decision
+    from spanledger.conventions.ledger import Report
     from spanledger.conventions.reading import Reading
     from spanledger.conventions.values import Value
     from spanledger.processor.batch import Batch, Resource, ScopeGroup
 
-MAX_FILE_BYTES: Final = 4 * 1024 * 1024
+Passed = Verdict | Literal["in_parent"]
+"""What a span is told to be. `in_parent`: a span above it has left before with its cost."""
 
 _CALLS: Final = frozenset({"llm", "embedding"})
 _RUNS: Final = frozenset({"agent", "workflow"})
@@ -141,7 +143,7 @@ class GenaiPricing(Passive):
         self._config = config
         self._host = host
         # The span of a call and its log record come through different pipelines.
-        self._ledger: Ledger = host.shared(Ledger)
+        self._passed: Accounts = host.shared(Accounts)
         self._unpriced: OrderedDict[tuple[str, str], float] = OrderedDict()
         self._minute, self._said = float("-inf"), 0
         self._conflicts = host.metrics.counter("spanledger_cost_conflicts_total")
@@ -172,7 +174,7 @@ class GenaiPricing(Passive):
 
     def statistics(self) -> Mapping[str, Any]:
         """Return the sizes of what is remembered."""
-        return {"memo": self._engine.memo_entries, "memo_misses": self._engine.misses, **self._ledger.statistics()}
+        return {"memo": self._engine.memo_entries, "memo_misses": self._engine.misses, **self._passed.statistics()}
 
     def process(self, batch: Batch) -> Generator[None, None, None]:
         """Price every call of the batch; pauses between spans of long batches and after each new model."""
@@ -194,18 +196,20 @@ class GenaiPricing(Passive):
                 if len(bills) % PAUSE_EVERY == 0 or self._engine.misses != misses:
                     misses = self._engine.misses
                     yield
-        late = self._ledger.late_children
-        decisions = yield from self._ledger.settle(places, self._host.monotonic())
-        self._late.add((), self._ledger.late_children - late)
-        counted: list[Place] = []
-        for count, (bill, place, decision) in enumerate(zip(bills, places, decisions, strict=True), 1):
-            self._conclude(bill, decision)
-            if decision.verdict != "none":
-                counted.append(place)
+        now_s = self._host.monotonic()
+        for count, place in enumerate(places, 1):
+            self._passed.add(place, now_s)
             if count % PAUSE_EVERY == 0:
                 yield
+        self._passed.changed()
+        self._passed.sums()
+        for count, (bill, place) in enumerate(zip(bills, places, strict=True), 1):
+            self._conclude(bill, self._passed.of(place))
+            if count % PAUSE_EVERY == 0:
+                yield
+        for _ in self._passed.outgrown(now_s):
+            pass
         self._memo.set((), self._engine.memo_entries)
-        batch.accepted.append(lambda: self._ledger.acknowledge(counted))
 
     def _read(self, group: ScopeGroup, index: int, span: Span, facts: ServiceFacts | None, home: str) -> _Bill:
         """Price one span by itself, and say what it reports to the ledger."""
@@ -241,37 +245,62 @@ class GenaiPricing(Passive):
         elif bill.cost.status == "unpriced":
             self._report_unpriced(reading, bill.cost.reason)
 
-    def _conclude(self, bill: _Bill, decision: Decision) -> None:
-        """Give the reading its cost, now that it is known whether it counts, and write the span."""
+    def _conclude(self, bill: _Bill, report: Report | None) -> None:
+        """Give the reading its cost, as far as it is known by now whether it counts, and write the span."""
         group, index = bill.group, bill.index
         reading = group.readings[index]
         if reading is None:
             return
+        verdict: Passed = "none"
         cost = bill.cost
         if cost is None:
-            if not decision.below_calls or reading.kind not in _RUNS:
+            if reading.kind not in _RUNS or report is None or not report.finding.below.calls:
                 return
             cost = SUM_OF_CALLS
-        else:
-            cost = decided(cost, decision.verdict)
-            if bill.call is not None:
-                reading.call, reading.price = bill.call, bill.cost
-        # A span that comes twice looks the same to backends, but its numbers are in the totals already.
-        reading.cost = Cost("rollup", "repeated") if decision.repeated else cost
-        reading.supersedes = decision.supersedes
+        elif bill.call is not None and report is not None:
+            verdict = self._pass(report)
+            cost = decided(cost, verdict)
+            reading.call, reading.price = bill.call, bill.cost
+            reading.same_as = self._retold_by(report) if bill.call.kin else b""
+        reading.cost = cost
         if bill.settled:
             return
-        attributes = attributes_of(cost, bill.computed, decision.below_pico_usd)
+        below = report.finding.below.pico_usd if report is not None and cost.status == "rollup" else 0
+        attributes = attributes_of(cost, bill.computed, below)
         for spelling in self._config.attributes:
             attributes |= spelled(spelling, cost)
         span = group.items[index]
         told = reading.attributes.get(COST) if reading.reported_cost_usd is not None else None
         if COST in attributes and COST in reading.attributes and impossible(told):
             replaced(span, reading, attributes)
-        if reading.echo_edits and decision.verdict in COUNTED and inscribe(span, reading, reading.echo_edits):
+        if reading.echo_edits and verdict in MONEY and inscribe(span, reading, reading.echo_edits):
             group.changed.add(index)
         if inscribe(span, reading, attributes):
             group.changed.add(index)
+
+    def _pass(self, report: Report) -> Passed:
+        """Return what a span is told to be. It leaves now: what passed before with a cost is not told again.
+
+        What it really is, others may find out that learn of more.
+        """
+        if report.kept is not None:
+            return cast("Passed", report.kept)  # a request that comes again
+        verdict: Passed = report.verdict
+        if verdict in MONEY:
+            others = (*self._passed.twins(report), *report.finding.echoes)
+            if any(_has_passed(one) and one.verdict == "twin" for one in others):
+                verdict = "twin"
+            elif (above := next(filter(_passed_for_more, report.above()), None)) is not None:
+                verdict = _part_of(above, report) or verdict
+                self._late.add(())
+        report.kept = verdict
+        return verdict
+
+    def _retold_by(self, report: Report) -> bytes:
+        """Return the trace id and span id of another report of the same call."""
+        other = report.twin_of or next(iter(self._passed.twins(report)), None)
+        place = other.place if other is not None else None
+        return place.trace_id + place.span_id if place is not None else b""
 
     def _report_unpriced(self, reading: Reading, reason: str) -> None:
         """Log a model without a price, once an hour."""
@@ -296,6 +325,25 @@ class GenaiPricing(Passive):
         )  # fmt: skip
 
 
+def _has_passed(report: Report) -> bool:
+    """Tell whether a span has left as one that counts, and has told tokens."""
+    return report.kept in MONEY and report.call is not None and report.call.tells_tokens
+
+
+def _passed_for_more(report: Report) -> bool:
+    """Tell whether a span has left as one that counts, and is none."""
+    return _has_passed(report) and report.verdict not in MONEY
+
+
+def _part_of(above: Report, report: Report) -> Passed | None:
+    """Return what a call is to a span above it that has left with its cost; None for what that did not tell."""
+    assert above.call is not None
+    assert report.call is not None
+    if above.call.inference:
+        return "twin"
+    return "in_parent" if report.call.tells_tokens and not above.finding.less else None
+
+
 def report(reading: Reading, scope: str, resource: Resource, cost: Cost, *, failed: bool) -> Call:
     """Return what a model call, or a span with the tokens of several, says to the ledger."""
     usage = reading.usage or Usage()
@@ -313,6 +361,8 @@ def report(reading: Reading, scope: str, resource: Resource, cost: Cost, *, fail
         echo=reading.echo,
         detail=sum(count is not None for count in kinds),
         pico_usd=cost.total,
+        pico_input=cost.input,
+        pico_output=cost.output,
         kin=reading.dialect if reading.retold else "",
         report=reading.report,
         request_id=(reading.request_id or "")[:_MAX_CHARS],
@@ -332,11 +382,14 @@ def replaced(span: Span, reading: Reading, attributes: dict[str, str | float]) -
 
 def inscribe(span: Span, reading: Reading, attributes: Mapping[str, Value]) -> bool:
     """Append attributes to a span; keys that are there already stay. Tell whether anything was written."""
+    pairs = span.attributes
     changed = False
     for key, value in attributes.items():
         if key in reading.attributes or key in reading.edits:
             continue
-        added = span.attributes.add(key=key).value
+        pair = pairs.add()
+        pair.key = key
+        added = pair.value
         if isinstance(value, str):
             added.string_value = value
         elif isinstance(value, float):

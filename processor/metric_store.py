@@ -22,7 +22,7 @@ import itertools
 import logging
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
@@ -88,6 +88,12 @@ class Cell:
     owner: Owner
     value: float = 0
     exemplar: Exemplar | None = None
+    shown: float = 0
+    """What whoever looked last may have seen."""
+    shown_at: int = 0
+    """`_Shared.readings` when it last changed."""
+    owed: float = 0
+    """What was taken back after it had been shown: it is kept from what is added next."""
 
 
 @dataclass(slots=True, eq=False)
@@ -98,6 +104,7 @@ class Distribution(Cell):
     """Observations in each bucket, not cumulated; the last is +Inf."""
     exemplars: list[Exemplar | None] = field(default_factory=list)
     """Empty until the first one, then one place for each bucket."""
+    shown_counts: list[int] = field(default_factory=list)
 
 
 @dataclass(slots=True, eq=False)
@@ -106,6 +113,8 @@ class _Shared:
 
     max_series: int
     now_ns: int = 0
+    readings: int = 1
+    """How often anybody has looked at series."""
     forget_after_ns: int | None = FORGET_AFTER_NS
     """None for never."""
     owners: dict[tuple[str | None, ...], Owner] = field(default_factory=dict)
@@ -157,6 +166,7 @@ class Family(Generic[_C]):
 
     def cells(self, since_ns: int = 0) -> list[_C]:
         """Return the series of this moment, oldest first, without those that are stale since then."""
+        self._shared.readings += 1
         if self._permanent is not None or not since_ns:
             return list(self._cells.values())
         return [cell for cell in self._cells.values() if cell.owner.seen_ns >= since_ns]
@@ -257,10 +267,29 @@ class CounterFamily(Family[Cell]):
             self._refuse()
             return
         cell = self._cells.get(labels) or self._find(labels, value)
+        if cell.shown_at != self._shared.readings:
+            cell.shown, cell.shown_at = cell.value, self._shared.readings
+        if cell.owed:
+            paid = min(value, cell.owed)
+            cell.owed -= paid
+            value -= paid
         cell.value += value
         now_ns = cell.owner.seen_ns = self._shared.now_ns
         if trace_id and value:
             cell.exemplar = (trace_id, value, now_ns)
+
+    def take_back(self, labels: Labels, value: float) -> None:
+        """Take `value` off again, as never added.
+
+        A counter must not be seen to fall: what has been shown of it is kept from what is added next.
+        """
+        cell = self._cells.get(labels) or self._find(labels, 0)
+        if cell.shown_at != self._shared.readings:
+            cell.shown, cell.shown_at = cell.value, self._shared.readings
+        left = cell.value - value
+        if left < cell.shown:
+            cell.owed += cell.shown - left
+        cell.value = max(left, cell.shown)
 
     def zeros(self, **known: str) -> None:
         """Create the series of these label values, with every combination of the closed sets among the others."""
@@ -333,6 +362,8 @@ class HistogramFamily(Family[Distribution]):
             self._refuse()
             return
         cell = self._cells.get(labels) or self._find(labels, 1)
+        if cell.shown_at != self._shared.readings:
+            cell.shown, cell.shown_counts, cell.shown_at = cell.value, cell.counts[:], self._shared.readings
         bucket = bisect_left(self.bounds, value)
         cell.counts[bucket] += 1
         cell.value += value
@@ -341,6 +372,16 @@ class HistogramFamily(Family[Distribution]):
             if not cell.exemplars:
                 cell.exemplars = [None] * len(cell.counts)
             cell.exemplars[bucket] = (trace_id, value, now_ns)
+
+    def take_back(self, labels: Labels, value: float) -> None:
+        """Take an observation back, if nobody has seen it: what has been shown of a distribution stays."""
+        cell = self._cells.get(labels)
+        if cell is None or cell.shown_at != self._shared.readings:
+            return
+        bucket = bisect_left(self.bounds, value)
+        if cell.counts[bucket] > cell.shown_counts[bucket]:
+            cell.counts[bucket] -= 1
+            cell.value = max(cell.value - value, cell.shown)
 
     def set_bounds(self, bounds: Sequence[float]) -> None:
         """Change the buckets. What was counted into other buckets is dropped: to readers, a restart."""
@@ -365,8 +406,6 @@ class MetricTable:
         self._counters: dict[str, CounterFamily] = {}
         self._gauges: dict[str, GaugeFamily] = {}
         self._histograms: dict[str, HistogramFamily] = {}
-        self.before_reading: list[Callable[[], None]] = []
-        """What writers want to do before somebody looks."""
         for row in rows:
             self._add(row)
         self._shared.overflow = self._counters.get("spanledger_series_overflow_total")
@@ -397,9 +436,7 @@ class MetricTable:
         return self._histograms[name]
 
     def families(self) -> Iterable[AnyFamily]:
-        """Return every family, in the order of the table, for somebody who wants to read them."""
-        for prepare in self.before_reading:
-            prepare()
+        """Return every family, in the order of the table."""
         return self._families.values()
 
     def tick(self, now_ns: int) -> None:

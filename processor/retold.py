@@ -1,11 +1,7 @@
-"""Work that is told twice, as a span and as a log record, on its way into the metrics.
+"""Tool calls that are told twice, as a span and as a log record.
 
-A model call is decided by `genai_pricing`: the second report of it is a twin, or says more than the first and
-supersedes it. A counter that was read cannot be taken back, so the first report waits until the metrics are read:
-until then it can be replaced. After that only what the second one says beyond it is added.
-
-A tool call has no price and so no decision. Each kind of report tells each call once, so there were as many calls
-as the kind with the most reports told.
+A tool call has no price and so the ledger does not know it. Each kind of report tells each call once, so there were
+as many calls as the kind with the most reports told.
 """
 
 from __future__ import annotations
@@ -15,54 +11,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from spanledger.conventions.step import Step
 
-MAX_WAITING: Final = 4_096
-"""Calls that wait for a richer report. The first ones are counted to make room."""
-MAX_SHOWN: Final = 8_192
-"""Calls that were counted and may still be superseded."""
 MAX_TOOLS: Final = 8_192
 
 _SPAN: Final = "span"
-
-
-class Waiting:
-    """Calls that were told once and may be told again. One owner."""
-
-    def __init__(self) -> None:
-        self._waiting: OrderedDict[bytes, Step] = OrderedDict()
-        self._shown: OrderedDict[bytes, Step] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._waiting)
-
-    def hold(self, step: Step) -> Step | None:
-        """Let a call wait; return one that has to be counted to make room."""
-        self._waiting[step.trace_id + step.span_id] = step
-        return self._show(*self._waiting.popitem(last=False)) if len(self._waiting) > MAX_WAITING else None
-
-    def replaced(self, step: Step) -> Step | None:
-        """Return the call that `step` supersedes if it still waits; it does no more."""
-        return self._waiting.pop(step.supersedes, None)
-
-    def shown(self, step: Step) -> Step | None:
-        """Return the call that `step` supersedes if it was counted; `step` is what was counted from now on."""
-        before = self._shown.pop(step.supersedes, None)
-        self._show(step.trace_id + step.span_id, step)
-        return before
-
-    def release(self) -> Iterator[Step]:
-        """Yield all that waits, to be counted: somebody is about to look."""
-        while self._waiting:
-            yield self._show(*self._waiting.popitem(last=False))
-
-    def _show(self, key: bytes, step: Step) -> Step:
-        self._shown[key] = step
-        if len(self._shown) > MAX_SHOWN:
-            self._shown.popitem(last=False)
-        return step
 
 
 @dataclass(slots=True)

@@ -1,7 +1,8 @@
 """What one step adds to the metric table.
 
-Tokens and money are counted once: on the call itself, never on a wrapper of it. Which is which is
-decided by genai_pricing and told by `cost.status`; in a pipeline without it every model call counts.
+Tokens and money are counted once: on the call itself, never on a wrapper of it. Which is which is told as a `Bill`,
+and may change with what comes later: then what was added is taken back. In a pipeline without genai_pricing every
+model call counts.
 Unknown is not 0: a call that says nothing about tokens adds none, and a model without a price has no
 cost series. What is added as 0 here creates a series before its first event.
 """
@@ -9,17 +10,20 @@ cost series. What is added as 0 here creates a series before its first event.
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from spanledger.conventions.ledger import Bill
 from spanledger.conventions.metrics import TOKEN_TYPE
 from spanledger.processor.ancestry import same_tool
 from spanledger.processor.metric_store import MAX_LABEL_CHARS
 from spanledger.processor.retold import RetoldTools
 
 if TYPE_CHECKING:
+    from spanledger.conventions.ledger import Excess
     from spanledger.conventions.step import Step
     from spanledger.conventions.usage import Usage
-    from spanledger.processor.metric_store import Labels, MetricStore
+    from spanledger.processor.metric_store import CounterFamily, HistogramFamily, Labels, MetricStore
 
 NO_DIALECT: Final = "none"
 NO_TYPE: Final = "_OTHER"
@@ -27,12 +31,6 @@ NO_TYPE: Final = "_OTHER"
 
 UNKNOWN_MODEL: Final = "unknown_model"
 """The usual reason for tokens without a price."""
-
-REPEATED: Final = "repeated"
-"""What genai_pricing says of a span that it has seen before."""
-
-IN_PARENT: Final = "counted_in_parent"
-"""What it says of a call whose tokens a span above it was counted with."""
 
 MAX_TOOLS: Final = 8192
 """Tool spans that are remembered, for those that are told again."""
@@ -42,14 +40,22 @@ MAX_FAILED: Final = 1024
 
 _CALLS: Final = frozenset({"llm", "embedding"})
 _RUNNERS: Final = frozenset({"agent", "workflow"})
-_OPERATIONS: Final = frozenset({"llm", "embedding", "retrieval"})
 
 
-def counts(step: Step) -> bool:
-    """Tell whether the tokens and the cost of `step` are its own, and not those of calls below it."""
-    if step.cost is None or step.cost.status == "no_usage":
-        return step.kind in _CALLS
-    return step.cost.status != "rollup"
+@dataclass(slots=True)
+class Entry:
+    """A step that tells of calls, and what was counted of it."""
+
+    step: Step
+    bill: Bill = field(default_factory=Bill)
+    retries: int = 0
+
+
+def bill_of(step: Step) -> Bill:
+    """Return what is counted of a step that nobody has told the ledger of."""
+    cost = step.cost
+    told = step.kind in _CALLS if cost is None or cost.status == "no_usage" else cost.status != "rollup"
+    return Bill(told and step.kind in _CALLS, told, told)
 
 
 def disjoint(usage: Usage) -> dict[str, int]:
@@ -148,6 +154,8 @@ class StepMetrics:
         self._tokens = table.counter("spanledger_llm_tokens_total")
         self._cost = table.counter("spanledger_llm_cost_usd_total")
         self._unpriced = table.counter("spanledger_llm_unpriced_tokens_total")
+        self._unattributed_tokens = table.counter("spanledger_llm_unattributed_tokens_total")
+        self._unattributed_cost = table.counter("spanledger_llm_unattributed_cost_usd_total")
         self._retries = table.counter("spanledger_llm_retries_total")
         self._duration = table.histogram("spanledger_llm_duration_seconds")
         self._first_chunk = table.histogram("spanledger_llm_time_to_first_chunk_seconds")
@@ -159,7 +167,7 @@ class StepMetrics:
         self._spans.add((NO_DIALECT, "other"), count)
 
     def count(self, step: Step, around: Step | None = None) -> bool:
-        """Count one step; `around` is the tool call that a tool's span is part of.
+        """Count that a step is there; `around` is the tool call that a tool's span is part of.
 
         Tell whether it is work of its own, and not a tool call that was told before.
         """
@@ -177,40 +185,27 @@ class StepMetrics:
                 self._duplicates.add((step.service_name,))
                 return False
             self._count_tool(step)
-        elif step.cost is not None and step.cost.reason == REPEATED:
-            self._duplicates.add((step.service_name,))
-        elif counts(step):
-            self._duplicates.add((step.service_name,), 0)
-            self._count_usage(step)
-            if step.kind in _CALLS:
-                self._count_call(step)
-        elif step.kind in _CALLS and step.cost is not None and step.cost.reason == IN_PARENT:
-            # Its tokens were counted before it came, with the agent's sum; the call itself was not.
-            self._count_call(step)
         return True
 
-    def count_more(self, step: Step, before: Step | None) -> None:
-        """Count what a richer report of a call says beyond the one that was counted, as far as that is known.
-
-        Counters only grow: tokens that turn out to be of another type stay where they are, and the sum is right.
-        """
+    def count_again(self, step: Step) -> None:
+        """Count a span that came before."""
         if not step.report:
             self._spans.add((step.dialect, step.kind))
-        if before is None or step.usage is None:
-            return
-        trace_id = step.trace_id if self._exemplars else None
-        who = (step.service_name, step.agent_name or before.agent_name, step.provider, step.model)
-        known = disjoint(before.usage) if before.usage is not None else {}
-        more = {name: count - known.get(name, 0) for name, count in disjoint(step.usage).items()}
-        total = sum(more.values())
-        if any(count < 0 for count in more.values()):
-            more = {max(more, key=more.__getitem__): total}
-        for name, count in more.items():
-            if count > 0:
-                self._tokens.add((*who, name), count, trace_id)
-        spent = before.cost.total_usd or 0 if before.cost is not None else 0
-        if step.cost is not None and (step.cost.total_usd or 0) > spent:
-            self._cost.add(who, (step.cost.total_usd or 0) - spent, trace_id)
+        self._duplicates.add((step.service_name,))
+
+    def bill(self, entry: Entry, bill: Bill) -> None:
+        """Count what a step is billed for, and take back what it was billed for and is not any more."""
+        was, entry.bill = entry.bill, bill
+        self._duplicates.add((entry.step.service_name,), 0)
+        if was.tokens != bill.tokens:
+            self._count_tokens(entry.step, back=was.tokens)
+        if was.money != bill.money:
+            self._count_money(entry.step, back=was.money)
+        if was.call != bill.call:
+            self._count_call(entry, back=was.call)
+        if was.excess != bill.excess:
+            self._count_excess(entry.step, was.excess, back=True)
+            self._count_excess(entry.step, bill.excess)
 
     def _count_tool(self, step: Step) -> None:
         trace_id = step.trace_id if self._exemplars else None
@@ -221,33 +216,51 @@ class StepMetrics:
         if (duration_s := step.duration_s) is not None:
             self._tool_duration.observe(tool, duration_s, trace_id)
 
-    def _count_call(self, step: Step) -> None:
+    def _count_call(self, entry: Entry, *, back: bool = False) -> None:
+        step = entry.step
         trace_id = step.trace_id if self._exemplars else None
         who = (step.service_name, step.agent_name, step.provider, step.model)
         self._calls.add((*who, step.operation, "ok", ""), 0)
         self._calls.add((*who, step.operation, "error", NO_TYPE), 0)
-        self._calls.add((*who, step.operation, step.status, step.error_type), 1, trace_id)
-        self._retries.add(who, self._retried.count(step), trace_id)
+        _add(self._calls, (*who, step.operation, step.status, step.error_type), 1, trace_id, back)
+        if not back:
+            entry.retries = self._retried.count(step)
+        _add(self._retries, who, entry.retries, trace_id, back)
         if (duration_s := step.duration_s) is not None:
-            self._duration.observe(who, duration_s, trace_id)
+            _observe(self._duration, who, duration_s, trace_id, back)
         if step.time_to_first_chunk_s is not None:
-            self._first_chunk.observe(who, step.time_to_first_chunk_s, trace_id)
+            _observe(self._first_chunk, who, step.time_to_first_chunk_s, trace_id, back)
 
-    def _count_usage(self, step: Step) -> None:
+    def _count_tokens(self, step: Step, *, back: bool = False) -> None:
         trace_id = step.trace_id if self._exemplars else None
         who = (step.service_name, step.agent_name, step.provider, step.model)
         tokens = disjoint(step.usage) if step.usage is not None else {}
         for token_type in TOKEN_TYPE.values:
-            self._tokens.add((*who, token_type), tokens.get(token_type, 0), trace_id)
-        cost = step.cost
+            _add(self._tokens, (*who, token_type), tokens.get(token_type, 0), trace_id, back)
+
+    def _count_money(self, step: Step, *, back: bool = False) -> None:
+        cost = step.price or step.cost
         if cost is None:
             return
+        trace_id = step.trace_id if self._exemplars else None
         seller = (step.service_name, step.provider, step.model)
         self._unpriced.add((*seller, UNKNOWN_MODEL), 0)
         if cost.status == "unpriced":
-            self._unpriced.add((*seller, cost.reason), sum(tokens.values()), trace_id)
+            tokens = sum(disjoint(step.usage).values()) if step.usage is not None else 0
+            _add(self._unpriced, (*seller, cost.reason), tokens, trace_id, back)
         else:
-            self._cost.add(who, cost.total_usd or 0, trace_id)
+            who = (step.service_name, step.agent_name, step.provider, step.model)
+            _add(self._cost, who, cost.total_usd or 0, trace_id, back)
+
+    def _count_excess(self, step: Step, excess: Excess | None, *, back: bool = False) -> None:
+        if excess is None:
+            return
+        trace_id = step.trace_id if self._exemplars else None
+        who = (step.service_name, step.agent_name)
+        _add(self._unattributed_tokens, (*who, "input"), excess.input, trace_id, back)
+        _add(self._unattributed_tokens, (*who, "output"), excess.output, trace_id, back)
+        if excess.pico_usd is not None:
+            _add(self._unattributed_cost, who, excess.pico_usd / 1e12, trace_id, back)
 
 
 class SemconvMetrics:
@@ -272,44 +285,59 @@ class SemconvMetrics:
         self._tool = table.histogram("gen_ai_execute_tool_duration_seconds")
 
     def count(self, step: Step) -> None:
-        """Count one step."""
+        """Count one step that is no call of a model."""
         trace_id = step.trace_id if self._exemplars else None
-        if step.kind in _OPERATIONS and counts(step):
-            self._count_operation(step, trace_id)
-        elif (duration_s := step.duration_s) is not None:
-            who = (step.service_name, step.agent_name)
-            if step.kind == "tool":
-                self._tool.observe((*who, step.tool_name, step.error_type), duration_s, trace_id)
-            elif step.kind == "agent":
-                self._agent.observe((*who, step.request_model, step.error_type), duration_s, trace_id)
-            elif step.kind == "workflow":
-                labels = (step.service_name, step.workflow_name, step.error_type)
-                self._workflow.observe(labels, duration_s, trace_id)
+        if (duration_s := step.duration_s) is None:
+            return
+        who = (step.service_name, step.agent_name)
+        if step.kind == "tool":
+            self._tool.observe((*who, step.tool_name, step.error_type), duration_s, trace_id)
+        elif step.kind == "agent":
+            self._agent.observe((*who, step.request_model, step.error_type), duration_s, trace_id)
+        elif step.kind == "workflow":
+            labels = (step.service_name, step.workflow_name, step.error_type)
+            self._workflow.observe(labels, duration_s, trace_id)
 
-    def _count_operation(self, step: Step, trace_id: bytes | None) -> None:
+    def bill(self, step: Step, was: Bill, bill: Bill) -> None:
+        """Count an operation that is billed as such, or take it back."""
+        if step.kind not in _CALLS:
+            return
+        if was.call != bill.call:
+            self._count_call(step, back=was.call)
+        if was.tokens != bill.tokens:
+            self._count_tokens(step, back=was.tokens)
+
+    def _count_call(self, step: Step, *, back: bool) -> None:
+        trace_id = step.trace_id if self._exemplars else None
         call = (step.service_name, step.operation, step.provider, step.request_model, step.response_model)
         failed = (*call, step.error_type)
-        duration_s, usage = step.duration_s, step.usage
-        if duration_s is not None:
-            self._operation.observe(failed, duration_s, trace_id)
-        if usage is not None and usage.input is not None:
-            self._token_usage.observe((*call, "input"), usage.input, trace_id)
-        if usage is not None and usage.output is not None:
-            self._token_usage.observe((*call, "output"), usage.output, trace_id)
-        if step.kind != "llm":
-            return
-        if duration_s is not None:
-            self._inference.observe(failed, duration_s, trace_id)
-        if step.time_to_first_chunk_s is not None:
-            self._first_chunk.observe(call, step.time_to_first_chunk_s, trace_id)
-        if usage is not None:
-            self._count_inference_tokens(usage, call, step.error_type, trace_id)
+        if (duration_s := step.duration_s) is not None:
+            _observe(self._operation, failed, duration_s, trace_id, back)
+            if step.kind == "llm":
+                _observe(self._inference, failed, duration_s, trace_id, back)
+        if step.kind == "llm" and step.time_to_first_chunk_s is not None:
+            _observe(self._first_chunk, call, step.time_to_first_chunk_s, trace_id, back)
 
-    def _count_inference_tokens(self, usage: Usage, call: Labels, error_type: str, trace_id: bytes | None) -> None:
+    def _count_tokens(self, step: Step, *, back: bool) -> None:
+        usage = step.usage
+        if usage is None:
+            return
+        trace_id = step.trace_id if self._exemplars else None
+        call = (step.service_name, step.operation, step.provider, step.request_model, step.response_model)
         if usage.input is not None:
-            self._input.observe((*call, error_type), usage.input, trace_id)
+            _observe(self._token_usage, (*call, "input"), usage.input, trace_id, back)
         if usage.output is not None:
-            self._output.observe((*call, error_type), usage.output, trace_id)
+            _observe(self._token_usage, (*call, "output"), usage.output, trace_id, back)
+        if step.kind == "llm":
+            self._count_inference_tokens(usage, call, step.error_type, trace_id, back)
+
+    def _count_inference_tokens(
+        self, usage: Usage, call: Labels, error_type: str, trace_id: bytes | None, back: bool
+    ) -> None:
+        if usage.input is not None:
+            _observe(self._input, (*call, error_type), usage.input, trace_id, back)
+        if usage.output is not None:
+            _observe(self._output, (*call, error_type), usage.output, trace_id, back)
         for counter, total, audio, image in (
             (self._all_input, usage.input, usage.audio_input, usage.image_input),
             (self._all_output, usage.output, usage.audio_output, usage.image_output),
@@ -319,4 +347,18 @@ class SemconvMetrics:
         ):
             if total is not None:
                 for modality, count in by_modality(total, audio, image).items():
-                    counter.add((*call, modality), count, trace_id)
+                    _add(counter, (*call, modality), count, trace_id, back)
+
+
+def _add(family: CounterFamily, labels: Labels, value: float, trace_id: bytes | None, back: bool) -> None:
+    if back:
+        family.take_back(labels, value)
+    else:
+        family.add(labels, value, trace_id)
+
+
+def _observe(family: HistogramFamily, labels: Labels, value: float, trace_id: bytes | None, back: bool) -> None:
+    if back:
+        family.take_back(labels, value)
+    else:
+        family.observe(labels, value, trace_id)

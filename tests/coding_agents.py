@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from spanledger.conventions.dialects import DIALECTS
+from spanledger.conventions.lending import Lending
+from spanledger.conventions.log_reports import LogReports
 from spanledger.conventions.values import attributes_of
 from spanledger.processor.batch import decode, finish
 from spanledger.processor.genai_metrics import GenAIMetrics, GenAIMetricsConfig
@@ -104,6 +108,12 @@ def play(sent: Sequence[Sent], *, pause_s: float = 0.0, read_between: bool = Fal
     return asyncio.run(_play(sent, pause_s, read_between, TrajectoryConfig(content="full", **trajectory)))
 
 
+@functools.cache
+def _normalizer() -> GenaiNormalizer:
+    """Return a normaliser; compiling the tables of all dialects takes most of the time of a play."""
+    return GenaiNormalizer(GenaiNormalizerConfig(), host("genai_normalizer"))
+
+
 async def _play(sent: Sequence[Sent], pause_s: float, read_between: bool, config: TrajectoryConfig) -> Outcome:
     clock, table, told, passed = Clock(), MetricTable(), _Told(), _Passed()
     shared: dict[str, Any] = {}
@@ -123,18 +133,22 @@ async def _play(sent: Sequence[Sent], pause_s: float, read_between: bool, config
     connector.consumers = {"logs": told}  # type: ignore[dict-item]
     metrics = GenAIMetrics(GenAIMetricsConfig(), lent("genai_metrics"))
     await metrics.start()
+    normalizer = _normalizer()
+    normalizer._reports, normalizer._lending = LogReports(DIALECTS), Lending()  # which remember
     intakes: dict[Signal, Intake] = {}
+    prices: list[GenaiPricing] = []
     for signal in ("traces", "logs"):
-        normalizer = GenaiNormalizer(GenaiNormalizerConfig(), lent("genai_normalizer"))
         pricing = GenaiPricing(GenaiPricingConfig(), lent("genai_pricing"))
         await pricing.start()
+        prices.append(pricing)
         stages = tuple(Stage(one, lambda _n: None, lambda _n: None) for one in (normalizer, pricing))
         pipeline = Pipeline(signal, signal, stages, (metrics, connector, passed), connector)  # type: ignore[arg-type]
         intakes[signal] = Intake((pipeline,), deque(maxlen=1), clock.monotonic)  # type: ignore[index]
     for signal, data in sent:
         await intakes[signal](finish(decode(signal, data, clock.time_ns())))
         if read_between:
-            table.families()
+            for family in table.families():
+                family.cells()
         clock.now_s += pause_s
         while await connector.work() == 0:
             pass
@@ -142,7 +156,8 @@ async def _play(sent: Sequence[Sent], pause_s: float, read_between: bool, config
     while await connector.work() == 0:
         pass
     assert await connector.shutdown(clock.now_s + 60) == 0
-    await metrics.shutdown(clock.now_s + 60)
+    for component in (metrics, *prices):
+        await component.shutdown(clock.now_s + 60)
     runs = sorted(told.final.values(), key=lambda run: (run["started_at"], run["run_id"]))
     return _outcome(table, runs, passed.data)
 
@@ -159,8 +174,6 @@ def _outcome(table: MetricTable, runs: list[dict[str, Any]], passed: list[bytes]
         family = table.counter(name)
         at = family.metric.label_names.index(label)
         for labels, cell in family._cells.items():
-            found[labels[at]] += int(cell.value)
-    cost = sum(cell.value for cell in table.counter("spanledger_llm_cost_usd_total").cells())
-    return Outcome(
-        calls["ok"], calls["error"], +tokens, round(cost * 1e12), +tools, runs, passed, table
-    )
+            found[labels[at]] += int(cell.value - cell.owed)
+    cost = sum(cell.value - cell.owed for cell in table.counter("spanledger_llm_cost_usd_total").cells())
+    return Outcome(calls["ok"], calls["error"], +tokens, round(cost * 1e12), +tools, runs, passed, table)

@@ -18,6 +18,7 @@ from spanledger.conventions.prices import attributes
 from spanledger.conventions.reading import Cost, CostStatus, StepKind
 from spanledger.conventions.run import Completeness, Outcome
 from spanledger.conventions.tokens import BASES
+from spanledger.conventions.verdicts import REASONS, SUM_OF_CALLS
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = (ROOT / "docs" / "attributes.md").read_text()
@@ -63,7 +64,8 @@ def test_every_reason_is_documented() -> None:
     """As the source has them; the list is in one place only because each is said where it is found."""
     sources = [*(ROOT / "conventions" / "prices").glob("*.py"), *(ROOT / "conventions" / "dialects").glob("*.py")]
     found = Reasons([*sources, ROOT / "processor" / "genai_pricing.py"]).collect()
-    assert {"unknown_model", "tier_at_list_price", "wraps_calls", "not_priced_by_token", "repeated"} <= found
+    found |= {*REASONS.values(), SUM_OF_CALLS.reason}
+    assert {"unknown_model", "tier_at_list_price", "wraps_calls", "not_priced_by_token"} <= found
     assert documented("cost.reason") == found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import asdict
 from typing import Any, get_args
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from spanledger.conventions.content import Content, Event, messages_of, valid_messages
 from spanledger.conventions.content.log_records import content_of, join
 from spanledger.conventions.content.parse import Mark
+from spanledger.conventions.content.reading import PLACES
 from tests.content_schema import check_content
 
 _WORDS = (
@@ -25,7 +27,7 @@ _KEYS = (
     "tool_call_id", "messages", "choices", "message", "finish_reason", "toolUse", "functionCall", "inlineData",
     "kwargs", "data", "source", "image_url", "url", "system", "tools", "output", "generations", "thinking", "summary",
     "response", "server_tool_call", "modality", "uri", "file_id", "parameters", "document", "toolResult",
-    "functionResponse", "lc",
+    "functionResponse", "lc", "blocks", "block_type", "tool_kwargs", "tool_name", "additional_kwargs",
 )  # fmt: skip
 
 text = st.one_of(st.sampled_from(_WORDS), st.text(max_size=12))
@@ -42,6 +44,7 @@ otlp_values = st.one_of(text, json_values, st.binary(max_size=4), json_values.ma
 _LISTS = (
     "llm.input_messages", "llm.output_messages", "gen_ai.prompt", "gen_ai.completion", "llm.prompts", "llm.choices",
     "llm.tools", "llm.request.functions", "gen_ai.request.tools", "retrieval.documents", "llm.completions",
+    "gen_ai.input.messages", "gen_ai.output.messages", "gen_ai.tool.definitions",
 )  # fmt: skip
 _RESTS = (
     "message.role", "message.content", "message.content.0", "message.content.1", "message.name", "message.tool_call_id",
@@ -59,11 +62,11 @@ flattened_keys = st.builds(
     "{}.{}.{}".format, st.sampled_from(_LISTS), st.sampled_from(_INDICES), st.sampled_from(_RESTS)
 )
 whole_keys = st.sampled_from(
-    (
-        "input.value", "output.value", "tool.parameters", "llm.function_call", "gen_ai.prompt", "gen_ai.completion",
-        "traceloop.entity.input", "traceloop.entity.output", "mcp.request.argument", "db.query.text", "gen_ai.prompt.",
+    sorted(
+        {"llm.function_call", "gen_ai.prompt."}
+        | {k for p in PLACES.values() for keys in asdict(p).values() for k in keys}
     )
-)  # fmt: skip
+)
 attributes = st.dictionaries(st.one_of(flattened_keys, whole_keys), otlp_values, max_size=12)
 events = st.lists(
     st.builds(
@@ -72,7 +75,7 @@ events = st.lists(
             (
                 "gen_ai.system.message", "gen_ai.user.message", "gen_ai.assistant.message", "gen_ai.tool.message",
                 "gen_ai.choice", "gen_ai.content.prompt", "gen_ai.content.completion", "exception",
-                "gen_ai.client.inference.operation.details",
+                "gen_ai.client.inference.operation.details", "LLMChatStartEvent", "LLMChatEndEvent",
             )
         ),
         st.dictionaries(
@@ -89,7 +92,7 @@ events = st.lists(
     ),
     max_size=4,
 )  # fmt: skip
-dialects = st.sampled_from(("openinference", "openllmetry", "otel", "nobody's"))
+dialects = st.sampled_from((*PLACES, "otel", "nobody's"))
 kinds = st.sampled_from(("llm", "tool", "retrieval", "embedding", "agent", "other"))
 
 

@@ -344,6 +344,16 @@ def test_fingerprint_of_instructions_given_apart_is_the_same() -> None:
     assert apart.prompt == inside.prompt
 
 
+def test_fingerprints_of_an_agent_are_the_same_in_every_process() -> None:
+    """All that is said in conversations has another digest in each."""
+    attributes = call([{"role": "system", "parts": [{"type": "text", "content": "Be brief."}]}, ASK], [WANT])
+    of = span(**attributes, gen_ai__tool__definitions='[{"name": "search"}]')
+    one, other = (Details("metadata", key).read(of, reading_of(of), {}) for key in (KEY, b"another secret"))
+    assert (one.prompt, one.tools) == (other.prompt, other.tools)
+    assert None not in (one.prompt, one.tools)
+    assert one.history != other.history
+
+
 def test_fingerprint_of_tools_is_by_name_and_schema() -> None:
     """Order, wording and spelling of the JSON do not count."""
 
@@ -590,6 +600,54 @@ def test_merged_keeps_evaluations_of_both_once() -> None:
     assert (found.dimensions, found.outcome) == ({"team": "red", "tier": "1"}, "success")
 
 
+def test_the_last_results_of_a_history_are_what_came_back() -> None:
+    """Of the last round only; each with the id it names."""
+    first = [ASK, calls(("a", "search", {"q": 1})), result("a", "old")]
+    second = calls(("b", "search", {"q": 2}), ("c", "search", {"q": 3}))
+    asked = [*first, second, result("b", {"hits": [1]}), result("c", "none")]
+    found = detail(call(asked, [said("done")])).results
+    assert [(name, size) for name, _, size in found] == [("b", len(canonical({"hits": [1]}))), ("c", 4)]
+    again = detail(call([*asked[:-1], result("c", " none ")], [said("done")])).results
+    assert [one[1] for one in again] == [one[1] for one in found]
+    assert detail(call([*asked, said("done"), ASK], [said("more")])).results == ()
+    assert detail(call(asked, [said("done")]), "none").results == ()
+
+
+def test_why_an_answer_ended() -> None:
+    """As the attribute says, or the message; a refusal is one whatever the reason."""
+    assert detail(call([ASK], [said("x")], gen_ai__response__finish_reasons=["length"])).finish == "length"
+    assert detail(call([ASK], [{**said("x"), "finish_reason": "content_filter"}])).finish == "content_filter"
+    refused = {"role": "assistant", "parts": [{"type": "refusal", "content": "No."}], "finish_reason": "stop"}
+    assert detail(call([ASK], [refused])).finish == "refusal"
+    assert detail(call([ASK], [said("x")])).finish == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "expected"),
+    [
+        (
+            "TodoWrite",
+            {"todos": [{"content": "a", "status": "completed"}, {"content": "b", "status": "pending"}]},
+            (1, 2),
+        ),
+        ("write_todos", {"todos": [{"description": "a", "status": "cancelled"}, {"status": "completed"}]}, (1, 1)),
+        ("update_plan", {"explanation": "x", "plan": [{"step": "a", "status": "in_progress"}]}, (0, 1)),
+        ("task_tracker", {"command": "plan", "task_list": [{"title": "a", "status": "done"}]}, (1, 1)),
+        ("task_tracker", {"command": "view"}, None),
+        ("update_plan", {"plan": [{"step": "a", "status": "lost"}]}, None),
+        ("update_plan", {"plan": [{"status": "cancelled"}]}, None),
+        ("update_plan", {"plan": ["a", "b"]}, None),
+        ("create_orders", {"orders": [{"status": "pending"}]}, None),
+    ],
+)
+def test_plans_that_are_kept_with_a_tool(name: str, arguments: Any, expected: tuple[int, int] | None) -> None:
+    """How many items are done and how many there are, whoever's tool it is; no words of it."""
+    attributes: dict[str, Value] = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": name}
+    attributes["gen_ai.tool.call.arguments"] = json.dumps(arguments)
+    assert detail(attributes).plan == expected
+    assert detail(attributes, "none").plan is None
+
+
 def test_merged_minds_every_field() -> None:
     """A field that is added to `Detail` is not forgotten: merging with nothing changes nothing."""
     whole = replace(
@@ -613,6 +671,8 @@ def test_merged_minds_every_field() -> None:
         plan=(1, 2),
         node="n",
         delegate="d",
+        given=FIRST.requests,
+        results=(("i", 1, 2),),
     )
     assert all(getattr(whole, slot.name) for slot in fields(Detail))
     assert merged(whole, Detail()) == whole == merged(Detail(), whole)

@@ -135,7 +135,8 @@ def test_spans_without_evidence_are_not_read(attributes: dict[str, Value]) -> No
         ({"llm.request.type": "embedding"}, "embedding", "embeddings"),
         ({"llm.request.type": "rerank"}, "other", None),
         # satellites say nothing about the operation
-        ({"gen_ai.tool.name": "t", "gen_ai.tool.call.id": "c"}, "other", None),
+        ({"gen_ai.tool.call.id": "c"}, "other", None),
+        ({"gen_ai.tool.name": "t", "gen_ai.tool.call.id": "c"}, "tool", "execute_tool"),
         ({"gen_ai.request.model": "m", "gen_ai.agent.name": "a", "gen_ai.system": "openai"}, "other", None),
     ],
 )

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spanledger.__main__ import main
 from spanledger.conventions.detail import Detail, Evaluation, Print
 from spanledger.conventions.evaluator import PREFIX, Course, Usual, evaluate, share
 from spanledger.conventions.evaluators import EVALUATORS
@@ -333,10 +336,28 @@ def test_shares() -> None:
     assert [share(part, 2, labels, "why").label for part in (2, 1, 0)] == ["all", "some", "none"]
 
 
+def test_an_evaluator_that_is_not_there_is_a_mistake_in_the_configuration(capsys: pytest.CaptureFixture[str]) -> None:
+    """With what was meant, as for any closed set."""
+    assert main(["validate", "--set", "connectors::trajectory::evaluators=[tool_sucess]"]) == 2
+    error = capsys.readouterr().err
+    assert "connectors::trajectory::evaluators::0" in error
+    assert "'step_efficiency' or 'tool_success' (did you mean tool_success?)" in error
+
+
+def test_terminal_tools_are_the_operators() -> None:
+    """They decide the outcome, and are the goal signal."""
+    recipe = TrajectoryConfig.model_validate({"terminal_tools": {"hang_up": "partial"}}).recipe()
+    (run,) = recipe.runs(calls(("hang_up", 1, 1, ""), last=None).records, "complete")
+    assert (run.outcome, run.outcome_basis) == ("partial", "terminal_tool")
+    assert scores(run)["goal_signal"] == (0.5, "finished")
+
+
 def test_every_evaluator_is_documented_with_its_source() -> None:
     """Name, labels and where the definition comes from."""
     page = DOCS.read_text()
     for name, evaluator in EVALUATORS.items():
+        about = import_module(f"spanledger.conventions.evaluators.{name}").__doc__
+        assert re.search("\n\nSource: .*https://", about, re.DOTALL), name
         section = page.partition(f"\n### {name}\n")[2].partition("\n##")[0]
         assert "https://" in section, name
         assert all(f"`{label}`" in section for label in evaluator.labels), name

@@ -208,17 +208,36 @@ async def test_a_priced_span_passes_a_second_sidecar_unchanged() -> None:
     ]
 
 
-async def test_a_refused_request_is_priced_the_same_again_and_a_duplicate_is_not_counted() -> None:
-    """The processor learns of acceptance; until then nothing is final."""
+async def test_a_request_that_comes_again_is_told_the_same() -> None:
+    """It was refused, or sent twice; who counts it knows its ids."""
     processor = await pricing()
 
     def sent() -> Batch:
-        return batch_of([(span(1), reading())])
+        return batch_of([(span(1), reading()), (span(2, parent=1), reading("tool", usage=None))])
 
-    refused, accepted, duplicate = sent(), sent(), sent()
-    before = run(processor, refused, accept=False)
-    assert before == run(processor, accepted) == run(processor, duplicate)
-    assert [costs(batch)[0].status for batch in (refused, accepted, duplicate)] == ["priced", "priced", "rollup"]  # type: ignore[union-attr]
+    assert run(processor, sent()) == run(processor, sent())
+
+
+async def test_what_has_passed_with_its_cost_is_not_told_again() -> None:
+    """An agent or a wrapper that comes before its calls: backends add the costs of spans up."""
+    processor = await pricing()
+    (agent,) = run(processor, batch_of([(span(1), reading("agent", usage=Usage(2000, 2000)))]))
+    assert (agent["spanledger.cost.status"], agent["spanledger.cost.reason"]) == ("priced", "rollup_only_copy")
+    for number in (2, 3):
+        (call,) = run(processor, batch_of([(span(number, parent=1), reading())]))
+        assert call["spanledger.cost.reason"] == "counted_in_parent"
+    (more,) = run(processor, batch_of([(span(4, parent=1), reading())]))
+    assert more["gen_ai.usage.cost"] == 0.0125
+    (inner,) = run(processor, batch_of([(span(5, parent=4), reading())], scope="inner"))
+    assert inner["spanledger.cost.reason"] == "twin_of_counted_call"
+
+
+async def test_a_wrapper_that_told_nothing_leaves_the_cost_to_its_call() -> None:
+    """It came first, and had no tokens."""
+    processor = await pricing()
+    run(processor, batch_of([(span(1), reading(usage=None))]))
+    (call,) = run(processor, batch_of([(span(2, parent=1), reading())]))
+    assert call["gen_ai.usage.cost"] == 0.0125
 
 
 async def test_facts_of_a_service_and_inline_prices_are_used() -> None:
@@ -262,7 +281,7 @@ async def test_many_spans_leave_room_for_others() -> None:
         (span(number, trace=2), reading(response_model=f"model-{number}")) for number in range(1, 50)
     ]
     assert sum(1 for _ in processor.process(batch_of(fresh))) >= 49
-    assert set(processor.statistics()) >= {"memo", "spans", "late_children"}
+    assert set(processor.statistics()) >= {"memo", "spans", "traces"}
 
 
 @pytest.mark.parametrize("claim", [-1.0, 1e9, float("inf"), "free", True])
@@ -294,3 +313,39 @@ def test_the_pipeline_must_normalise_first() -> None:
     assert registration.check is not None
     assert registration.check(view("genai_normalizer", "genai_pricing/own")) is None
     assert "list genai_normalizer before it" in str(registration.check(view("genai_pricing", "genai_normalizer")))
+
+
+async def test_the_region_of_the_service_counts_where_it_decides_the_price() -> None:
+    """Bedrock is called where the application stands; a span that says where comes first."""
+    processor = await pricing()
+    call = {"provider": "aws.bedrock", "response_model": "amazon.nova-pro-v1:0"}
+    home = {"cloud.provider": "aws", "cloud.region": "us-gov-west-1"}
+    (there,) = run(processor, batch_of([(span(1), reading(**call))], **home))
+    assert there["gen_ai.usage.cost"] == 0.0048  # 0.96 + 3.84
+    (said,) = run(processor, batch_of([(span(2), reading(**call, region="us-east-1"))], **home))
+    assert said["gen_ai.usage.cost"] == 0.004  # 0.8 + 3.2
+    await processor.shutdown(0)
+
+
+async def test_calls_that_are_sold_by_the_piece_are_priced_without_tokens() -> None:
+    """A transcription by its length; the cost is on the span like any other."""
+    processor = await pricing()
+    sound = reading(usage=None, response_model="whisper-1", units=(("audio_input_ms", 90_000),))
+    (attributes,) = run(processor, batch_of([(span(1), sound)]))
+    assert attributes["gen_ai.usage.cost"] == 0.009  # 1.5 minutes x 0.006
+    assert "spanledger.cost.input_usd" not in attributes
+    await processor.shutdown(0)
+
+
+async def test_prices_change_while_it_runs(tmp_path: Path) -> None:
+    """The next span has the new price; statistics are those of the engine in use."""
+    file = tmp_path / "own.yaml"
+    file.write_text("prices: [{provider: acme, model: chat, input: 1, output: 1}]")
+    processor = await pricing(overrides=[str(file)])
+    call = {"provider": "acme", "response_model": "chat"}
+    (before,) = run(processor, batch_of([(span(1), reading(**call))]))
+    file.write_text("prices: [{provider: acme, model: chat, input: 2, output: 2.5}]")
+    await processor.refresh()
+    (after,) = run(processor, batch_of([(span(2), reading(**call))]))
+    assert (before["gen_ai.usage.cost"], after["gen_ai.usage.cost"]) == (0.002, 0.0045)
+    await processor.shutdown(0)

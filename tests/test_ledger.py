@@ -9,13 +9,16 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spanledger.conventions.ledger import COUNTED, Call, Decision, Ledger, Place
-from spanledger.processor.batch import finish
+from spanledger.conventions.ledger import MONEY, TOKENS, Bill, Call, Excess, Place, Report
+from spanledger.processor.accounts import MAX_TRACE_SPANS, Accounts
 
 LEAF = Call(
-    inference=True, scope="sdk", service="trip", response_id="", family="gpt-4o", input=1000, output=100, pico_usd=7
-)
-AGENT = replace(LEAF, inference=False, scope="framework", family="")
+    inference=True, scope="sdk", response_id="", family="gpt-4o", input=1000, output=100, pico_usd=7, pico_input=5,
+    pico_output=2,
+)  # fmt: skip
+AGENT = replace(LEAF, inference=False, scope="framework", family="", pico_usd=9)
+SILENT = replace(LEAF, input=0, output=0, pico_usd=None, pico_input=None, pico_output=None)
+FAILED = replace(SILENT, failed=True)
 
 
 def place(number: int, parent: int = 0, call: Call | None = None, trace: int = 1) -> Place:
@@ -26,14 +29,18 @@ def place(number: int, parent: int = 0, call: Call | None = None, trace: int = 1
     )  # fmt: skip
 
 
-def settle(ledger: Ledger, *places: Place, now: float = 0.0) -> list[Decision]:
-    """Settle one request."""
-    return finish(ledger.settle(places, now))
+def told(*places: Place, accounts: Accounts | None = None, now: float = 0.0) -> list[Report]:
+    """Tell of some spans; return what is known of each."""
+    accounts = accounts or Accounts()
+    for one in places:
+        accounts.add(one, now)
+    accounts.changed()
+    return [accounts.of(one) or Report(one) for one in places]
 
 
 def verdicts(*places: Place) -> list[str]:
-    """Settle one request with a new ledger."""
-    return [decision.verdict for decision in settle(Ledger(), *places)]
+    """Return what each of some spans is."""
+    return [report.verdict for report in told(*places)]
 
 
 def test_a_wrapper_of_one_call_does_not_count() -> None:
@@ -60,49 +67,79 @@ def test_a_generation_of_its_own_counts_beside_the_calls_below() -> None:
     ]  # fmt: skip
 
 
-def test_a_rollup_counts_only_without_calls_below() -> None:
+def test_a_sum_counts_only_without_calls_below() -> None:
     """Claude Agent SDK: only the agent's span has tokens."""
     assert verdicts(place(1, 0, AGENT)) == ["only_copy"]
     assert verdicts(place(1, 0, AGENT), place(2, 1, AGENT)) == ["wraps", "only_copy"]
     assert verdicts(place(1, 0, AGENT), place(2, 1), place(3, 2, LEAF)) == ["wraps", "none", "counts"]
 
 
-def test_calls_without_a_price_do_not_hide_a_price_above_them() -> None:
-    """A deployment's name has no price; the wrapper names the model and is priced."""
+def test_calls_without_a_price_are_calls_and_the_price_is_that_of_what_is_above() -> None:
+    """A deployment's name has no price; the wrapper names the model, or the agent's SDK knows what it paid."""
     nameless = replace(LEAF, pico_usd=None)
-    assert verdicts(place(1, 0, LEAF), place(2, 1, nameless)) == ["leaf_unpriced", "counts"]
+    wrapper, leaf = told(place(1, 0, LEAF), place(2, 1, nameless))
+    assert (wrapper.bill, leaf.bill) == (Bill(money=True), Bill(call=True, tokens=True, money=True))
     assert verdicts(place(1, 0, nameless), place(2, 1, nameless)) == ["wraps", "counts"]
     assert verdicts(place(1, 0, replace(AGENT, pico_usd=None)), place(2, 1, nameless)) == ["wraps", "counts"]
+    assert verdicts(place(1, 0, AGENT), place(2, 1, LEAF), place(3, 2, nameless)) == ["wraps", "prices", "counts"]
 
 
-def test_sums_are_handed_up_across_requests() -> None:
-    """Children come first, their parents later, each in a request of its own."""
-    ledger = Ledger()
-    settle(ledger, place(4, 3, LEAF))
-    settle(ledger, place(5, 3, replace(LEAF, input=400)))
-    settle(ledger, place(3, 2))
-    settle(ledger, place(2, 1))
-    (agent,) = settle(ledger, place(1, 0, replace(AGENT, input=1400, output=200)))
-    assert agent == Decision("wraps", below_pico_usd=14, below_calls=2)
+def test_a_wrapper_tells_the_tokens_of_calls_that_tell_none() -> None:
+    """A stream without usage, which the framework around it counted."""
+    wrapper, leaf = told(place(1, 0, LEAF), place(2, 1, SILENT))
+    assert (wrapper.verdict, wrapper.bill) == ("tells", Bill(tokens=True, money=True))
+    assert leaf.bill.call
+    assert verdicts(place(1, 0, LEAF), place(2, 1, FAILED), place(3, 1, SILENT)) == ["tells", "counts", "counts"]
 
 
-def test_a_late_call_is_in_the_span_that_was_counted_with_it() -> None:
-    """Parents first: what the parent was counted with is not counted again, what exceeds it is."""
-    ledger = Ledger()
-    assert settle(ledger, place(1, 0, replace(AGENT, input=1500, output=150)))[0].verdict == "only_copy"
-    assert settle(ledger, place(2, 1, LEAF))[0].verdict == "in_parent"
-    assert settle(ledger, place(3, 1, LEAF))[0].verdict == "counts"
-    assert ledger.late_children == 2
+def test_a_call_after_failed_attempts_below_it_is_a_call() -> None:
+    """Only the failures have spans of their own; where the whole failed they are the call."""
+    assert verdicts(place(1, 0, LEAF), place(2, 1, FAILED)) == ["counts", "counts"]
+    assert verdicts(place(1, 0, replace(LEAF, failed=True)), place(2, 1, FAILED)) == ["tells", "counts"]
+
+
+def test_a_sum_that_is_more_than_the_calls_below_has_calls_that_nobody_saw() -> None:
+    """They cost what those cost that were seen: 5 for 1000 of input, 2 for 100 of output. Once, and not again above."""
+    more = replace(AGENT, input=1500, output=200)
+    team, agent, _ = told(place(1, 0, more), place(2, 1, more), place(3, 2, LEAF))
+    assert (team.bill, agent.bill) == (Bill(), Bill(excess=Excess(500, 100, 2 + 2)))
+    (team,) = told(place(1, 0, replace(more, input=1508)), place(2, 1, more), place(3, 2, LEAF))[:1]
+    assert team.bill == Bill(), "within one per cent"
+
+
+def test_a_sum_that_is_less_than_the_calls_below_is_noted() -> None:
+    """VoltAgent's outermost span has the last call's."""
+    agent, *_ = told(place(1, 0, AGENT), place(2, 1, LEAF), place(3, 1, LEAF))
+    assert (agent.verdict, agent.finding.excess, agent.finding.less) == ("wraps", None, True)
+
+
+def test_calls_told_by_two_instrumentations_are_no_excess_of_nobody() -> None:
+    """The sum above them is that of the calls, not of the reports."""
+    spans = [place(2, 1, replace(LEAF, response_id="a")), place(3, 1, replace(LEAF, response_id="a", scope="other"))]
+    agent, one, other = told(place(1, 0, replace(AGENT, input=1500, output=150)), *spans)
+    assert sorted([one.verdict, other.verdict]) == ["counts", "twin"]
+    assert agent.finding.excess == Excess(500, 50, 2 + 1)
+    wrapper, *_ = told(place(1, 0, replace(LEAF, scope="framework", input=1500, output=200)), *spans,
+                       place(4, 1, replace(LEAF, input=500)))  # fmt: skip
+    assert wrapper.verdict == "wraps"
+
+
+def test_nested_sums_count_once_whatever_came_first() -> None:
+    """Grandparent, parent and children, one at a time."""
+    for order in itertools.permutations([place(1, 0, AGENT), place(2, 1, AGENT), place(3, 2, LEAF)]):
+        accounts = Accounts()
+        for one in order:
+            told(one, accounts=accounts)
+        bills = {one.span_id[-1]: report.bill for one in order if (report := accounts.of(one)) is not None}
+        assert bills == {1: Bill(), 2: Bill(), 3: Bill(call=True, tokens=True, money=True)}
 
 
 def test_two_instrumentations_of_one_call_are_twins() -> None:
-    """The same response id, in another trace too; the richer report is settled first."""
+    """The same response id, in another trace too; the richer report stands for the call."""
     one = place(1, 0, replace(LEAF, response_id="msg_1", detail=1), trace=1)
     two = place(1, 0, replace(LEAF, response_id="msg_1", detail=3, scope="native", input=999), trace=2)
     assert verdicts(one, two) == ["twin", "counts"]
-    ledger = Ledger()
-    assert settle(ledger, one)[0].verdict == "counts"
-    assert settle(ledger, two)[0].verdict == "twin"
+    assert verdicts(two, one) == ["counts", "twin"]
 
 
 def test_an_id_that_comes_again_later_is_another_call() -> None:
@@ -115,9 +152,7 @@ def test_an_id_that_comes_again_later_is_another_call() -> None:
 
 def test_a_call_that_tells_no_tokens_counts_once() -> None:
     """It failed, or was a stream: a wrapper of it is a wrapper, and so is one that alone tells nothing."""
-    failed = replace(LEAF, input=0, output=0, pico_usd=None, failed=True)
-    silent = replace(failed, failed=False)
-    framework = replace(failed, scope="framework")
+    failed, silent, framework = FAILED, SILENT, replace(FAILED, scope="framework")
     assert verdicts(place(1, 0, framework), place(2, 1, failed)) == ["wraps", "counts"]
     assert verdicts(place(1, 0, replace(silent, scope="framework")), place(2, 1, LEAF)) == ["wraps", "counts"]
     assert verdicts(place(1, 0, failed), place(2, 0, failed)) == ["counts", "counts"]
@@ -127,12 +162,7 @@ def test_a_call_that_tells_no_tokens_counts_once() -> None:
 
 def test_a_failed_call_does_not_hide_the_tokens_of_its_agent() -> None:
     """Nor is it counted in them: it has none, and is a failure to be seen."""
-    failed = replace(LEAF, input=0, output=0, pico_usd=None, failed=True)
-    assert verdicts(place(1, 0, AGENT), place(2, 1, failed)) == ["only_copy", "counts"]
-    ledger = Ledger()
-    assert [settle(ledger, one)[0].verdict for one in (place(1, 0, AGENT), place(2, 1, failed))] == [
-        "only_copy", "counts",
-    ]  # fmt: skip
+    assert verdicts(place(1, 0, AGENT), place(2, 1, FAILED)) == ["only_copy", "counts"]
 
 
 def test_twins_without_ids_are_known_by_tokens_and_time() -> None:
@@ -160,27 +190,52 @@ def test_attempts_that_were_billed_are_spend() -> None:
     assert verdicts(place(1), first, place(3, 1, replace(LEAF, response_id="b"))) == ["none", "counts", "counts"]
 
 
-def test_a_span_sent_again_is_repeated_only_once_it_was_acknowledged() -> None:
-    """A refused request comes again and gets the same decisions; a duplicate export is marked."""
-    ledger = Ledger()
-    spans = [place(2, 1, LEAF), place(1, 0, AGENT)]
-    first = settle(ledger, *spans)
-    assert first == settle(ledger, *spans)
-    ledger.acknowledge(spans)
-    again = settle(ledger, *spans)
-    assert [replace(decision, repeated=True) for decision in first] == again
-    assert [decision.repeated for decision in settle(Ledger(), spans[0], spans[0])] == [False, True]
+def test_a_span_that_comes_again_is_the_same_span() -> None:
+    """From another pipeline, or exported again; but one that was announced says more when it ends."""
+    accounts = Accounts()
+    assert [accounts.add(place(1, 0, LEAF), 0.0) for _ in range(2)] == [
+        (accounts.of(place(1)), True),
+        (accounts.of(place(1)), False),
+    ]
+    announced, ended = replace(place(2, 0, SILENT), end_ns=0), place(2, 0, LEAF)
+    for order in ((announced, ended), (ended, announced)):
+        accounts = Accounts()
+        (report, *_) = told(*order, accounts=accounts)
+        assert (report.call, report.verdict) == (LEAF, "counts")
+    again = replace(place(1, 0, LEAF), start_ns=5)
+    assert verdicts(place(1, 0, LEAF), again) == ["counts", "counts"], "the id was used for another span"
+
+
+def test_plain_spans_join_calls_though_they_came_first() -> None:
+    """Nothing is known of their trace until a call comes."""
+    accounts = Accounts()
+    told(place(2, 1), place(3, 2), place(9, 0, None, 2), accounts=accounts)
+    assert accounts.statistics()["traces"] == 0
+    told(place(1, 0, AGENT), accounts=accounts)
+    told(place(4, 3, LEAF), accounts=accounts)
+    assert [one.verdict for one in told(place(1, 0, AGENT), accounts=accounts)] == ["wraps"]
 
 
 def test_memory_is_bounded_by_number_and_age() -> None:
-    """Old spans are forgotten, and many push out the oldest."""
-    ledger = Ledger(max_spans=100, max_age_s=60)
+    """Old traces are forgotten, and many push out the oldest; each is told of before, so that what is held counts."""
+    accounts = Accounts(max_spans=100, max_age_s=60)
+    gone = []
     for number in range(1, 400):
-        settle(ledger, place(number, 0, replace(LEAF, response_id=f"r{number}", input=number), trace=number))
-    sizes = ledger.statistics()
-    assert max(sizes["spans"], sizes["responses"], sizes["shapes"]) <= 100
-    settle(ledger, place(1, trace=9999), now=1000.0)
-    assert ledger.statistics()["spans"] == 0
+        told(place(number, 0, replace(LEAF, response_id=f"r{number}", input=number), trace=number), accounts=accounts)
+        told(place(number, trace=10_000 + number), accounts=accounts)
+        gone += accounts.outgrown(0.0)
+    assert max(accounts.statistics().values()) <= 200
+    assert len(gone) == 299
+    assert len(list(accounts.outgrown(1000.0))) == 100
+    assert accounts.statistics()["calls"] == 0
+
+
+def test_a_trace_without_end_begins_anew() -> None:
+    """A process that never closes its root."""
+    accounts = Accounts()
+    told(*(place(number, 1, LEAF) for number in range(2, MAX_TRACE_SPANS + 2)), accounts=accounts)
+    assert len(list(accounts.outgrown(0.0))) == 1
+    assert accounts.statistics()["spans"] == 0
 
 
 def test_hostile_trees_end() -> None:
@@ -188,9 +243,9 @@ def test_hostile_trees_end() -> None:
     assert verdicts(place(1, 1, LEAF)) == ["counts"]
     assert len(verdicts(place(1, 2, LEAF), place(2, 1, replace(LEAF, input=5)))) == 2
     chain = [place(number, number - 1) for number in range(1, 3000)]
-    decisions = settle(Ledger(), *chain, place(3000, 2999, LEAF))
-    assert decisions[-1].verdict == "counts"
-    assert decisions[0].below_calls == 1
+    *above, leaf = told(*chain, place(3000, 2999, LEAF))
+    assert leaf.verdict == "counts"
+    assert above[0].finding.below.calls == 1
 
 
 @st.composite
@@ -216,36 +271,18 @@ def trees(draw: st.DrawFn) -> list[Place]:
     return spans
 
 
-@given(trees(), st.randoms(use_true_random=False))
-def test_each_call_counts_once_in_any_order_within_a_request(spans: list[Place], random: Random) -> None:
-    """Leaves count, wrappers and the agent do not."""
-    shuffled = list(spans)
-    random.shuffle(shuffled)
-    for span, decision in zip(shuffled, settle(Ledger(), *shuffled), strict=True):
-        if span.call is not None:
-            assert (decision.verdict in COUNTED) == (span.call.scope == "sdk")
-
-
-@given(trees(), st.randoms(use_true_random=False), st.booleans())
-def test_tokens_count_once_however_the_spans_arrive(spans: list[Place], random: Random, parents_first: bool) -> None:
-    """One span a request, all children before their parents or all after: the tokens are counted once."""
-    arriving: list[Place] = []
-    waiting = list(spans)
-    while waiting:
-        left = {span.span_id for span in waiting}
-        busy = {span.parent_id for span in waiting}
-        ready = [
-            span for span in waiting if (span.parent_id not in left if parents_first else span.span_id not in busy)
-        ]
-        arriving.append(random.choice(ready))
-        waiting.remove(arriving[-1])
-    ledger, counted = Ledger(), 0
-    for span in arriving:
-        (decision,) = settle(ledger, span)
-        if decision.verdict in COUNTED and span.call is not None:
-            counted += span.call.input
-    assert spans[0].call is not None
-    assert counted == spans[0].call.input
+@given(trees(), st.randoms(use_true_random=False), st.integers(1, 5))
+def test_each_call_counts_once_in_any_order(spans: list[Place], random: Random, size: int) -> None:
+    """Leaves count, wrappers and the agent do not, and nobody is asked for too early."""
+    random.shuffle(spans)
+    accounts = Accounts()
+    for start in range(0, len(spans), size):
+        told(*spans[start : start + size], accounts=accounts)
+    for one in spans:
+        report = accounts.of(one)
+        assert report is not None
+        if one.call is not None:
+            assert (report.verdict in TOKENS) == (report.verdict in MONEY) == (one.call.scope == "sdk")
 
 
 def test_a_deployment_name_and_the_model_behind_it_are_one_call() -> None:
@@ -257,6 +294,4 @@ def test_a_deployment_name_and_the_model_behind_it_are_one_call() -> None:
         Place(b"t" * 16, b"inner" + bytes(3), b"outer" + bytes(3), 2, 9, inner),
     ]
 
-    decisions = finish(Ledger().settle(places, 0.0))
-
-    assert [decision.verdict for decision in decisions] == ["wraps", "counts"]
+    assert verdicts(*places) == ["wraps", "counts"]

@@ -450,3 +450,51 @@ def test_a_loop_of_thousands_of_steps_is_one_finding() -> None:
         story.tool("weather", PARIS, SUN)
     assert [loop.count for loop in find(story.steps, RULES)] == [WINDOW / 2]
 
+
+# -- results in the next request --
+
+
+def client_only(results: list[str], ids: bool = True) -> Story:
+    """Return a run without tool spans: the same call again and again, each result in the request that follows."""
+    story = Story()
+    before: tuple[tuple[str, int, int], ...] = ()
+    asked = PRINTER.print({"city": "Paris"}).digest
+    for number, said in enumerate([*results, None]):
+        request = (ToolRequest(f"call_{number}", "weather", asked),) if said is not None else ()
+        story.model(detail=Detail(requests=request, results=before))
+        printed = PRINTER.print(said or "")
+        before = ((f"call_{number}" if ids else f"fc_{number}", printed.digest, printed.size),)
+    return story
+
+
+@pytest.mark.parametrize("ids", [True, False])
+def test_results_in_the_next_request_are_results(ids: bool) -> None:
+    """By the call's id, or by their order: found when the third has come back, which is with the fourth request."""
+    story = client_only(["sunny"] * 5, ids)
+    assert find(story.steps[:3], RULES) == ()
+    (loop,) = find(story.steps[:4], RULES)
+    assert (loop.rule, loop.count, loop.basis) == ("exact_repeat", 4, "content")
+    assert [one.count for one in find(story.steps, RULES)] == [5]
+
+
+def test_a_result_that_changes_is_progress_without_tool_spans_too() -> None:
+    """Watching a job that moves on; before its results were seen this was a loop."""
+    assert find(client_only([f"{number} % done" for number in range(12)]).steps, RULES) == ()
+
+
+def test_what_was_asked_for_last_may_still_bring_news() -> None:
+    """Two results that are the same and a third request are no loop yet."""
+    assert find(client_only(["pending", "pending", "done"]).steps[:3], RULES) == ()
+    assert find(client_only(["pending", "pending", "done"]).steps, RULES) == ()
+
+
+def test_no_progress_is_seen_without_tool_spans() -> None:
+    """Different arguments, the same result."""
+    story = Story()
+    nothing = PRINTER.print("There is nothing that matches your search in any of our catalogues, sorry. " * 2)
+    before: tuple[tuple[str, int, int], ...] = ()
+    for number in range(6):
+        asked = PRINTER.print({"q": number}).digest
+        story.model(detail=Detail(requests=(ToolRequest(f"c{number}", "search", asked),), results=before))
+        before = ((f"c{number}", nothing.digest, nothing.size),)
+    assert [(loop.rule, loop.count) for loop in find(story.steps, RULES)] == [("no_progress", 5)]

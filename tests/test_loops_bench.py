@@ -17,7 +17,7 @@ OTHERS: list[list[Message]] = [run["traj"] for run in RUNS if run["reward"] != 1
 
 UNKNOWABLE = {
     "tool spans": frozenset[str](),
-    "client only": frozenset({"near_repeat", "same_error", "no_progress"}),
+    "client only": frozenset({"near_repeat", "same_error"}),
     "no content": frozenset({"near_repeat", "no_progress", "output_repeat"}),
 }
 """Rules that need results, or words, that are not there."""

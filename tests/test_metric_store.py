@@ -24,10 +24,13 @@ CALLS = Metric("calls_total", "counter", "Calls.", (SERVICE, AGENT, MODEL, STATU
 SECONDS = Metric("call_seconds", "histogram", "Duration.", (SERVICE, AGENT), "seconds", (1.0, 2.0, 5.0))
 OPEN = Metric("open_runs", "gauge", "Open runs.", (SERVICE, AGENT))
 OUTCOMES = Metric("outcomes_total", "counter", "Outcomes.", (STATUS, Label("signal", "Signal", ("a", "b", "c"))))
+INFO = Metric(
+    "agent_info", "gauge", "Agents.", (SERVICE, AGENT, Label("version", "Version"), Label("framework", "Framework"))
+)
 QUEUE = Metric("queue_size", "gauge", "Queue.", (Label("exporter", "Exporter"),))
 OVERFLOW = Metric("spanledger_series_overflow_total", "counter", "Overflow.", (Label("metric", "Metric"),))
 REFUSED = Metric("spanledger_refused_values_total", "counter", "Refused.", (Label("metric", "Metric"),))
-ROWS = (CALLS, SECONDS, OPEN, OUTCOMES, QUEUE, OVERFLOW, REFUSED)
+ROWS = (CALLS, SECONDS, OPEN, INFO, OUTCOMES, QUEUE, OVERFLOW, REFUSED)
 
 MINUTE_NS = 60 * 10**9
 
@@ -416,3 +419,49 @@ def test_sums_survive_the_limit(additions: Sequence[tuple[str, str, str, str, in
         assert shown == sum(count for *_, its, count in additions if its == status)
     # `__other__` or "" in each of three open labels, with each of two statuses.
     assert len(calls) <= max_series + 2**3 * 2
+
+
+# -- what is known of an agent --
+
+
+def told(metrics: MetricTable) -> list[tuple[str, ...]]:
+    """Return the labels of the info series."""
+    family = metrics.gauge("agent_info")
+    assert all(cell.value == 1 for cell in family.cells())
+    return list(family._cells)
+
+
+def test_an_agent_has_one_info_series() -> None:
+    """What is told adds up; something else takes the place of what was told before."""
+    metrics = table()
+    info = metrics.gauge("agent_info")
+    info.tell(("s", "a", "", ""))
+    info.tell(("s", "a", "1.0", ""))
+    info.tell(("s", "a", "", "crewai"))
+    info.tell(("s", "b", "", ""))
+    assert sorted(told(metrics)) == [("s", "a", "1.0", "crewai"), ("s", "b", "", "")]
+    info.tell(("s", "a", "2.0", ""))
+    assert sorted(told(metrics)) == [("s", "a", "2.0", "crewai"), ("s", "b", "", "")]
+
+
+def test_a_guess_fills_a_gap_and_replaces_nothing() -> None:
+    """Who knows better comes later, or came before."""
+    metrics = table()
+    info = metrics.gauge("agent_info")
+    info.tell(("s", "a", "", "openai"), surely=False)
+    info.tell(("s", "a", "", "crewai"))
+    info.tell(("s", "a", "", "openai"), surely=False)
+    assert told(metrics) == [("s", "a", "", "crewai")]
+
+
+def test_the_info_of_an_agent_goes_with_the_agent() -> None:
+    """And what was known is not known of the next one of that name."""
+    metrics = table()
+    info = metrics.gauge("agent_info")
+    info.tell(("s", "a\x00", "1.0", ""))
+    assert told(metrics) == [("s", "a", "1.0", "")]
+    for labels in told(metrics):
+        info.remove(labels)
+    info.tell(("s", "a", "", "crewai"))
+    assert told(metrics) == [("s", "a", "", "crewai")]
+    assert len(info._told) == 1

@@ -18,7 +18,7 @@ CASES = Path(__file__).parent / "fixtures" / "pricing" / "public.csv"
 
 @pytest.fixture(scope="module")
 def engine() -> PriceEngine:
-    """What comes with spanledger."""
+    """Return what comes with spanledger."""
     return PriceEngine(Catalogue())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -115,9 +116,15 @@ def test_tools_that_the_provider_ran_are_counted_in_the_answer() -> None:
     assert call_of(told, 0, None, "5m").units == (("web_search", 7),)  # the provider's own count comes first
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.just("server_tool_call"),
-                    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["type", "parts", "name",
-                    "server_tool_call", "action"]), inner, max_size=4), max_leaves=12))  # fmt: skip
+KEYS = st.sampled_from(["type", "parts", "name", "server_tool_call", "action"])
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.just("server_tool_call"),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(ANYTHING)
 def test_no_answer_breaks_the_count(messages: Any) -> None:
     """Whatever stands there: counts, or nothing."""
     reading = Reading("otel", "llm", attributes={"gen_ai.output.messages": json.dumps([messages, "server_tool_call"])})
@@ -160,6 +167,9 @@ def test_the_resource_says_where_bedrock_is_called_and_nothing_else() -> None:
         Reading("otel", "llm", provider="openai", request_model="gpt-5.4", usage=USAGE), 0, None, "5m", home
     )
     assert ENGINE.price(elsewhere, NOON).total == 17_500_000_000  # 2.5 + 15, no uplift
+    elsewhere = replace(elsewhere, region="us-east-1")  # some copy it to every span: no area of OpenAI's
+    assert ENGINE.price(elsewhere, NOON).total == 17_500_000_000
+    assert ENGINE.price(replace(elsewhere, region="eu"), NOON).total == 19_250_000_000
 
 
 def test_what_the_span_says_comes_before_what_is_said_of_its_service() -> None:
@@ -249,6 +259,8 @@ def test_capacity_paid_by_the_hour_has_no_price_by_the_call() -> None:
         assert (cost.status, cost.reason) == ("unpriced", "provisioned")
     own = f'prices: [{{provider: aws, model: "{arn}", input: 0, output: 0}}]'
     assert priced(arn, "aws.bedrock", book=own).total == 0
+    paid = "adjust: [{provider: google, model: 'gemini-2.5-*', billing: provisioned}]"
+    assert priced("gemini-2.5-pro", "gcp.vertex_ai", tier="PROVISIONED_THROUGHPUT", book=paid).total == 0
     assert priced("gemini-2.5-pro", "gcp.vertex_ai", tier="ON_DEMAND").total == 11_250_000_000
 
 

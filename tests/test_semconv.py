@@ -7,12 +7,15 @@ from pathlib import Path
 import pytest
 
 from spanledger.conventions import generate_semconv, semconv
-from spanledger.conventions.dialect import OPERATIONS
+from spanledger.conventions.dialect import MODEL_CALLS, OPERATIONS, PROMPT_VARIABLE
 from spanledger.conventions.dialects import DIALECTS
+from spanledger.conventions.log_reports import LogReports
 from spanledger.conventions.lookup import Lookup
-from spanledger.conventions.profile import LATEST, PROFILES
+from spanledger.conventions.profile import LATEST, PROFILES, Profile
 from spanledger.conventions.reader import Reader
-from spanledger.conventions.values import Value
+from spanledger.conventions.reading import Reading
+from spanledger.processor.batch import decode, finish
+from tests.corpus.captures import STACKS, packed
 from tests.golden_spans import CASES, spans_of
 
 REGISTRIES = Path(__file__).parents[2] / "shared" / "semconv"
@@ -25,6 +28,13 @@ NOT_OURS = {
     "azure.resource_provider.namespace",
     "deployment.environment.name",
 }
+CLOSED = ("gen_ai.operation.name", "gen_ai.output.type")
+"""Of these, only known values are written."""
+RELATIONS = {
+    "gen_ai.usage.input_tokens": ("gen_ai.usage.cache_read.input_tokens", "gen_ai.usage.cache_write.input_tokens"),
+    "gen_ai.usage.output_tokens": ("gen_ai.usage.reasoning.output_tokens",),
+}
+"""A whole -> parts that do not overlap."""
 PYTHON_TYPES = {"string": str, "int": int, "double": float, "bool": bool, "string[]": list}
 
 
@@ -80,16 +90,48 @@ def test_every_key_has_one_meaning_per_target() -> None:
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("case", CASES)
 def test_what_is_written_is_of_the_registry(case: str, profile: str) -> None:
-    """Every attribute written exists in the chosen version and has its type."""
+    """Every attribute written exists in the chosen version, has its type, and says what can be."""
     reader = Reader(DIALECTS, PROFILES[profile])
     for scope, version, span in spans_of(case):
-        reading = reader.read(scope, version, span)
-        for name, value in (reading.edits if reading else {}).items():
-            if not name.startswith("spanledger.") and name not in NOT_OURS:
-                check(PROFILES[profile].types[name], value)
+        check(reader.read(scope, version, span), PROFILES[profile])
 
 
-def check(declared: str, value: Value) -> None:
-    """Content may be written as JSON text; all else has the declared type."""
-    expected = str if declared == "any" else PYTHON_TYPES[declared]
-    assert type(value) is expected
+@pytest.mark.parametrize("stack", STACKS)
+def test_so_it_is_in_recorded_traffic(stack: str) -> None:
+    """The same of every span that a real instrumentation sent, and of every log record that reports work."""
+    reader, reports = Reader(DIALECTS), LogReports(DIALECTS)
+    for capture in packed(stack):
+        for data in capture.requests("traces"):
+            for group in finish(decode("traces", data, 0)).groups:
+                for span in group.items:
+                    check(reader.read(group.scope.name, group.scope.version, span), LATEST)
+        for data in capture.requests("logs"):
+            for group in finish(decode("logs", data, 0)).groups:
+                for record in group.items:
+                    spoken = reader.dialect_of(group.scope.name)
+                    report = reports.read(record, group.scope.name, spoken, group.resource.service_name)
+                    if report is not None:
+                        check(reader.read(report.scope, "", report.span), LATEST)
+
+
+def check(reading: Reading | None, profile: Profile) -> None:
+    """Content may be written as JSON text; all else has the declared type. Parts are not more than the whole."""
+    if reading is None:
+        return
+    for name, value in reading.edits.items():
+        if name.startswith("spanledger.") or name in NOT_OURS:
+            continue
+        assert type(value) is type_of(name, profile), name
+        if name in CLOSED:
+            assert value in semconv.MEMBERS[name], name
+    for whole, parts in RELATIONS.items():
+        total = reading.says(profile.name_of(whole) or "")
+        told = [reading.says(profile.name_of(part) or "") for part in parts]
+        if reading.usage is not None and reading.kind in MODEL_CALLS and type(total) is int and not reading.aggregate:
+            assert sum(count for count in told if type(count) is int) <= total, (whole, told, reading.usage)
+
+
+def type_of(name: str, profile: Profile) -> type:
+    """Return what values of an attribute have to be."""
+    declared = "string" if name.startswith(PROMPT_VARIABLE) else profile.types[name]
+    return str if declared == "any" else PYTHON_TYPES[declared]

@@ -28,7 +28,6 @@ from spanledger.service.flow import Intake, Pipeline, Stage
 from tests.assembled_runs import agent, documents_of, run, says, span_id, spans_of, step, total, trace
 from tests.fakes import Clock, FakeSink, host, request, span
 
-
 LOOP = "spanledger.loop.fingerprint"
 
 

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spanledger.conventions.detail import Detail, Evaluation, Print, ToolRequest
+from spanledger.conventions.evaluator import Usual
 from spanledger.conventions.reading import Cost
 from spanledger.conventions.step import Bridge, Step
 from spanledger.conventions.trajectory import Judgement
@@ -27,7 +28,9 @@ digests = st.integers(0, 2**64 - 1)
 scores = st.floats(allow_nan=False)
 counts = st.none() | st.integers(0, 2**40)
 prints = st.builds(Print, digests, st.frozensets(st.integers(0, 2**32 - 1), max_size=64), st.integers(0, 10**6))
-evaluations = st.builds(Evaluation, texts, st.none() | scores, st.none() | texts, st.none() | texts, texts)
+evaluations = st.builds(
+    Evaluation, texts, st.none() | scores, st.none() | texts, st.none() | texts, texts, st.integers(0, 2**62), texts
+)
 details = st.builds(
     Detail,
     links=st.lists(st.tuples(ids, ids), max_size=2).map(tuple),
@@ -41,6 +44,9 @@ details = st.builds(
     output=st.none() | prints,
     evaluations=st.lists(evaluations, max_size=2).map(tuple),
     outcome=texts,
+    finish=texts,
+    plan=st.none() | st.tuples(st.integers(0, 9), st.integers(0, 9)),
+    results=st.lists(st.tuples(texts, digests, st.integers(0, 10**6)), max_size=2).map(tuple),
     input=st.none() | texts,
     dimensions=st.dictionaries(texts, texts, max_size=2),
 )
@@ -86,7 +92,10 @@ def test_the_file_gives_back_what_it_took(record: Step | Bridge) -> None:
 
 def test_the_file_has_room_for_what_was_said_of_runs() -> None:
     """And for evaluations that came by themselves."""
-    said = Emitted(2, "ab", "shop", "planner", "success", "complete", 5, "anchor", ("x", "y"))
+    said = Emitted(
+        2, "ab", "shop", "planner", "success", "complete", 5, "anchor", ("x", "y"), (("l", 0.5),), ("helpful",),
+        (("spanledger.tool_success", 0.5, "some_failed"), ("x", None, None)), Usual(12, 4.5),
+    )  # fmt: skip
     judged = Judgement(Evaluation("helpful", 0.5), b"t" * 16, b"s" * 8)
 
     assert wire.read(wire.write(said), {}) == said

@@ -200,6 +200,21 @@ def test_an_agent_with_another_prompt_is_news_once() -> None:
     assert [one.trace_id for one in changed] == [trace(3)]
 
 
+def test_the_fingerprint_of_an_agents_last_run_is_its_only_one() -> None:
+    """The series of the one before goes when a run has another."""
+    runs = bench()
+    info = runs.table.gauge("spanledger_agent_info")
+    seen = []
+    for number, prompt in enumerate((1, 1, 2), 1):
+        runs.take(says(step(2, 1, number), prompt=prompt), agent(1, 0, number))
+        runs.wait(5)
+        ((labels, cell),) = info._cells.items()
+        assert (labels[:2], cell.value) == (("shop", "planner"), 1)
+        assert labels[4] == runs.documents[-1]["fingerprints"]["planner"]
+        seen.append(labels[4])
+    assert seen[0] == seen[1] != seen[2]
+
+
 # -- late --
 
 

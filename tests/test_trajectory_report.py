@@ -11,7 +11,16 @@ from tests.corpus import withheld
 from tests.corpus.captures import FAMILIES, STACKS, packed
 from tests.corpus.evidence import spans
 from tests.corpus.trajectories import truths
-from tests.corpus.trajectory_report import COLUMNS, DOCUMENT, Judged, judge_all, read, reasons_of
+from tests.corpus.trajectory_report import (
+    COLUMNS,
+    DOCUMENT,
+    Judged,
+    in_words,
+    judge_all,
+    read,
+    reasons_of,
+    unexplained,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,6 +72,16 @@ def test_letters_and_reasons_are_those_of_the_page(results: dict[str, Judged]) -
     }
 
     assert not missing, "run `python -m tests.corpus.trajectory_report`"
+
+
+def test_nothing_is_wrong_without_a_reason(results: dict[str, Judged]) -> None:
+    """What is not as it happened is explained, by what the emitter does not tell."""
+    calls = withheld.read()
+    unknown = [
+        in_words(one, facts) for one in results.values() if (facts := unexplained(one, reasons_of(one, LISTED, calls)))
+    ]
+
+    assert not unknown, "\n".join(unknown)
 
 
 def test_what_is_listed_is_wrong_and_listed_once(results: dict[str, Judged]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from spanledger.conventions.detail import Detail
+from spanledger.conventions.ledger import Call
 from spanledger.conventions.reading import Cost
 from spanledger.conventions.trajectory import build
 from spanledger.conventions.usage import Usage
@@ -77,15 +78,32 @@ def test_an_agent_that_was_counted_before_its_calls_came_is_not_counted_twice() 
     assert (run.steps[0].cost_status, run.steps[0].cost_pico_usd) == ("rollup", None)
 
 
-def test_calls_that_were_counted_in_their_agent_leave_the_money_there() -> None:
-    """The ledger gave their tokens to the agent; nothing is lost and nothing doubled."""
+def test_a_call_that_passed_after_its_agent_has_its_own_cost_all_the_same() -> None:
+    """As a span it was told to be in its agent's cost; with the whole tree, leaves win."""
     story = Story()
-    agent = story.agent("planner", 0, 100, usage=Usage(100, 20), cost=Cost("priced", "rollup_only_copy", CALL_PICO))
-    story.llm(1, 20, below=agent, cost=Cost("rollup", "counted_in_parent"))
+    agent = story.agent("planner", 0, 100, usage=Usage(100, 20), cost=Cost("priced", "rollup_only_copy", CALL_PICO + 1))
+    told = Call(inference=True, scope="sdk", input=100, output=20, pico_usd=CALL_PICO)
+    price = Cost("priced", "", CALL_PICO)
+    story.llm(1, 20, below=agent, cost=Cost("rollup", "counted_in_parent"), price=price, call=told)
 
-    totals = build(story.records)[0].totals
+    run = build(story.records)[0]
 
-    assert (totals.input_tokens, totals.cost_pico_usd, totals.llm_calls) == (100, CALL_PICO, 1)
+    assert (run.totals.input_tokens, run.totals.cost_pico_usd, run.totals.llm_calls) == (100, CALL_PICO, 1)
+    assert [step.cost_status for step in run.steps] == ["rollup", "priced"]
+
+
+def test_a_wrapper_that_knows_the_price_and_its_call_are_one_step() -> None:
+    """The SDK knows a deployment, the framework the model."""
+    story = Story()
+    outer = story.llm(0, 100, cost=Cost("priced", "", CALL_PICO))
+    inner = story.llm(1, 99, below=outer, cost=Cost("unpriced", "unknown_model"))
+
+    run = build(story.records)[0]
+
+    assert [(step.span_id, step.cost_pico_usd, step.cost_status) for step in run.steps] == [
+        (inner.span_id.hex(), CALL_PICO, "priced")
+    ]
+    assert (run.totals.llm_calls, run.totals.input_tokens, run.totals.unpriced_calls) == (1, 100, 0)
 
 
 def test_unknown_prices_are_counted_and_no_zero() -> None:

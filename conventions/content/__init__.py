@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from spanledger.conventions.content.parse import Json
 from spanledger.conventions.content.parts import valid_messages
-from spanledger.conventions.content.reading import messages_of
+from spanledger.conventions.content.reading import Places, messages_of, places_of
 from spanledger.conventions.content.record import Content, Event
 from spanledger.conventions.content.span_events import is_content
 
-__all__ = ["Content", "Event", "Json", "is_content", "messages_of", "valid_messages"]
+__all__ = ["Content", "Event", "Json", "Places", "is_content", "messages_of", "places_of", "valid_messages"]

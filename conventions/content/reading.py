@@ -33,6 +33,7 @@ class Places:
 
     prompt: tuple[str, ...] = ()
     """Requests or histories of model spans."""
+    instructions: tuple[str, ...] = ()
     completion: tuple[str, ...] = ()
     reasoning: tuple[str, ...] = ()
     """Texts that an answer is in parts of: what was thought, what was said, JSON lists of calls. First of each."""
@@ -203,10 +204,33 @@ _ANY: Final = Places(
 )
 
 
+_FIELDS: Final[Mapping[str, str]] = {
+    "gen_ai.input.messages": "prompt",
+    "gen_ai.system_instructions": "instructions",
+    "gen_ai.output.messages": "completion",
+    "gen_ai.tool.definitions": "tools",
+    "gen_ai.tool.call.arguments": "arguments",
+    "gen_ai.tool.call.result": "result",
+    "gen_ai.retrieval.query.text": "query",
+    "gen_ai.retrieval.documents": "documents",
+}
+
+
+def places_of(dialect: str, mapped: Mapping[str, str]) -> Places:
+    """Return where a dialect keeps content: first where an operator says, by key -> attribute of the conventions."""
+    known = PLACES.get(dialect, _ANY)
+    told = {name: tuple(key for key, target in mapped.items() if target == of) for of, name in _FIELDS.items()}
+    return replace(known, **{name: keys + getattr(known, name) for name, keys in told.items() if keys})
+
+
 def messages_of(
-    dialect: str, attributes: Attributes, events: Sequence[Event] = (), kind: StepKind = "other"
+    dialect: str,
+    attributes: Attributes,
+    events: Sequence[Event] = (),
+    kind: StepKind = "other",
+    places: Places | None = None,
 ) -> Content:
-    """Return the content of one span.
+    """Return the content of one span; `places` are those of its dialect, where they are not the usual ones.
 
     Attributes that have their current name are not read. Of several sources for the same, the first wins:
     flattened attributes, events, then whole documents. Never raises because of data; what is not whole is
@@ -214,7 +238,8 @@ def messages_of(
     """
     reader = Reader()
     lists = flattened.gather(attributes, reader)
-    places = PLACES.get(dialect, _ANY)
+    if places is None:
+        places = PLACES.get(dialect, _ANY)
     if kind == "tool":
         said = _tool(attributes, events, places, reader)
     else:
@@ -274,6 +299,9 @@ def _documents(said: Content, attributes: Attributes, places: Places, reader: Re
                 tool_definitions=asked.tools or None,
             )
         )
+    if said.system_instructions is None and (told := _first_document(attributes, places.instructions, reader)):
+        system = conversation({"system": told}, "user", reader)
+        said = said.over(Content(system_instructions=system.instructions or None))
     if said.tool_definitions is None and places.tools:
         said = said.over(Content(tool_definitions=_definitions(attributes, places, reader) or None))
     if said.output_messages is None and (answer := _answer(attributes, places, reader)):

@@ -55,6 +55,8 @@ class Heard:
     asks_user: bool
     given: tuple[ToolRequest, ...]
     """The calls whose results stand at the end."""
+    results: tuple[tuple[str, Digest, int], ...]
+    """Those results: id, digest, characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,8 @@ def heard(messages: Iterable[Message], printer: Printer | None, reader: Reader) 
     """Calls of the last answer that no result named."""
     round_: list[Part] = []
     """Calls of the last answer, and of those before it that no result came between."""
+    results: list[Part] = []
+    """What came back of them."""
     answering = False
     speaker = ""
     for message in messages:
@@ -115,7 +119,7 @@ def heard(messages: Iterable[Message], printer: Printer | None, reader: Reader) 
             speaker = role
             if kind == "tool_call":
                 if answering:
-                    round_ = []
+                    round_, results = [], []
                 answering = False
                 round_.append(part)
                 waiting.append(_id(part))
@@ -125,9 +129,10 @@ def heard(messages: Iterable[Message], printer: Printer | None, reader: Reader) 
                 called += waiting
                 waiting = []
                 answered.append(_id(part))
+                results.append(part)
             elif role == "assistant":
                 answering = False
-                round_ = []
+                round_, results = [], []
             elif waiting:
                 # Model APIs take nothing but results after calls, so this is one, whatever it is called here.
                 answering = True
@@ -142,7 +147,13 @@ def heard(messages: Iterable[Message], printer: Printer | None, reader: Reader) 
         answered=_answered(called, answered) if answered else (),
         asks_user=speaker == "user" and not answering,
         given=tuple(request_of(part, printer, reader) for part in round_[:MAX_IDS]) if answering else (),
+        results=tuple(_result(part, printer) for part in results[:MAX_IDS] if answering) if printer is not None else (),
     )
+
+
+def _result(part: Part, printer: Printer) -> tuple[str, Digest, int]:
+    text = canonical(part.get("response", part.get("result")))
+    return _id(part), printer.digest(text), len(text)
 
 
 def answer(messages: Iterable[Message], printer: Printer | None, reader: Reader) -> Answer:

@@ -28,6 +28,7 @@ def merged(known: Detail, late: Detail, max_content_bytes: int = MAX_CONTENT_BYT
         requests=said.requests,
         answered=said.answered,
         given=said.given,
+        results=said.results,
         history=said.history,
         after=said.after,
         asks_user=said.asks_user,

@@ -190,6 +190,7 @@ class Details:
         hears: Heard = heard(asked, self._print, reader)
         answers: Answer = answer(told, self._print, reader)
         found["requests"], found["answered"], found["given"] = answers.requests, hears.answered, hears.given
+        found["results"] = hears.results
         found["asks_user"] = hears.asks_user
         if self._print is not None:
             if hears.chain and whole:

@@ -20,6 +20,7 @@ def _complete(facts: Facts) -> None:
 
 DIALECT: Final = Dialect(
     name="ag2",
+    source="https://docs.ag2.ai/latest/docs/user-guide/tracing/opentelemetry",
     scopes=("opentelemetry.instrumentation.ag2", "ag2"),
     evidence=("ag2.",),
     kinds={

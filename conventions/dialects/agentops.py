@@ -37,6 +37,7 @@ def _complete(facts: Facts) -> None:
 
 DIALECT: Final = Dialect(
     name="agentops",
+    source="https://github.com/AgentOps-AI/agentops",
     scopes=("agentops",),
     evidence=("agentops.",),
     context=("agentops.tags",),

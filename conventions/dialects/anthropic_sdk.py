@@ -23,6 +23,7 @@ def _complete(facts: Facts) -> None:
 
 DIALECT: Final = Dialect(
     name="anthropic_sdk",
+    source="https://github.com/anthropics/anthropic-sdk-python",
     scopes=("com.anthropic.sdk", "com.anthropic.claude-platform"),
     evidence=("anthropic.message.", "anthropic.usage."),
     names={

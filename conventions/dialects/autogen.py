@@ -11,6 +11,7 @@ from spanledger.conventions.dialect import STRUCTURAL, Dialect
 
 DIALECT: Final = Dialect(
     name="autogen",
+    source="https://github.com/microsoft/autogen",
     scopes=("autogen-core", "autogen-agentchat", "autogen"),
     evidence=("recipient_agent_type", "sender_agent_type"),
     names={f"autogen {verb} ": STRUCTURAL for verb in ("ack", "create", "process", "publish", "receive", "send")},

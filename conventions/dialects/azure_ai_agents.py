@@ -33,6 +33,7 @@ def _complete(facts: Facts) -> None:
 
 DIALECT: Final = Dialect(
     name="azure_ai_agents",
+    source="https://github.com/Azure/azure-sdk-for-python/tree/main/sdk/ai/azure-ai-agents",
     scopes=("azure.ai.agents", "azure.ai.projects", "Azure.AI.Agents", "@azure/ai-agents"),
     evidence=("gen_ai.thread.id", "gen_ai.thread.run.", "gen_ai.run_step."),
     operations={

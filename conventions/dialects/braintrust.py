@@ -74,6 +74,7 @@ def _complete(facts: Facts) -> None:
 
 DIALECT: Final = Dialect(
     name="braintrust",
+    source="https://github.com/braintrustdata/braintrust-sdk-java",
     scopes=("braintrust",),
     evidence=tuple(
         _PREFIX + name for name in ("span_attributes", "span_attributes.", "metadata", "metrics", "metrics.")

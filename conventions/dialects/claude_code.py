@@ -91,6 +91,7 @@ def _complete_report(facts: Facts) -> None:
 
 DIALECT: Final = Dialect(
     name="claude_code",
+    source="https://code.claude.com/docs/en/monitoring-usage",
     scopes=(_SCOPE,),
     evidence=("llm_request.context", "interaction.sequence"),
     kinds={

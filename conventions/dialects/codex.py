@@ -97,6 +97,7 @@ def _complete(facts: Facts) -> None:
 
 DIALECT: Final = Dialect(
     name="codex",
+    source="https://github.com/openai/codex/tree/main/codex-rs/otel",
     scopes=(
         "codex",
         "codex_app_server",

@@ -57,6 +57,7 @@ def _complete(facts: Facts) -> None:
 
 DIALECT: Final = Dialect(
     name="copilot_cli",
+    source="https://github.com/microsoft/vscode-copilot-chat",
     scopes=("github.copilot", "copilot-chat", "@github/copilot"),
     evidence=("github.copilot.", "copilot_chat."),
     names=named(_EVENTS),

@@ -48,6 +48,7 @@ def _complete(facts: Facts) -> None:
 
 DIALECT: Final = Dialect(
     name="crewai",
+    source="https://github.com/crewAIInc/crewAI",
     scopes=("crewai",),
     evidence=(_EVENT,),
     operations={"execute_task": STRUCTURAL, "execute_method": STRUCTURAL},

@@ -71,6 +71,7 @@ def _add_tool_results(facts: Facts) -> None:
 
 DIALECT: Final = Dialect(
     name="gemini_cli",
+    source="https://github.com/google-gemini/gemini-cli/tree/main/packages/core/src/telemetry",
     scopes=("gemini-cli",),
     operations={
         "llm_call": _CALL,

@@ -88,6 +88,7 @@ def _object(value: Value) -> dict[str, Value]:
 
 DIALECT: Final = Dialect(
     name="genkit",
+    source="https://github.com/genkit-ai/genkit",
     scopes=("genkit-tracer",),
     evidence=("genkit:type", "genkit:path", _NAME, _SUBTYPE),
     kinds={

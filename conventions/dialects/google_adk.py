@@ -72,6 +72,7 @@ def _complete(facts: Facts) -> None:
 
 DIALECT: Final = Dialect(
     name="google_adk",
+    source="https://github.com/google/adk-python/tree/main/src/google/adk/telemetry",
     scopes=("gcp.vertex.agent",),
     evidence=("gcp.vertex.agent.", "adk."),
     operations={

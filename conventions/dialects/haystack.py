@@ -92,6 +92,7 @@ def _metas(answer: Value) -> list[dict[str, Value]]:
 
 DIALECT: Final = Dialect(
     name="haystack",
+    source="https://github.com/deepset-ai/haystack",
     scopes=("haystack",),
     evidence=("haystack.",),
     names=_NAMES,

@@ -26,6 +26,7 @@ def _complete(facts: Facts) -> None:
 
 DIALECT: Final = Dialect(
     name="inference_servers",
+    source="https://github.com/vllm-project/vllm/tree/main/vllm/tracing",
     scopes=("vllm", "sglang", "tensorrt_llm"),
     evidence=(_LATENCY,),
     sources={TIME_TO_FIRST_CHUNK: (_LATENCY + "time_to_first_token",)},

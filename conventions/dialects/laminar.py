@@ -55,6 +55,7 @@ def _finish_reasons(answers: Value) -> Value:
 
 DIALECT: Final = Dialect(
     name="laminar",
+    source="https://github.com/lmnr-ai/lmnr-python",
     scopes=("lmnr", "@lmnr-ai/"),
     evidence=(_TYPE, "lmnr.span.input", "lmnr.span.output"),
     kinds={

@@ -189,6 +189,7 @@ def _cost(value: Value) -> Value:
 
 DIALECT: Final = Dialect(
     name="langfuse",
+    source="https://github.com/langfuse/langfuse-python",
     scopes=("langfuse-sdk",),
     evidence=(_OBSERVATION + "type", _USAGE, _MODEL),
     # The SDK's processor stamps these on the spans of other instrumentations too.

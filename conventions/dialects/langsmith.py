@@ -45,7 +45,9 @@ _EVENTS: Final = 64
 
 
 def _chain(facts: Facts) -> Kinded:
-    if facts.text(AGENT_NAME) == facts.span.name:  # the parts of an agent of LangChain name it too
+    agent = facts.text(AGENT_NAME)
+    # The parts of an agent of LangChain name it too; what is outermost is the agent, whatever it is called.
+    if agent is not None and (agent == facts.span.name or not facts.span.parent_span_id):
         return Kinded("agent", "invoke_agent")
     if facts.span.name == "LangGraph" and not facts.span.parent_span_id:
         return Kinded("workflow", "invoke_workflow")
@@ -110,6 +112,8 @@ def _read_exception(facts: Facts) -> None:
 
 DIALECT: Final = Dialect(
     name="langsmith",
+    source="https://github.com/langchain-ai/langsmith-sdk",
+    secrets=("langsmith.request.headers",),
     scopes=("langsmith",),
     evidence=(_KIND, *_USAGE),
     kinds={_KIND: {**_KINDS, "chain": _chain}},

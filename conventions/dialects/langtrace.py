@@ -46,6 +46,7 @@ def _complete(facts: Facts) -> None:
 
 DIALECT: Final = Dialect(
     name="langtrace",
+    source="https://github.com/Scale3-Labs/langtrace-python-sdk",
     scopes=("langtrace-python-sdk", "@langtrase/typescript-sdk"),
     evidence=(_SERVICE,),
     # Set by the application for all spans of a request.

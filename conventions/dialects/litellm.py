@@ -109,6 +109,7 @@ def _lower(value: object) -> str | None:
 
 DIALECT: Final = Dialect(
     name="litellm",
+    source="https://github.com/BerriAI/litellm/tree/main/litellm/integrations",
     scopes=("litellm",),
     evidence=("litellm.", _USAGE),
     kinds={"llm.request.type": _CALL_TYPES},

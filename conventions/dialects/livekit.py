@@ -40,6 +40,7 @@ def _complete(facts: Facts) -> None:
 
 DIALECT: Final = Dialect(
     name="livekit",
+    source="https://github.com/livekit/agents",
     scopes=("livekit-agents",),
     evidence=("lk.",),
     names={

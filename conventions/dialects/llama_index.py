@@ -100,6 +100,7 @@ def _read_call(facts: Facts, said: Attributes) -> None:
 
 DIALECT: Final = Dialect(
     name="llama_index",
+    source="https://github.com/run-llama/llama_index/tree/main/llama-index-integrations/observability/llama-index-observability-otel",
     scopes=("llamaindex.opentelemetry.tracer",),
     evidence=("llamaindex.",),
     any_name=_method,

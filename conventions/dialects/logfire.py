@@ -71,6 +71,7 @@ def _opens_stream(facts: Facts) -> bool:
 
 DIALECT: Final = Dialect(
     name="logfire",
+    source="https://github.com/pydantic/logfire",
     scopes=(*_REQUESTS, _AGENTS),
     evidence=(_RAW,),
     placeholders={"logfire.span_type": "pending_span"},

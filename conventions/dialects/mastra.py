@@ -38,6 +38,7 @@ def _complete(facts: Facts) -> None:
 
 DIALECT: Final = Dialect(
     name="mastra",
+    source="https://github.com/mastra-ai/mastra/tree/main/observability",
     scopes=("@mastra/",),
     evidence=(_TYPE,),
     kinds={

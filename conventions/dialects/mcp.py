@@ -23,6 +23,7 @@ def _complete(facts: Facts) -> None:
 
 DIALECT: Final = Dialect(
     name="mcp",
+    source="https://github.com/modelcontextprotocol/python-sdk",
     scopes=("mcp-python-sdk", "fastmcp", "@modelcontextprotocol/"),
     evidence=(_METHOD, "fastmcp."),
     kinds={_METHOD: {_CALL: Kinded("tool", "execute_tool")}},

@@ -105,6 +105,7 @@ def _cost(value: Value) -> Value:
 
 DIALECT: Final = Dialect(
     name="mlflow",
+    source="https://github.com/mlflow/mlflow",
     scopes=("mlflow",),
     evidence=(_TYPE, _INPUTS, _OUTPUTS, _USAGE),
     kinds={

@@ -22,6 +22,7 @@ def _complete(facts: Facts) -> None:
 
 DIALECT: Final = Dialect(
     name="ms_agent_framework",
+    source="https://github.com/microsoft/agent-framework",
     scopes=("agent_framework", "Microsoft.Agents.AI", "Experimental.Microsoft.Agents.AI"),
     evidence=("executor.id", "edge_group.", "agent_framework."),
     names={

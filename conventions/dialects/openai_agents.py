@@ -35,6 +35,7 @@ def _complete(facts: Facts) -> None:
 
 DIALECT: Final = Dialect(
     name="openai_agents",
+    source="https://github.com/openai/openai-agents-python/tree/main/src/agents/tracing",
     scopes=("openai-agents", "openai_agents", "@openai/agents"),
     evidence=(_PREFIX,),
     kinds={

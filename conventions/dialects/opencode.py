@@ -52,6 +52,7 @@ def _complete(facts: Facts) -> None:
 
 DIALECT: Final = Dialect(
     name="opencode",
+    source="https://github.com/sst/opencode",
     scopes=("com.opencode",),
     names=named(_EVENTS),
     events=_EVENTS,

@@ -46,6 +46,7 @@ _INVOCATION: Final = ("llm.invocation_parameters", "embedding.invocation_paramet
 _RESPONSE_ID: Final = re.compile(r'^\{"id": ?"([\w.:-]{1,256})"|"id": ?"((?:chatcmpl-|resp_|msg_)[\w-]{1,256})"')
 _ANSWERED_BY: Final = re.compile(r'"model(?:_name)?": ?"([\w.:/@-]{1,256})"')
 _CACHE_WRITE: Final = re.compile(r'"input_token_details": ?\{[^{}]{0,256}?"cache_creation": ?([0-9]{1,15})[,}]')
+_ANSWER: Final = "output.value"
 _ANSWER_CHARS: Final = 65_536
 _TIER: Final = re.compile(r'"service_tier": ?"([\w-]{1,32})"')
 _STANDARD_TIERS: Final = frozenset({"auto", "default", "standard", "standard_only"})
@@ -183,9 +184,7 @@ def _read_call(facts: Facts) -> None:
         facts.offer(RESPONSE_MODEL, "llm.model_name", named)
     if named != facts.text(RESPONSE_MODEL):
         facts.offer(REQUEST_MODEL, "llm.model_name", named)
-    answer = attributes.get("output.value")
-    if isinstance(answer, str):
-        _read_answer(facts, answer)
+    _read_answer(facts)
     if tier is not None:
         _offer_tier(facts, "llm.invocation_parameters", tier, "request")
     if "llm.finish_reason" in attributes.pairs and facts.values.get(FINISH_REASONS) == ["stop"]:
@@ -193,27 +192,51 @@ def _read_call(facts: Facts) -> None:
         facts.correct(FINISH_REASONS, "llm.finish_reason", coerce.texts(attributes["llm.finish_reason"]))
 
 
-def _read_answer(facts: Facts, answer: str) -> None:
+def _read_answer(facts: Facts) -> None:
     """Find what no attribute says in the provider's own answer."""
-    if RESPONSE_ID not in facts.values and (found := _RESPONSE_ID.search(answer, 0, _ANSWER_CHARS)):
-        facts.offer(RESPONSE_ID, "output.value", found[1] or found[2])
+    facts.offer_found(RESPONSE_ID, _ANSWER, _response_id)
     asked = facts.text(REQUEST_MODEL)
     if asked is not None and RESPONSE_MODEL not in facts.values:
-        for found in _ANSWERED_BY.finditer(answer, 0, _ANSWER_CHARS):
-            if found[1].startswith(asked):  # and not an argument of a tool that is called so
-                facts.offer(RESPONSE_MODEL, "output.value", found[1])
+        for name in facts.find(_ANSWER, _models) or ():
+            if name.startswith(asked):  # and not an argument of a tool that is called so
+                facts.offer(RESPONSE_MODEL, _ANSWER, name)
                 break
-    if _CACHE_WRITES not in facts.values and (found := _CACHE_WRITE.search(answer, 0, _ANSWER_CHARS)):
-        facts.offer(_CACHE_WRITES, "output.value", int(found[1]))
-    end = max(0, len(answer) - _ANSWER_CHARS)
-    if SERVICE_TIER not in facts.values and (found := _TIER.search(answer, end)):
-        _offer_tier(facts, "output.value", found[1], "response")
-    if "_input_tokens" in answer:  # Anthropic's own words
+    facts.offer_found(_CACHE_WRITES, _ANSWER, _cache_write)
+    if SERVICE_TIER not in facts.values and (tier := facts.find(_ANSWER, _tier)) is not None:
+        _offer_tier(facts, _ANSWER, tier, "response")
+    if facts.find(_ANSWER, _is_in_words_of_anthropic):
+        answer = coerce.text(facts.attributes[_ANSWER]) or ""
         if _CACHE_READS not in facts.values and any(name in answer for name in _CACHE_COUNTS):
-            offer_usage(facts, "output.value", usage_within(answer))
+            offer_usage(facts, _ANSWER, usage_within(answer))
+        end = max(0, len(answer) - _ANSWER_CHARS)
         for target, lifetime in _LIFETIMES.items():
             if found := lifetime.search(answer, end):
-                facts.offer(target, "output.value", int(found[1]))
+                facts.offer(target, _ANSWER, int(found[1]))
+
+
+def _response_id(answer: Value) -> str | None:
+    found = _RESPONSE_ID.search(answer, 0, _ANSWER_CHARS) if isinstance(answer, str) else None
+    return None if found is None else found[1] or found[2]
+
+
+def _models(answer: Value) -> tuple[str, ...]:
+    if not isinstance(answer, str):
+        return ()
+    return tuple(dict.fromkeys(found[1] for found in _ANSWERED_BY.finditer(answer, 0, _ANSWER_CHARS)))
+
+
+def _cache_write(answer: Value) -> int | None:
+    found = _CACHE_WRITE.search(answer, 0, _ANSWER_CHARS) if isinstance(answer, str) else None
+    return None if found is None else int(found[1])
+
+
+def _tier(answer: Value) -> str | None:
+    found = _TIER.search(answer, max(0, len(answer) - _ANSWER_CHARS)) if isinstance(answer, str) else None
+    return None if found is None else found[1]
+
+
+def _is_in_words_of_anthropic(answer: Value) -> bool:
+    return isinstance(answer, str) and "_input_tokens" in answer
 
 
 def _offer_tier(facts: Facts, key: str, tier: str, side: str) -> None:
@@ -253,6 +276,7 @@ def _read_metadata(facts: Facts) -> None:
 
 DIALECT: Final = Dialect(
     name="openinference",
+    source="https://github.com/Arize-ai/openinference",
     scopes=("openinference", "openinference-core", "@arizeai/openinference-instrumentation", "@arizeai/openinference"),
     evidence=(_KIND,),
     kinds={

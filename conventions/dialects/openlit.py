@@ -46,6 +46,7 @@ def _complete(facts: Facts) -> None:
 
 DIALECT: Final = Dialect(
     name="openlit",
+    source="https://github.com/openlit/openlit/tree/main/sdk",
     scopes=("openlit", "@openlit/"),
     evidence=("gen_ai.client.token.usage", "openlit."),
     operations={

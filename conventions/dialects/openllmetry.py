@@ -50,7 +50,9 @@ _TOOL_FACTS: Final[Mapping[str, re.Pattern[str]]] = {
 }
 _END_CHARS: Final = 4_096
 """From the end of a message: its content comes first."""
-_SPEAKER: Final = re.compile(r'"AIMessage(?:Chunk)?"\],"kwargs":\{(?:"id":"[^"]{0,200}",)?(?:"name":"([^"\\]{1,128})")?')
+_SPEAKER: Final = re.compile(
+    r'"AIMessage(?:Chunk)?"\],"kwargs":\{(?:"id":"[^"]{0,200}",)?(?:"name":"([^"\\]{1,128})")?'
+)
 _OUTPUT_CHARS: Final = 262_144
 _COMPLETING: Final = re.compile(r"claude-(?:v?[12](?:\D|$)|instant)")
 
@@ -66,16 +68,21 @@ def _completion(facts: Facts) -> Kinded:
 def _complete(facts: Facts) -> None:
     if facts.kind == "tool" and "traceloop.entity.output" in facts.attributes.pairs:
         _read_tool_message(facts)
-    elif facts.kind == "other" and facts.attributes.get("traceloop.workflow.name") in _GRAPHS:
-        if facts.attributes.get(OPERATION) == "workflow":  # the JS instrumentation of LangChain says it of every runnable
-            facts.kind, facts.operation = Kinded("workflow", "invoke_workflow")
-            _read_speaker(facts)
+    elif facts.kind == "other" and _is_graph(facts):
+        facts.kind, facts.operation = Kinded("workflow", "invoke_workflow")
+        _read_speaker(facts)
     if _VARIABLES in facts.attributes.pairs:
         facts.offer_variables(_VARIABLES)
     if facts.kind in MODEL_CALLS and PROVIDER not in facts.values:
         served: Value = facts.attributes.get(_PROPERTIES + "ls_provider")
         if isinstance(served, str):
             facts.offer(PROVIDER, _PROPERTIES + "ls_provider", provider_of(served))
+
+
+def _is_graph(facts: Facts) -> bool:
+    """Tell a graph from all else that the JavaScript instrumentation of LangChain calls a workflow: any runnable."""
+    attributes = facts.attributes
+    return attributes.get(OPERATION) == "workflow" and attributes.get("traceloop.workflow.name") in _GRAPHS
 
 
 def _read_speaker(facts: Facts) -> None:
@@ -98,6 +105,8 @@ def _read_tool_message(facts: Facts) -> None:
 
 DIALECT: Final = Dialect(
     name="openllmetry",
+    source="https://github.com/traceloop/openllmetry",
+    secrets=("gen_ai.headers", "llm.headers"),
     scopes=(
         "traceloop",
         "@traceloop/",

@@ -64,14 +64,14 @@ def _complete(facts: Facts) -> None:
 def _recognize_unnamed(facts: Facts) -> None:
     """See a model call or a tool in a span that names no operation, as none did in 1.26.
 
-    A tool has a name. A call names a model, and its name starts with the operation, or it has messages or counted
+    A tool has a name and no model. A call names a model, and its name starts with the operation, or it has messages or counted
     tokens. Agents have those too, so theirs are no calls unless the name says it.
     """
     known = facts.values
-    if TOOL_NAME in known:
+    models = REQUEST_MODEL in known or RESPONSE_MODEL in known
+    if TOOL_NAME in known and not models:
         facts.kind, facts.operation = OPERATIONS["execute_tool"], "execute_tool"
-        return
-    if REQUEST_MODEL not in known and RESPONSE_MODEL not in known:
+    if TOOL_NAME in known or not models:
         return
     counted = "gen_ai.usage.output_tokens" in known or "gen_ai.usage.input_tokens" in known
     operation = facts.span.name.partition(" ")[0]
@@ -88,6 +88,7 @@ def _recognize_unnamed(facts: Facts) -> None:
 
 DIALECT: Final = Dialect(
     name="otel",
+    source="https://github.com/open-telemetry/semantic-conventions-genai",
     scopes=(
         "opentelemetry.util.genai",
         "opentelemetry.instrumentation.genai",

@@ -35,6 +35,7 @@ def _complete(facts: Facts) -> None:
 
 DIALECT: Final = Dialect(
     name="pipecat",
+    source="https://github.com/pipecat-ai/pipecat/tree/main/src/pipecat/utils/tracing",
     scopes=(_SCOPE,),
     operations={
         "stt": STRUCTURAL,

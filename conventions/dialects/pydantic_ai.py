@@ -30,6 +30,7 @@ def _complete(facts: Facts) -> None:
 
 DIALECT: Final = Dialect(
     name="pydantic_ai",
+    source="https://github.com/pydantic/pydantic-ai",
     scopes=("pydantic-ai",),
     evidence=("pydantic_ai.", "gen_ai.aggregated_usage.", "all_messages_events", "model_request_parameters"),
     names={

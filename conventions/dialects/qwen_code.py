@@ -73,6 +73,7 @@ def _complete(facts: Facts) -> None:
 
 DIALECT: Final = Dialect(
     name="qwen_code",
+    source="https://github.com/QwenLM/qwen-code",
     scopes=("qwen-code",),
     evidence=("qwen-code.",),
     kinds={"event.name": _BRIDGED},

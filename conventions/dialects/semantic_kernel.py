@@ -13,6 +13,7 @@ from spanledger.conventions.dialect import STRUCTURAL, Dialect, Kinded
 
 DIALECT: Final = Dialect(
     name="semantic_kernel",
+    source="https://github.com/microsoft/semantic-kernel",
     scopes=("semantic_kernel", "Microsoft.SemanticKernel"),
     evidence=("sk.available_functions",),
     names={"AutoFunctionInvocationLoop": STRUCTURAL},

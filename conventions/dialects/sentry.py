@@ -14,6 +14,7 @@ _CHAT: Final = Kinded("llm", "chat")
 
 DIALECT: Final = Dialect(
     name="sentry",
+    source="https://develop.sentry.dev/sdk/telemetry/traces/modules/ai-agents",
     evidence=("gen_ai.request.messages", "gen_ai.response.text", "gen_ai.request.available_tools"),
     operations={
         "messages": _CHAT,

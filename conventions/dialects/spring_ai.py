@@ -42,6 +42,7 @@ def _complete(facts: Facts) -> None:
 
 DIALECT: Final = Dialect(
     name="spring_ai",
+    source="https://github.com/spring-projects/spring-ai",
     scopes=("org.springframework.boot",),
     evidence=("spring.ai.",),
     operations={"image": Kinded("llm", "generate_content")},

@@ -45,6 +45,7 @@ def _complete(facts: Facts) -> None:
 
 DIALECT: Final = Dialect(
     name="strands",
+    source="https://github.com/strands-agents/sdk-python",
     scopes=_SCOPES,
     evidence=(_STARTED, "event_loop.cycle_id", "agent_loop.cycle_id", "gen_ai.agent.tools"),
     operations={

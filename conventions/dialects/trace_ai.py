@@ -74,6 +74,7 @@ _TABLE: Final = {
 
 DIALECT: Final = Dialect(
     name="trace_ai",
+    source="https://github.com/future-agi/traceAI",
     evidence=_KINDS,
     kinds=dict.fromkeys(_KINDS, _TABLE),
     sources={

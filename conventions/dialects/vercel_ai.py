@@ -134,6 +134,8 @@ def _told_by(name: str, provider: Value) -> Iterator[tuple[str, Value]]:
 
 DIALECT: Final = Dialect(
     name="vercel_ai",
+    source="https://github.com/vercel/ai",
+    secrets=("ai.request.headers.",),
     scopes=("ai", "gen_ai"),
     evidence=(_OPERATION_ID, "ai.model.", "ai.response.", "ai.usage.", "ai.toolCall."),
     kinds={

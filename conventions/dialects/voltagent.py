@@ -50,6 +50,7 @@ def _complete(facts: Facts) -> None:
 
 DIALECT: Final = Dialect(
     name="voltagent",
+    source="https://github.com/VoltAgent/voltagent",
     scopes=(_SCOPE,),
     evidence=("voltagent.", "span.label", "llm.model_index"),
     kinds={

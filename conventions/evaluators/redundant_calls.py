@@ -21,7 +21,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from spanledger.conventions.evaluator import Evaluator, Verdict
-from spanledger.conventions.loops.timeline import Act, looked_at, timeline
+from spanledger.conventions.loops.timeline import TOOLS, Act, looked_at, timeline
 
 if TYPE_CHECKING:
     from spanledger.conventions.evaluator import Course
@@ -32,9 +32,11 @@ _NAMED: Final = 5
 
 def judge(course: Course) -> Verdict | None:
     """Return 1 less the share of calls whose result was known."""
+    if not any(step.kind in TOOLS or step.asks for step in course.run.steps):
+        return None
     repeats: Counter[str] = Counter()
     total = 0
-    for events in timeline(looked_at(course.steps)).by_agent():
+    for events in timeline(looked_at(course.attributed())).by_agent():
         known: dict[tuple[object, ...], Act] = {}
         last: Act | None = None
         for _, act in events:

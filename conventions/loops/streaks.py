@@ -35,8 +35,10 @@ class Streak:
     """Repeats of one thing."""
 
     places: list[Place] = field(default_factory=list)
+    last_seen: bool = True
+    """What came of the last is known."""
     seen: bool = True
-    """What came of each is known."""
+    """What came of each before it is known."""
 
     @property
     def first(self) -> Act | Call | None:
@@ -51,7 +53,8 @@ class Streak:
     def append(self, place: Place, seen: bool = True) -> None:
         """Add a repeat."""
         self.places.append(place)
-        self.seen = self.seen and seen
+        self.seen = self.seen and self.last_seen
+        self.last_seen = seen
 
     def goes_on_with(self, act: Act) -> bool:
         """Tell whether an act is a repeat: asked for by a later answer than the last, and not at the same time."""
@@ -229,9 +232,14 @@ class Streaks:
         del self._answers[:-MAX_CLUSTERS]
 
     def _judge(self, rule: _Counted, count: int, subject: str, identity: Hashable, streak: Streak) -> None:
-        threshold = count if streak.seen or not count else count + self._rules.unseen_extra
+        if streak.seen and count:
+            # What comes of the last may not be known yet, for it was asked for just now.
+            if streak.last_seen or len(streak.places) > count:
+                self._note(rule, subject, identity, streak, count, "content")
+            return
+        threshold = count + self._rules.unseen_extra if count else 0
         unseen: Basis = "names" if rule == "same_error" else "arguments"
-        self._note(rule, subject, identity, streak, threshold, "content" if streak.seen else unseen)
+        self._note(rule, subject, identity, streak, threshold, unseen)
 
     def _note(
         self, rule: _Counted, subject: str, identity: Hashable, streak: Streak, threshold: int, basis: Basis

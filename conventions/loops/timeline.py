@@ -46,7 +46,7 @@ class Act:
     turn: int
     call_id: str = ""
     asked: bool = False
-    """Nothing but the request was seen."""
+    """No span tells of it: only the request was seen, and its result where the next request has it."""
 
     @property
     def failed(self) -> bool:
@@ -135,12 +135,15 @@ def timeline(steps: Sequence[Step]) -> Timeline:
     """Agent -> its last model call."""
     rounds: dict[str, int] = {}
     """Agent -> the round it is in."""
+    asked: dict[str, list[Act]] = {}
+    """Agent -> what its last answer asks for and no span tells of."""
     until = acts = turn = number = 0
     for step in steps:
         agent = agents.of(step)
         if step.kind == "llm":
             call = Call(step, step.detail or _NOTHING, agent, number, turn)
             twin = next((one for one in reversed(calls) if _same_call(one, call)), None)
+            _come_back(call.detail, asked.get(agent, ()))
             if twin is not None:
                 call.round = twin.round
                 spending.append(call)
@@ -155,6 +158,8 @@ def timeline(steps: Sequence[Step]) -> Timeline:
             calls.append(call)
             spending.append(call)
             requested = _requested(call, seen)
+            if requested:
+                asked[agent] = requested
             events += [call, *requested]
             acts += len(requested)
             if call.detail.after is not None:
@@ -242,6 +247,17 @@ def _requested(call: Call, seen: set[str]) -> list[Act]:
         for asked in call.detail.requests
         if (name := bare(asked.name)) and name not in seen
     ]  # fmt: skip
+
+
+def _come_back(detail: Detail, asked: Sequence[Act]) -> None:
+    """Give calls that no span tells of the results that the next call of the model was given: by id, or in order."""
+    results = {name: (digest, size) for name, digest, size in detail.results if name}
+    known = [act for act in asked if act.call_id in results]
+    for act in known:
+        act.result = act.result or Print(results[act.call_id][0], size=results[act.call_id][1])
+    if not known and len(asked) == len(detail.results):
+        for act, (_, digest, size) in zip(asked, detail.results, strict=True):
+            act.result = act.result or Print(digest, size=size)
 
 
 def _user_spoke(detail: Detail, ends: dict[int, int], acts: int) -> bool:

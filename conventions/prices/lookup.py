@@ -94,7 +94,8 @@ class Lookup:
         found = self._lists.find(ask, sellers, name) if name.forms else None
         fees = self._fees(ask, sellers, found, tuple(spellings))
         if ask.tier == PROVISIONED or name.reason:  # capacity is paid by the hour, and nobody's price list has calls
-            return Tariff(tuple(choices), PROVISIONED, seller, ask.model)
+            paid = (choice for choice in (found.choices if found else ()) if choice.is_paid_elsewhere)
+            return Tariff((*choices, *paid), PROVISIONED, seller, ask.model)
         if role == "local" or (own and generic and not self._is_proxied(found)):
             return Tariff(tuple(choices), "self_hosted", name=ask.model)
         if found is not None:

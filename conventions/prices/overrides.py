@@ -72,9 +72,17 @@ _UNIT_KEYS: Final = tuple((unit, unit.replace("_ms", "_minute"), unit.endswith("
 
 
 class Block(pydantic.BaseModel):
-    """Base of every block: unknown keys are errors, values are frozen."""
+    """Base of every block: unknown keys are errors, and so are keys left blank; values are frozen."""
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _no_blanks(cls, value: Any) -> Any:
+        blank = [str(key) for key, said in value.items() if said is None] if isinstance(value, dict) else []
+        if blank:  # a price that was forgotten must not be a price of nothing
+            raise ValueError(f"{', '.join(blank)} left blank: give a value, or leave the key out")
+        return value
 
 
 class Currency(Block):
@@ -98,8 +106,10 @@ class Currency(Block):
 
     @pydantic.model_validator(mode="after")
     def _rate_fits(self) -> Self:
-        if (self.code == "USD") != (self.rate == 1 and "rate" not in self.model_fields_set):
-            raise ValueError("give code and rate together; US dollars have no rate")
+        if self.code == "USD" and self.rate != 1:
+            raise ValueError("one US dollar is one US dollar: give the code that the rate is of")
+        if self.code != "USD" and "rate" not in self.model_fields_set:
+            raise ValueError("give the rate too: what one US dollar is in it")
         return self
 
 

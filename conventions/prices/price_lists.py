@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from importlib import resources
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from spanledger.conventions.prices.ask import Ask, same_provider
 from spanledger.conventions.prices.override_file import read_book
@@ -18,6 +18,9 @@ from spanledger.conventions.prices.tariff import Choice, Factor
 if TYPE_CHECKING:
     from spanledger.conventions.prices.catalogue import Catalogue
     from spanledger.conventions.prices.second_catalogue import SecondCatalogue
+
+Rates: TypeAlias = tuple[int, int]
+"""Pico-dollars a token of input and of output."""
 
 _LIST_ONLY: Final = "tier_at_list_price"
 _GOVERNMENT: Final = "us-gov"
@@ -103,10 +106,23 @@ class PriceLists:
         if found is None:
             return []
         names = (found.name.lower(), found.form, *forms)
-        return [
-            choice if special else self.at_tier(choice, ask, seller, names)
-            for choice, special in found.choices(ask.tier)
-        ]
+        tiers = self._tier_prices(ask.tier, seller, forms)
+        made = []
+        for choice, special in found.choices(ask.tier):
+            if special:
+                made.append(choice)
+            elif (own := tiers.get(_rates(choice))) is not None:
+                made.append(replace(own, window=choice.window))
+            else:
+                made.append(self.at_tier(choice, ask, seller, names))
+        return made
+
+    def _tier_prices(self, tier: str, seller: str, forms: Sequence[str]) -> Mapping[Rates | None, Choice]:
+        """Return the second list's price of a tier by its standard rates: it counts where the other has the same."""
+        second = self._second.find(seller, forms) if tier else None
+        if second is None:
+            return {}
+        return {_base(second): choice for choice, special in second.choices(tier) if special}
 
     def _in_region(self, region: str, seller: str, forms: Sequence[str]) -> Found | None:
         """Find the model in a price list of that very region. GovCloud's is for all of it where it has no other."""
@@ -174,10 +190,14 @@ class PriceLists:
                                   window=row.window(), on_fees=not row.region)  # fmt: skip
 
 
-def _base(found: Found) -> tuple[int, int] | None:
-    """Return the standard rates of input and output; None where there are none."""
-    rows = next((choice.rows for choice, _ in found.choices()), ())
-    return (rows[0].input[0], rows[0].output[0]) if rows else None
+def _base(found: Found) -> Rates | None:
+    """Return the standard rates of a model."""
+    return next((_rates(choice) for choice, _ in found.choices()), None)
+
+
+def _rates(choice: Choice) -> Rates | None:
+    """Return the rates of input and output; None where there are none."""
+    return (choice.rows[0].input[0], choice.rows[0].output[0]) if choice.rows else None
 
 
 def _factor(multiply: Decimal, why: str) -> Factor:

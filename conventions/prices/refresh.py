@@ -38,7 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--force", action="store_true", help="even if much is missing that was there before")
     options = parser.parse_args(arguments)
     try:
-        taken = cut(json.loads(options.file.read_text("utf-8"), parse_float=Decimal))
+        document = json.loads(options.file.read_text("utf-8"), parse_float=Decimal)
+        if not isinstance(document, dict):
+            raise ValueError("not a price map: the top must be an object")
+        taken = cut(document)
         data = packed(taken, options.release, options.as_of.isoformat())
         read_second(data, options.file.name)
     except (OSError, ValueError) as error:

@@ -126,6 +126,11 @@ class Choice:
     prices_audio: bool = True
     """Whether it has a price of its own for audio; a list that has none may have forgotten it."""
 
+    @property
+    def is_paid_elsewhere(self) -> bool:
+        """Whether the operator said that a call costs nothing more."""
+        return any(not factor.numerator for factor in self.factors)
+
     def charge(self, units: Units) -> tuple[int, bool]:
         """Return the pico-dollars of what is no token, and whether there is a price for all of it."""
         prices = {fee.unit: fee for fee in self.fees}
@@ -158,37 +163,42 @@ def split(usage: Usage, *, one_hour: bool = False) -> tuple[Counts, Counts] | No
     `one_hour` says to take cache writes of unknown lifetime as the one-hour kind. Where audio and cached
     tokens may overlap, they overlap no more than the total demands: cached text is the common case.
     """
-    total, out = usage.input, usage.output
-    inputs, outputs = _NO_INPUT, _NO_OUTPUT
-    if total is not None:
-        read = usage.cache_read or 0
-        long = usage.cache_write_1h
-        write = usage.cache_write if usage.cache_write is not None else long or 0
-        if long is None:
-            long = write if one_hour else 0
-        if long > write:
-            return None
-        audio = usage.audio_input or 0
-        image = usage.image_input or 0
-        heard = usage.audio_cache_read
-        if heard is None:
-            heard = min(read, audio, max(0, audio + read + write - total))
-        seen = min(usage.image_cache_read or 0, image, read - heard)
-        text = total - read - write - audio + heard - image + seen
-        if text < 0 and -text <= min(image, read - heard) - seen:
-            seen -= text  # that many image tokens were read from the cache
-            text = 0
-        inputs = (text, read - heard - seen, write - long, long, audio - heard, heard, image - seen, seen)
-        if min(inputs) < 0:
-            return None
-    if out is not None:
-        thought = usage.reasoning or 0
-        spoken = usage.audio_output or 0
-        drawn = usage.image_output or 0
-        outputs = (out - thought - spoken - drawn, thought, spoken, drawn)
-        if min(outputs) < 0:
-            return None
-    return inputs, outputs
+    inputs = _NO_INPUT if usage.input is None else _inputs(usage, usage.input, one_hour)
+    outputs = _NO_OUTPUT if usage.output is None else _outputs(usage, usage.output)
+    return None if inputs is None or outputs is None else (inputs, outputs)
+
+
+def _inputs(usage: Usage, total: int, one_hour: bool) -> Counts | None:
+    read = usage.cache_read or 0
+    long = usage.cache_write_1h
+    write = usage.cache_write if usage.cache_write is not None else long or 0
+    if long is None:
+        long = write if one_hour else 0
+    if long > write:
+        return None
+    if not (usage.audio_input or usage.image_input or usage.audio_cache_read):  # nearly always
+        text = total - read - write
+        return None if text < 0 else (text, read, write - long, long, 0, 0, 0, 0)
+    audio = usage.audio_input or 0
+    image = usage.image_input or 0
+    heard = usage.audio_cache_read
+    if heard is None:
+        heard = min(read, audio, max(0, audio + read + write - total))
+    seen = min(usage.image_cache_read or 0, image, read - heard)
+    text = total - read - write - audio + heard - image + seen
+    if text < 0 and -text <= min(image, read - heard) - seen:
+        seen -= text  # that many image tokens were read from the cache
+        text = 0
+    inputs = (text, read - heard - seen, write - long, long, audio - heard, heard, image - seen, seen)
+    return None if min(inputs) < 0 else inputs
+
+
+def _outputs(usage: Usage, total: int) -> Counts | None:
+    thought = usage.reasoning or 0
+    spoken = usage.audio_output or 0
+    drawn = usage.image_output or 0
+    said = total - thought - spoken - drawn
+    return None if said < 0 else (said, thought, spoken, drawn)
 
 
 def dot(rates: Counts, counts: Counts) -> int:

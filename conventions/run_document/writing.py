@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING, Any, Final
 from spanledger.conventions.run import SCHEMA
 
 if TYPE_CHECKING:
-    from spanledger.conventions.run import Finding, Run, RunEvaluation, RunStep, RunTotals, RunUsage, Share
+    from collections.abc import Sequence
+
+    from spanledger.conventions.run import (
+        Completeness,
+        Finding,
+        Outcome,
+        Run,
+        RunEvaluation,
+        RunStep,
+        RunTotals,
+        RunUsage,
+        Share,
+    )
     from spanledger.conventions.values import Value
 
 _PICO: Final = 10**12
@@ -68,18 +80,25 @@ def digest(run: Run) -> str:
 
 def root_attributes(run: Run) -> dict[str, Value]:
     """Return what is written onto the root span of a run; nothing for what is unknown."""
-    totals = run.totals
+    rules = dict.fromkeys(finding.rule for finding in run.findings)
+    return roll_up(run.run_id, run.totals, run.outcome, run.completeness, list(rules))
+
+
+def roll_up(
+    run_id: str, totals: RunTotals, outcome: Outcome, completeness: Completeness, findings: Sequence[str] = ()
+) -> dict[str, Value]:
+    """Return the same from its parts; `findings` are the rules of what was found."""
     attributes: dict[str, Value] = {
-        "spanledger.run.id": run.run_id,
+        "spanledger.run.id": run_id,
         "spanledger.run.cost_usd": usd(totals.cost_pico_usd),
         "spanledger.run.input_tokens": totals.input_tokens,
         "spanledger.run.output_tokens": totals.output_tokens,
         "spanledger.run.llm_calls": totals.llm_calls,
         "spanledger.run.tool_calls": totals.tool_calls,
         "spanledger.run.retries": totals.retries,
-        "spanledger.run.outcome": run.outcome,
-        "spanledger.run.completeness": run.completeness,
-        "spanledger.run.findings": list(dict.fromkeys(finding.rule for finding in run.findings)) or None,
+        "spanledger.run.outcome": outcome,
+        "spanledger.run.completeness": completeness,
+        "spanledger.run.findings": [*findings] or None,
     }
     return {name: value for name, value in attributes.items() if value is not None}
 

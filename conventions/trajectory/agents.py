@@ -7,7 +7,8 @@
 * `service`: the work lies in another service than the agent that called it, which names no agent of its own: it
   goes by the name of that service, and not by its caller's.
 * `node`: several nodes of one graph call models, so each is an agent of its team.
-* `around`: nothing in the run names an agent; the smallest span around all of it has a name like one.
+* `around`: nothing names an agent, and the span around the work has a name like one: that of an unnamed agent or
+  workflow, or the smallest around the whole run.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{1,63}")
 """Names as agents have them: no sentences, no paths, no methods of classes."""
+_ACTOR: Final = re.compile(r"agent|assistant|copilot|crew|team|bot(?![a-z])", re.IGNORECASE)
 _RUNNABLES: Final = re.compile(r"Runnable\w*|\w*StateGraph|LangGraph|Chain|main|handler|invocation|step|request|run")
 _INTERNAL: Final = frozenset({0, 1})
 """Span kinds of what neither is called nor calls over a border."""
@@ -50,6 +52,8 @@ def name_agents(steps: Sequence[Placed], requested_by: Mapping[int, int], top: N
 def _inherit(step: Placed, above: Placed | None) -> None:
     if step.step.agent_name:
         step.agent, step.agent_basis = step.step.agent_name, "span"
+    elif step.is_runner and _names_actor(step.step.workflow_name or step.step.name):
+        step.agent, step.agent_basis = step.step.workflow_name or step.step.name, "around"
     elif named := _structure_above(step.node, above.node if above is not None else None):
         step.agent, step.agent_basis = named, "above"
     elif above is None:
@@ -62,6 +66,10 @@ def _inherit(step: Placed, above: Placed | None) -> None:
         step.agent, step.agent_basis = above.agent, "service" if above.agent_basis == "service" else "above"
     else:
         step.agent, step.agent_basis = step.step.service_name, "service"
+
+
+def _names_actor(name: str) -> bool:
+    return _NAME.fullmatch(name) is not None and _ACTOR.search(name) is not None
 
 
 def _structure_above(node: Node, step: Node | None) -> str:
@@ -102,8 +110,11 @@ def _name_around(steps: Sequence[Placed], top: Node | None) -> str:
         common = path if common is None else [node for node in common if node in kept]
     for node in common or ():
         record = node.record
-        inside = record.kind in _INTERNAL if isinstance(record, Bridge) else record.kind in _AROUND
-        if inside and _NAME.fullmatch(record.name) and not _RUNNABLES.fullmatch(record.name):
+        if isinstance(record, Bridge):  # an application has spans for many things
+            named = record.kind in _INTERNAL and _names_actor(record.name)
+        else:
+            named = record.kind in _AROUND and _NAME.fullmatch(record.name) is not None
+        if named and not _RUNNABLES.fullmatch(record.name):
             return record.name
         if node is top:
             break

@@ -17,14 +17,14 @@ from spanledger.conventions.trajectory.facts import (
     said,
 )
 from spanledger.conventions.trajectory.failure import chain
-from spanledger.conventions.trajectory.once import billed_once
+from spanledger.conventions.trajectory.once import bill as bill_once
 from spanledger.conventions.trajectory.order import arrange
 from spanledger.conventions.trajectory.outcome import TERMINAL_TOOLS, decide, last_failure
 from spanledger.conventions.trajectory.paths import branches, critical_path
 from spanledger.conventions.trajectory.runs import divide
 from spanledger.conventions.trajectory.stitch import attach, edges_of
 from spanledger.conventions.trajectory.told import add_told_tools
-from spanledger.conventions.trajectory.tree import distinct, plant, walk
+from spanledger.conventions.trajectory.tree import plant, walk
 from spanledger.conventions.trajectory.usage import by_agent, by_dimension, by_tool, settle, shown, total
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def building(
     terminal_tools: Mapping[str, Outcome] = TERMINAL_TOOLS,
 ) -> Generator[None, None, tuple[Run, ...]]:
     """Do the same with pauses, for large groups: some ten for a run, of 5 ms or so for each thousand records."""
-    roots = plant(billed_once(distinct(records)))
+    roots = plant(records)
     yield
     skew.correct(roots)
     by_key: dict[Key, Node] = {}
@@ -85,6 +85,7 @@ def building(
         by_key.setdefault(node.key, node)
     edges = edges_of(by_key.values(), links)
     roots = attach(roots, by_key, edges)
+    bill_once(roots)
     yield
     roots = twins.merge(roots)
     yield

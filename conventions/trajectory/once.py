@@ -1,81 +1,108 @@
-"""Who is billed, decided anew over the whole group: what had come when a span passed must not matter.
+"""Who is billed, decided over the whole group: what had come when a span passed must not matter.
 
-The ledger decides about a span by what came before it, so that metrics can be counted in passing. A run is looked
-at when its spans are there; the same ledger, told of all of them at once, gives the same answer in whatever order
-they came. What says nothing about it (`Step.call`) keeps the cost that it came with, and so does a report of a call
-that is counted in another group.
+A span is told what it costs as it passes, by what has come until then. A run is looked at when its spans are there:
+the rules of the ledger, told of all of them, give the same answer in whatever order they came. A report of a call
+that is counted in another group keeps what it was told.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from spanledger.conventions.ledger import COUNTED, Ledger, Place
-from spanledger.conventions.step import Bridge, Step
+from spanledger.conventions.ledger import MONEY, Call, Place, Report
+from spanledger.conventions.same_call import twins
+from spanledger.conventions.step import Step
+from spanledger.conventions.trajectory.tree import walk
 from spanledger.conventions.verdicts import REASONS, SUM_OF_CALLS, decided
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from spanledger.conventions.ledger import Call, Decision
+    from spanledger.conventions.trajectory.tree import Node
 
+_CALLS: Final = frozenset({"llm", "embedding"})
 _RUNNERS: Final = frozenset({"agent", "workflow"})
+_ELSEWHERE: Final = Report()
+"""The twin of a call that is counted in another group."""
 
 
-def billed_once(records: Iterable[Step | Bridge]) -> list[Step | Bridge]:
-    """Return the records of a group, each once, with the costs that follow from all of them."""
-    ranked = sorted(records, key=lambda one: (one.start_ns, one.end_ns, one.trace_id, one.span_id))
-    if not any(isinstance(one, Step) and one.call is not None for one in ranked):
-        return ranked
-    work = Ledger(len(ranked) + 1).settle([_place(one) for one in ranked], 0.0)
-    while True:
-        try:
-            next(work)
-        except StopIteration as done:
-            return _apply(ranked, done.value)
+def bill(roots: Sequence[Node]) -> None:
+    """Find out what each node is billed for (`Node.report`), and give its step the cost that follows."""
+    nodes = list(walk(roots))
+    for node in nodes:  # parents come first
+        record = node.record
+        call = call_of(record) if isinstance(record, Step) else None
+        node.report = Report(Place(*node.key, b"", record.start_ns, record.end_ns, call))
+        if node.parent is not None and node.parent.report is not None:
+            node.report.hang(node.parent.report)
+    reports = {report.place: report for node in nodes if (report := node.report) is not None and report.standing}
+    for place, better in twins(place for place in reports if place is not None).items():
+        reports[place].twin_of = reports[better]
+    freed = [node.report for node in nodes if node.report is not None and _was_counted(node)]
+    for node in nodes:
+        if isinstance(node.record, Step) and node.report is not None:
+            node.step = _with_cost(node.record, node.report, freed)
 
 
-def _place(record: Step | Bridge) -> Place:
-    call = record.call if isinstance(record, Step) else None
-    return Place(record.trace_id, record.span_id, record.parent_span_id, record.start_ns, record.end_ns, call)
+def call_of(step: Step) -> Call | None:
+    """Return what a step tells of a call: what it told when it was priced, or else as far as it is known."""
+    if step.call is not None:
+        return step.call
+    is_call, cost = step.kind in _CALLS, step.cost
+    if is_call and cost is not None and cost.status == "rollup":
+        return None
+    usage = step.usage
+    if not is_call and (usage is None or not usage.known):
+        return None
+    return Call(
+        inference=is_call,
+        scope=step.dialect,
+        service=step.service_name,
+        response_id=step.response_id,
+        input=(usage.input or 0) if usage is not None else 0,
+        output=(usage.output or 0) if usage is not None else 0,
+        failed=step.status == "error",
+        pico_usd=cost.total if cost is not None else None,
+        pico_input=cost.input if cost is not None else None,
+        pico_output=cost.output if cost is not None else None,
+        kin=step.dialect if step.retold else "",
+        report=step.report,
+        session=step.conversation_id,
+        reasoning=(usage.reasoning or 0) if usage is not None else 0,
+    )
 
 
-def _apply(ranked: Sequence[Step | Bridge], decisions: Sequence[Decision]) -> list[Step | Bridge]:
-    pairs = list(zip(ranked, decisions, strict=True))
-    freed = [
-        one.call
-        for one, decision in pairs
-        if isinstance(one, Step) and one.call is not None and _counted(one) and decision.verdict not in COUNTED
-    ]
-    return [_with_cost(one, decision, freed) for one, decision in pairs]
+def _was_counted(node: Node) -> bool:
+    """Tell whether a span passed as one that counts, and is none."""
+    record, report = node.record, node.report
+    if not isinstance(record, Step) or report is None or record.cost is None or report.call is None:
+        return False
+    return record.cost.status != "rollup" and report.verdict not in MONEY
 
 
-def _with_cost(record: Step | Bridge, decision: Decision, freed: Sequence[Call]) -> Step | Bridge:
-    """Return a record with its cost. `freed` are calls that were counted in passing, and are not any more."""
-    if isinstance(record, Bridge):
-        return record
-    if record.call is None or record.price is None:
-        if record.kind not in _RUNNERS or record.cost not in (None, SUM_OF_CALLS):
-            return record
-        cost = SUM_OF_CALLS if decision.below_calls else None
-    elif decision.verdict in COUNTED and _is_twin(record) and not any(_may_be_one(record.call, one) for one in freed):
-        return record  # the twin that is counted lies in another group
-    else:
-        cost = decided(record.price, decision.verdict)
-    return record if record.cost == cost else replace(record, cost=cost)
+def _with_cost(step: Step, report: Report, freed: Sequence[Report]) -> Step:
+    """Return a step with its cost. `freed` are reports that were counted in passing, and are not any more."""
+    call, price = report.call, step.price or step.cost
+    cost = step.cost
+    if call is None:
+        if step.kind in _RUNNERS and cost in (None, SUM_OF_CALLS):
+            cost = SUM_OF_CALLS if report.finding.below.calls else None
+    elif report.verdict in MONEY and _passed_as_twin(step) and not any(_stood_for(one, report) for one in freed):
+        report.twin_of = _ELSEWHERE
+    elif price is not None and (price.status != "rollup" or price == SUM_OF_CALLS):
+        cost = decided(price, report.verdict)
+    return step if step.cost == cost else replace(step, cost=cost)
 
 
-def _counted(step: Step) -> bool:
-    return step.cost is not None and (step.cost.status != "rollup" or step.cost.reason == "repeated")
-
-
-def _is_twin(step: Step) -> bool:
+def _passed_as_twin(step: Step) -> bool:
     return step.cost is not None and step.cost.reason == REASONS["twin"]
 
 
-def _may_be_one(one: Call, other: Call) -> bool:
-    if one.response_id and one.response_id == other.response_id:
-        return True
-    return (one.input, one.output) == (other.input, other.output)
+def _stood_for(freed: Report, report: Report) -> bool:
+    """Tell whether a report that was counted in passing was counted for another one."""
+    one, other = freed.call, report.call
+    if one is None or other is None:
+        return False
+    same_response = bool(one.response_id) and one.response_id == other.response_id
+    return freed.twin_of is report or same_response or (one.input, one.output) == (other.input, other.output)

@@ -152,9 +152,12 @@ def _sort(nodes: Sequence[Node], parents: Sequence[Node | None], places: dict[No
         after[cause].append(effect)
         waits[effect] += 1
 
-    def key(number: int) -> tuple[int, int, int, bytes, bytes, int]:
+    turns = _turns(nodes)
+
+    def key(number: int) -> tuple[int, int, int, int, bytes, bytes, int]:
         node = nodes[number]
-        return *places[node], node.end, node.record.trace_id, node.record.span_id, number
+        turn = turns.get(node.step.tool_call_id, 0) if node.step is not None else 0
+        return *places[node], turn, node.end, node.record.trace_id, node.record.span_id, number
 
     ready = [key(number) for number in range(len(nodes)) if not waits[number]]
     heapq.heapify(ready)
@@ -175,6 +178,12 @@ def _sort(nodes: Sequence[Node], parents: Sequence[Node | None], places: dict[No
             if waits[effect] == 0 and not done[effect]:
                 heapq.heappush(ready, key(effect))
     return order
+
+
+def _turns(nodes: Sequence[Node]) -> dict[str, int]:
+    """Return tool call -> its place among those that were asked for with it: what begins at once has this order."""
+    details = (node.step.detail for node in nodes if node.step is not None and node.step.detail is not None)
+    return {request.id: place for detail in details for place, request in enumerate(detail.requests) if request.id}
 
 
 def _causes(

@@ -138,9 +138,11 @@ def last_failure(steps: Sequence[Placed], attempts: Attempts, joins: Joins) -> i
         runs_on = step.scope is not None and steps[step.scope].step.status == "ok"
         kind = step.step.kind
         if kind == "tool":
-            reader = joins.read_by.get(step.index)
+            reader, asker = joins.read_by.get(step.index), joins.requested_by.get(step.index)
             if reader is not None and steps[reader].step.status == "ok":
                 continue
+            if asker is not None and steps[asker].step.status == "ok" and steps[asker].end > step.end:
+                continue  # one span of several calls, the last of which dealt with it
             if blind and (runs_on or step.end <= last_tool):
                 continue  # the model that dealt with it is not seen
         elif runs_on and kind not in _DECISIVE and not step.is_call:

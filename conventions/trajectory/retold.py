@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
-from spanledger.conventions.ledger import Call, Place
-from spanledger.conventions.retold import MAX_APART_NS, Retold
+from spanledger.conventions.same_call import MAX_APART_NS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from spanledger.conventions.step import Step
     from spanledger.conventions.trajectory.tree import Node
 
 _CALLS: Final = frozenset({"llm", "embedding"})
@@ -31,39 +29,13 @@ def pairs(nodes: Iterable[Node]) -> Iterator[tuple[Node, Node]]:
 
 
 def _calls(told: Sequence[Node]) -> Iterator[tuple[Node, Node]]:
-    known = Retold(len(told) + 1)
-    spans: dict[bytes, Node] = {}
-    for reports in (False, True):
-        for node in told:
-            step = node.step
-            assert step is not None
-            if bool(step.report) is not reports:
-                continue
-            place, call = Place(*node.key, b"", node.record.start_ns, node.record.end_ns), _call_of(step)
-            if not reports:
-                known.remember(place, call)
-                spans[place.trace_id + place.span_id] = node
-            elif (same := known.find(place, call)) is not None:
-                yield spans[same.key], node
-
-
-def _call_of(step: Step) -> Call:
-    if step.call is not None:
-        return step.call
-    usage = step.usage
-    return Call(
-        inference=True,
-        scope=step.dialect,
-        service=step.service_name,
-        response_id=step.response_id,
-        input=(usage.input or 0) if usage is not None else 0,
-        output=(usage.output or 0) if usage is not None else 0,
-        failed=step.status == "error",
-        kin=step.dialect,
-        report=step.report,
-        session=step.conversation_id,
-        reasoning=(usage.reasoning or 0) if usage is not None else 0,
-    )
+    by_report = {node.report: node for node in told}
+    for node in told:
+        other = by_report.get(node.report.twin_of) if node.report is not None else None
+        if other is None or node.step is None or other.step is None:
+            continue
+        if bool(node.step.report) != bool(other.step.report):
+            yield (other, node) if node.step.report else (node, other)
 
 
 def _tools(told: Sequence[Node]) -> Iterator[tuple[Node, Node]]:
@@ -92,6 +64,5 @@ def _may_be(span: Node, report: Node) -> bool:
     """Tell whether two are at one time, and not known to be two calls."""
     assert span.step is not None
     assert report.step is not None
-    one, other = span.record, report.record
-    apart = max(one.start_ns, other.start_ns) - min(one.end_ns, other.end_ns)
+    apart = abs(span.record.end_ns - report.record.end_ns)
     return apart <= MAX_APART_NS and len({span.step.tool_call_id, report.step.tool_call_id} - {""}) < 2

@@ -19,6 +19,7 @@ from spanledger.conventions.step import Bridge, Step
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from spanledger.conventions.ledger import Report
     from spanledger.conventions.run import EdgeBasis
 
 Key = tuple[bytes, bytes]
@@ -53,6 +54,8 @@ class Node:
     """Other reports of the same work."""
     same_as: Node | None = None
     """The node that stands for this one."""
+    report: Report | None = None
+    """What it is billed for; filled in by `once.bill`."""
     hidden: bool = False
     """It holds the tree together and is no step of a run."""
 
@@ -126,7 +129,7 @@ def _fullness(record: Step | Bridge) -> tuple[bool, int, int, bool, bool]:
     if isinstance(record, Bridge):
         return False, 0, record.end_ns, False, False
     cost = record.cost
-    money = 0 if cost is None or cost.reason == "repeated" else 1 if cost.status == "rollup" else 2
+    money = 0 if cost is None else 1 if cost.status == "rollup" else 2
     return True, money, record.end_ns, record.usage is not None, record.detail is not None
 
 

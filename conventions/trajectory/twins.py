@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 from spanledger.conventions.detail import Detail
 from spanledger.conventions.trajectory import retold
 from spanledger.conventions.trajectory.tree import walk
+from spanledger.conventions.verdicts import NO_CALL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from spanledger.conventions.trajectory.tree import Node
 
 CALLS: Final = frozenset({"llm", "embedding"})
+_CALLS_OF_THEIR_OWN: Final = frozenset({"counts", "only_copy"})
 RUNNERS: Final = frozenset({"agent", "workflow"})
 
 _PREFIX: Final = re.compile(r".*(?:__|[-.:/ ])(?=[^-.:/ ])")
@@ -56,6 +58,7 @@ def merge(roots: Sequence[Node]) -> list[Node]:
     above = _work_above(nodes)
     for span, report in retold.pairs(nodes):
         _stand_for(span, report)
+        span.step = united(span)  # from here on it has the cost of the one that counts
         if above[report] is None:
             _move_below(span, report)
     _nested_calls(nodes, above)
@@ -93,9 +96,10 @@ def _kind(node: Node) -> StepKind | None:
 
 
 def rolled_up(node: Node) -> bool:
-    """Tell whether the ledger said that a span's own numbers are those of another span."""
-    cost = node.step.cost if node.step is not None else None
-    return cost is not None and cost.status == "rollup" and cost.reason != "repeated"
+    """Tell whether the call that a span tells of is that of another span."""
+    if node.report is not None and node.report.call is not None:
+        return node.report.verdict not in _CALLS_OF_THEIR_OWN
+    return node.step is not None and node.step.cost is not None and node.step.cost.status == "rollup"
 
 
 def _stand_for(keeper: Node, twin: Node) -> None:
@@ -124,25 +128,21 @@ def _nested_calls(nodes: Sequence[Node], above: dict[Node, Node | None]) -> None
         below = inner.get(outer)
         if below is None:
             continue
-        if not rolled_up(outer) and not _unpriced_wrapper(outer, below):
+        if not rolled_up(outer):
             for node in below:
                 if rolled_up(node) and node.same_as is None:
                     _stand_for(outer, node)
-        elif len(below) == 1:
-            keeper = resolve(below[0])
+        elif len(below) == 1 or _is_billed(outer):
+            # The last of several attempts is the one that was answered.
+            keeper = next((one for one in map(resolve, reversed(below)) if not one.hidden), outer)
             if keeper is not outer:
                 _stand_for(keeper, outer)
         else:
             outer.hidden = True
 
 
-def _unpriced_wrapper(outer: Node, below: Sequence[Node]) -> bool:
-    """Tell the same where nothing was priced, from the tokens alone."""
-    if outer.step is None or outer.step.cost is not None:
-        return False
-    if outer.step.usage is None:
-        return True
-    return any(node.step is not None and node.step.cost is None and _tokens(node) == _tokens(outer) for node in below)
+def _is_billed(node: Node) -> bool:
+    return node.report is not None and (node.report.bill.tokens or node.report.bill.money)
 
 
 def _tokens(node: Node) -> tuple[int, int] | None:
@@ -246,10 +246,11 @@ def united(node: Node) -> Step:
     step = node.step
     steps = [twin.step for twin in node.twins if twin.step is not None]
     counted = [one for one in (step, *steps) if one.cost is not None and one.cost.status != "rollup"]
-    counting = next((one for one in counted if one.supersedes), counted[0] if counted else step)
+    counting = next((one for one in counted if one.usage is not None), counted[0] if counted else step)
+    priced = next((one.cost for one in counted if one.cost is not None and one.cost.total is not None), counting.cost)
     failed = next((one for one in (step, *steps) if one.status == "error"), step)
-    if step.kind in CALLS:
-        failed = counting if counting is not step else failed
+    if step.kind in CALLS and counted:
+        failed = next((one for one in counted if one.cost is not None and one.cost.reason not in NO_CALL), counting)
 
     def first(text: Callable[[Step], str]) -> str:
         return text(step) or next((found for one in steps if (found := text(one))), "")
@@ -270,7 +271,7 @@ def united(node: Node) -> Step:
         error_type=failed.error_type,
         attempt=max(one.attempt for one in (step, *steps)),
         usage=counting.usage or step.usage or next((one.usage for one in steps if one.usage is not None), None),
-        cost=counting.cost,
+        cost=priced,
         detail=_united_detail([one.detail for one in (step, *steps) if one.detail is not None]),
     )
 

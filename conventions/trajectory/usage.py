@@ -1,9 +1,7 @@
 """What a run used, each billed call once: in all, by agent, by tool, by dimension.
 
-Money and tokens belong to the leaves. `conventions.ledger` has said which spans count; where the whole tree is
-known, leaves win over what agents report above them: an agent that reports more than the calls below it has
-calls that nobody saw (`unattributed`, priced like the calls that were seen), one that reports less is wrong
-and noted. An agent is counted itself only when nothing below it tells tokens.
+Money and tokens belong to the leaves. `conventions.ledger` says which reports count, and what agents report beyond
+the calls below them: calls that nobody saw (`unattributed`). One that reports less is wrong, and noted.
 
 A tool's share is what its result induced: the cost of the model call that read it first, split evenly among the
 results that this call read.
@@ -12,19 +10,18 @@ results that this call read.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from spanledger.conventions.run import RunTotals, RunUsage, Share
+from spanledger.conventions.step import Step
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from spanledger.conventions import ledger
     from spanledger.conventions.trajectory.calls import Attempts, Joins
     from spanledger.conventions.trajectory.order import Placed
     from spanledger.conventions.usage import Usage
-
-_NEAR: Final = 100
-"""A difference of less than one part in this many is another way of counting, not a hidden call."""
 
 
 @dataclass(slots=True)
@@ -76,36 +73,42 @@ class Bill:
 
 
 def settle(steps: Sequence[Placed]) -> Bill:
-    """Decide what each step is billed for."""
+    """Decide what each step is billed for: what the ledger says of all reports of it."""
     bill = Bill()
-    below = [Sum() for _ in steps]
-    for step in reversed(steps):  # children come before their parents
-        own = _counts(step)
-        under = below[step.index]
-        usage = step.step.usage
-        if not step.is_call and usage is not None and usage.known and under.tokens:
-            own = None
-            under.add(_excess(bill, usage, under))
-        if own is not None:
-            bill.own[step.index] = own
-            under.add(own)
-        if step.parent is not None:
-            below[step.parent].add(under)
+    for step in steps:
+        for node in (step.node, *step.node.twins):
+            report, record = node.report, node.record
+            if report is None or not isinstance(record, Step):
+                continue
+            own = _billed(record, report.bill)
+            if own is not None:
+                bill.own.setdefault(step.index, Sum()).add(own)
+            excess = report.finding.excess
+            if excess is not None:
+                bill.unattributed.add(Sum(excess.input, excess.output, pico=excess.pico_usd))
+            bill.more += excess is not None
+            bill.less += report.finding.less
+        known = bill.own.get(step.index)
+        if known is not None and known.pico is not None:
+            known.unpriced = 0
     return bill
 
 
-def _counts(step: Placed) -> Sum | None:
-    """Return what the ledger says that a step is billed for; None for roll-ups and what is no call."""
-    cost, usage = step.step.cost, step.step.usage
-    if cost is None:
-        if not step.is_call or step.node.hidden:
-            return None
-        return _sum(usage)
-    if cost.status == "rollup" and cost.reason != "repeated":
+def is_billed_call(step: Placed) -> bool:
+    """Tell whether a step is a call of a model that counts as one, and here."""
+    reports = [node.report for node in (step.node, *step.node.twins)]
+    return step.is_call and any(report is not None and report.bill.call for report in reports)
+
+
+def _billed(step: Step, bill: ledger.Bill) -> Sum | None:
+    """Return what one report is billed for; None for nothing."""
+    if not (bill.tokens or bill.money):
         return None
-    counted = _sum(usage)
-    counted.pico, counted.pico_input, counted.pico_output = cost.total, cost.input, cost.output
-    counted.unpriced = int(cost.status == "unpriced")
+    counted = _sum(step.usage if bill.tokens else None)
+    cost = step.price or step.cost
+    if cost is not None and cost.status != "rollup":
+        counted.pico, counted.pico_input, counted.pico_output = cost.total, cost.input, cost.output
+        counted.unpriced = int(cost.status == "unpriced")
     return counted
 
 
@@ -117,39 +120,12 @@ def _sum(usage: Usage | None) -> Sum:
     )  # fmt: skip
 
 
-def _excess(bill: Bill, usage: Usage, under: Sum) -> Sum:
-    """Note what an agent reports beyond what is below it, and return that."""
-    tokens_in, tokens_out = (usage.input or 0) - under.input, (usage.output or 0) - under.output
-    least_in, least_out = under.input // _NEAR, under.output // _NEAR
-    if tokens_in < -least_in or tokens_out < -least_out:
-        bill.less += 1
-        return Sum()
-    if tokens_in <= least_in and tokens_out <= least_out:
-        return Sum()
-    bill.more += 1
-    hidden = Sum(max(0, tokens_in), max(0, tokens_out))
-    hidden.pico = _like(hidden, under)
-    bill.unattributed.add(hidden)
-    return Sum(hidden.input, hidden.output)
-
-
-def _like(hidden: Sum, seen: Sum) -> int | None:
-    """Return what hidden tokens cost at the average price of those that were seen."""
-    if seen.pico is None or not seen.tokens:
-        return None
-    if seen.pico_input is None or seen.pico_output is None:
-        return seen.pico * hidden.tokens // seen.tokens
-    cost_in = seen.pico_input * hidden.input // seen.input if seen.input else 0
-    cost_out = seen.pico_output * hidden.output // seen.output if seen.output else 0
-    return cost_in + cost_out
-
-
 def total(steps: Sequence[Placed], bill: Bill, attempts: Attempts) -> RunTotals:
     """Add up a run."""
     whole = Sum()
     for own in bill.own.values():
         whole.add(own)
-    calls = [step for step in steps if step.is_call and not step.node.hidden]
+    calls = [step for step in steps if is_billed_call(step)]
     tools = [step for step in steps if step.step.kind == "tool"]
     return RunTotals(
         steps=len(steps) - len(attempts.follows),
@@ -180,7 +156,7 @@ class _Part:
     used: Sum = field(default_factory=Sum)
 
     def take(self, step: Placed, own: Sum | None) -> None:
-        self.llm_calls += step.is_call
+        self.llm_calls += is_billed_call(step)
         self.tool_calls += step.step.kind == "tool"
         if own is not None:
             self.used.add(own)

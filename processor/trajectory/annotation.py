@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Final
 
-from spanledger.conventions.run_document import root_attributes
+from spanledger.conventions.run_document import roll_up, root_attributes
 from spanledger.conventions.step import Step
+from spanledger.conventions.trajectory.plain import totals_of
 from spanledger.conventions.values import key_value
+from spanledger.processor.trajectory.loops import MAX_STEPS
 from spanledger.processor.trajectory.packing import unpack
 from spanledger.processor.trajectory.records import key_of
 from spanledger.processor.trajectory.reports import Built
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from spanledger.conventions.loops import Loop
     from spanledger.conventions.run import Completeness
     from spanledger.conventions.step import Bridge
+    from spanledger.conventions.trajectory.plain import Totals
     from spanledger.conventions.values import Value
     from spanledger.processor.batch import Batch
     from spanledger.processor.trajectory.assembly import Assembly
@@ -61,7 +64,14 @@ def annotate(
             if len(own) + (len(group.packed) if group is not None else 0) > MAX_RECORDS:
                 skipped += 1
                 continue
-            built = _build(_records(group, own), group, assembly)
+            present = _records(group, own)
+            if (plain := _plain(present, group, trace_id, assembly)) is not None:
+                # It is built when it is closed, which nobody waits for.
+                root, totals = key_of(plain[0]), plain[1]
+                run_id = f"{trace_id.hex()}-{root[16:].hex()}"
+                wanted[root] = {**wanted.get(root, {}), **roll_up(run_id, totals, "success", "complete")}
+                continue
+            built = _build(present, group, assembly)
             assembly.remember(group.traces[0] if group is not None else trace_id, built)
             for run in built.runs:
                 key = trace_id + bytes.fromhex(run.root_span_id or "")
@@ -79,6 +89,20 @@ def _records(group: Group | None, own: Sequence[Record]) -> dict[Key, Record]:
     for record in own:
         known.setdefault(key_of(record), record)
     return known
+
+
+def _plain(present: dict[Key, Record], group: Group | None, trace_id: bytes, assembly: Assembly) -> Totals | None:
+    """Return the totals of a group if it is one plain run in which nothing was found."""
+    if group is not None and (len(group.traces) > 1 or group.changes or group.told or group.judgements):
+        return None
+    rules, loops = assembly.recipe.rules, assembly.loops
+    if rules is not None and (rules.max_steps, rules.max_depth, rules.max_duration_s) != (None, None, None):
+        return None
+    if loops is not None and (
+        len(present) > MAX_STEPS or loops.found_in(group.traces[0] if group is not None else trace_id)
+    ):
+        return None
+    return totals_of(present.values(), assembly.recipe.terminal_tools)
 
 
 def _loop(loop: Loop) -> dict[str, Value]:

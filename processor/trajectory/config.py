@@ -28,7 +28,8 @@ _LOOPS: Final = LoopRules()
 def _known_evaluator(name: str) -> str:
     if name not in EVALUATORS:
         # As for any closed set, so that the message is the same and says what was meant.
-        expected = " or ".join(f"'{known}'" for known in EVALUATORS)
+        *others, last = (f"'{known}'" for known in EVALUATORS)
+        expected = f"{', '.join(others)} or {last}"
         raise pydantic_core.PydanticKnownError("literal_error", {"expected": expected})
     return name
 

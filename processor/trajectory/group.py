@@ -11,8 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
-from spanledger.conventions.step import Step
-from spanledger.processor.trajectory.packing import pack, unpack
+from spanledger.conventions.step import Bridge, Step
+from spanledger.processor.trajectory.packing import Resources, pack, unpack
 from spanledger.processor.trajectory.records import Key, Record, richer
 
 if TYPE_CHECKING:
@@ -34,9 +34,15 @@ Label = tuple[str, str]
 
 LOOSE_KINDS: Final = frozenset({"llm", "embedding", "retrieval", "tool"})
 GROUP_BYTES: Final = 1_000
+JUDGEMENT_BYTES: Final = 600
 _RUNNERS: Final = frozenset({"agent", "workflow"})
-RECORD_BYTES: Final = 190
-"""Of a record besides its own: its key, and its places in dicts."""
+HOT_BYTES: Final = 3_000
+"""Of a record that is not packed, about; content comes to it."""
+
+_KEY_BYTES: Final = 32
+"""Of a key among those that are packed."""
+_MAX_PACKED: Final = 4
+"""Pieces of packed records, before they are made one."""
 
 
 def is_loose(record: Record) -> bool:
@@ -51,15 +57,19 @@ class Group:
     number: int
     opened_s: float
     touched_s: float
-    traces: list[bytes]
+    traces: tuple[bytes, ...]
     state: State = "open"
-    packed: dict[Key, bytes] = field(default_factory=dict)
-    """The records, see `packing`."""
-    resources: list[Attributes] = field(default_factory=list)
+    hot: dict[Key, Record] | None = None
+    """The records that came lately."""
+    packed: tuple[bytes, ...] = ()
+    """The others, see `packing`."""
+    keys: bytes = b""
+    """Their keys, one after the other, each filled up to `_KEY_BYTES`."""
+    resources: tuple[Attributes, ...] = ()
     """What packed steps refer to."""
     changes: int = 0
     """How often a record was replaced by a better one."""
-    missing: dict[Key, bool] = field(default_factory=dict)
+    missing: dict[Key, bool] | None = None
     """Parents that have not come -> whether a child of theirs in the same process was seen."""
     local_missing: int = 0
     """How many of `missing` are in the same process."""
@@ -125,11 +135,37 @@ class Group:
                 return "alone"
         return "ended"
 
+    # -- records --
+
+    def __len__(self) -> int:
+        return len(self.keys) // _KEY_BYTES + len(self.hot or ())
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __contains__(self, key: Key) -> bool:
+        return (self.hot is not None and key in self.hot) or self._is_packed(key)
+
+    def records(self) -> dict[Key, Record]:
+        """Return all records, those that came first at the beginning."""
+        found: dict[Key, Record] = {}
+        for piece in self.packed:
+            found |= zip(self._packed_keys(len(found)), unpack(piece, self.resources), strict=False)
+        return {**found, **(self.hot or {})}
+
+    def record(self, key: Key) -> Record | None:
+        """Return one record; None when it is not there."""
+        if self.hot is not None and key in self.hot:
+            return self.hot[key]
+        return self.records().get(key) if self._is_packed(key) else None
+
     def put(self, key: Key, record: Record) -> None:
         """Add a span that is new to the group."""
-        self.packed[key] = packed = pack(record, self.resources)
-        self.size_bytes += RECORD_BYTES + len(packed)
-        was_missing = self.missing.pop(key[:24], None)
+        if self.hot is None:
+            self.hot = {}
+        self.hot[key] = record
+        self.size_bytes += _hot_bytes(record)
+        was_missing = self.missing.pop(key[:24], None) if self.missing else None
         if was_missing:
             self.local_missing -= 1
         if not record.parent_span_id or record.parent_span_id == record.span_id:
@@ -140,15 +176,26 @@ class Group:
         if isinstance(record, Step):
             self._note(record)
 
-    def record(self, key: Key) -> Record | None:
-        """Return one record; None when it is not there."""
-        packed = self.packed.get(key)
-        return None if packed is None else unpack(packed, self.resources)
+    def pack(self, resources: Resources) -> None:
+        """Make one piece of bytes of the records that came since the last time."""
+        if not self.hot:
+            return
+        hot, self.hot = (self.hot, None) if len(self.packed) < _MAX_PACKED else (self.records(), None)
+        if len(self.packed) >= _MAX_PACKED:
+            self.packed, self.keys = (), b""
+        kept = [*self.resources]
 
-    def start_of(self, key: Key) -> int | None:
-        """Return when a span began, in ns; None when it is not there."""
-        record = self.record(key)
-        return None if record is None else record.start_ns
+        def place(resource: Attributes) -> int:
+            one = resources.same(resource)
+            known = next((number for number, other in enumerate(kept) if other is one), len(kept))
+            if known == len(kept):
+                kept.append(one)
+            return known
+
+        self.packed = (*self.packed, pack(hot.values(), place))
+        self.keys += b"".join(key.ljust(_KEY_BYTES, b"\0") for key in hot)
+        self.resources = tuple(kept)
+        self.size_bytes = self._size()
 
     def replace(self, key: Key, record: Record) -> bool:
         """Keep the better of two reports of one span; tell whether that is the new one."""
@@ -161,10 +208,11 @@ class Group:
 
     def exchange(self, key: Key, better: Record) -> None:
         """Put another report of the same span in the place of the one that is there."""
-        kept = self.record(key)
-        packed = pack(better, self.resources)
-        self.size_bytes += len(packed) - len(self.packed[key])
-        self.packed[key] = packed
+        self._unpack()
+        assert self.hot is not None
+        kept = self.hot[key]
+        self.hot[key] = better
+        self.size_bytes += _hot_bytes(better) - _hot_bytes(kept)
         self.changes += 1
         if isinstance(kept, Step):
             self.steps -= 1
@@ -174,14 +222,38 @@ class Group:
         if isinstance(better, Step):
             self._note(better)
 
+    def _is_packed(self, key: Key) -> bool:
+        filled = key.ljust(_KEY_BYTES, b"\0")
+        place = self.keys.find(filled)
+        while place % _KEY_BYTES > 0 and place >= 0:
+            place = self.keys.find(filled, place + 1)
+        return place >= 0
+
+    def _packed_keys(self, first: int) -> Iterator[Key]:
+        for place in range(first * _KEY_BYTES, len(self.keys), _KEY_BYTES):
+            key = self.keys[place : place + _KEY_BYTES]
+            yield key if any(key[24:]) else key[:24]
+
+    def _unpack(self) -> None:
+        self.hot = self.records()
+        self.packed, self.keys, self.resources = (), b"", ()
+        self.size_bytes = self._size()
+
+    def _size(self) -> int:
+        hot = sum(map(_hot_bytes, self.hot.values())) if self.hot else 0
+        judged = JUDGEMENT_BYTES * len(self.judgements or ())
+        return GROUP_BYTES + hot + sum(map(len, self.packed)) + len(self.keys) + judged
+
     def absorb(self, other: Group) -> None:
         """Take everything of a group that turned out to be connected with this one."""
         self.opened_s = min(self.opened_s, other.opened_s)
         self.touched_s = max(self.touched_s, other.touched_s)
         self.traces += other.traces
-        self._adopt(other)
+        self.hot = {**self.records(), **other.records()}
+        self.packed, self.keys, self.resources = (), b"", ()
         # Keys begin with trace ids and no trace is in two groups: no parent that one misses is in the other.
-        self.missing.update(other.missing)
+        if other.missing:
+            self.missing = {**(self.missing or {}), **other.missing}
         self.local_missing += other.local_missing
         self.tops += other.tops
         self.loose += other.loose
@@ -190,7 +262,6 @@ class Group:
         self.runners += other.runners
         self._extend(other.began_ns, other.ended_ns)
         self.cost_pico_usd += other.cost_pico_usd
-        self.size_bytes += other.size_bytes
         self.joinable = self.joinable or other.joinable
         self.alone = self.alone and other.alone
         self.served = self.served and other.served
@@ -205,25 +276,17 @@ class Group:
             self.judgements = [*(self.judgements or ()), *other.judgements]
         if not self.label[1]:
             self.label = other.label
+        self.size_bytes = self._size()
         other.merged_into = self
-        other.packed = {}
-        other.missing = {}
-        other.emitted = None
-
-    def _adopt(self, other: Group) -> None:
-        if all(mine is its for mine, its in zip(self.resources, other.resources, strict=False)) and len(
-            other.resources
-        ) <= len(self.resources):
-            self.packed.update(other.packed)
-            return
-        # What they refer to has another place here.
-        for key, packed in other.packed.items():
-            self.packed[key] = pack(unpack(packed, other.resources), self.resources)
+        other.hot = other.missing = other.emitted = None
+        other.packed, other.keys, other.resources = (), b"", ()
 
     def _expect(self, record: Record) -> None:
         parent = record.trace_id + record.parent_span_id
-        if parent in self.packed:
+        if parent in self:
             return
+        if self.missing is None:
+            self.missing = {}
         local = not record.remote_parent
         known = self.missing.get(parent)
         if local and not known:
@@ -255,6 +318,12 @@ class Group:
         if detail is not None and (detail.requests or detail.answered):
             self.asked = {*(self.asked or ()), *(request.id for request in detail.requests)}
             self.answered = {*(self.answered or ()), *detail.answered}
+
+
+def _hot_bytes(record: Record) -> int:
+    if isinstance(record, Bridge) or record.detail is None:
+        return HOT_BYTES
+    return HOT_BYTES + len(record.detail.input or "") + len(record.detail.said or "")
 
 
 def cost_of(step: Step) -> int:

@@ -162,7 +162,9 @@ class Joins:
         return self._linked.find(trace_id)
 
     def linked_traces(self, record: Record) -> Iterator[bytes]:
-        """Yield the other traces that a span belongs to by its links and the context it was called with."""
+        """Yield the other traces of a span: of another report of it, by its links, by what it was called with."""
+        if isinstance(record, Step) and record.same_as[:16] not in (b"", record.trace_id):
+            yield record.same_as[:16]
         says = record.detail if isinstance(record, Step) else record
         if isinstance(says, Detail) and says.context is not None and "mcp" in self._stitch:
             yield says.context[0]

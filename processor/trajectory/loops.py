@@ -81,6 +81,10 @@ class Loops:
             self._found.popitem(last=False)
         return {trace_id + span_id: loop for loop in reversed(loops) for trace_id, span_id in loop.spans}
 
+    def found_in(self, trace_id: bytes) -> bool:
+        """Tell whether `marked` found anything the last time, in the group whose first trace this is."""
+        return bool(self._found.get(trace_id, (frozenset(), ()))[1])
+
     def forget(self, group: Group) -> None:
         """Give up what is kept of a group that was closed."""
         busy = self._steps.pop(group.number, None)

@@ -1,16 +1,17 @@
 """Records as bytes, for as long as they wait: a third of the memory, and nothing for the garbage collector to visit.
 
-A hundred thousand open runs are millions of small objects, and a full collection would stop the process for
-half a second to look at them. So records are packed when they come, and unpacked when their runs are built. The
-format is the interpreter's own (`marshal`, without references, so that equal records are equal bytes) and never
-leaves the process; on disk is JSON (`wire.py`).
+A hundred thousand open runs are millions of small objects, and a full collection would stop the process for half a
+second to look at them. So the records of a group that nothing came for lately become one piece of bytes. What they
+have in common, such as ids, names and models, is there once. The format is the interpreter's own (`marshal`) and
+never leaves the process; on disk is JSON (`wire.py`).
 """
 
 from __future__ import annotations
 
 import marshal
 from array import array
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
@@ -22,14 +23,36 @@ from spanledger.conventions.step import Bridge, Step
 from spanledger.conventions.usage import Usage
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from spanledger.conventions.values import Attributes
     from spanledger.processor.trajectory.records import Record
 
 HISTORY: Final = 16
 """Digests of a call's history that are kept, the last: there is the call before, its answer and the tool results."""
 
-_VERSION: Final = 2
-"""The last one without references, which depend on who else has an object."""
+_VERSION: Final = 4
+"""With references: what is the same object is written once."""
+_MAX_RESOURCES: Final = 4_096
+
+
+class Resources:
+    """Attributes of services, each once: those of every request are objects of their own."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[bytes, Attributes] = OrderedDict()
+        self._last: tuple[Attributes, Attributes] | None = None
+
+    def same(self, resource: Attributes) -> Attributes:
+        """Return the object that stands for all resources with these attributes."""
+        if self._last is None or self._last[0] is not resource:
+            key = marshal.dumps(dict(resource), 2)
+            known = self._known.setdefault(key, resource)
+            self._known.move_to_end(key)
+            if len(self._known) > _MAX_RESOURCES:
+                self._known.popitem(last=False)
+            self._last = resource, known
+        return self._last[1]
 
 
 def _at(kind: Any) -> Mapping[str, int]:
@@ -40,8 +63,7 @@ def _values(kind: Any) -> attrgetter[tuple[Any, ...]]:
     return attrgetter(*_at(kind))
 
 
-_step, _bridge, _usage, _cost = _values(Step), _values(Bridge), _values(Usage), _values(Cost)
-_call = _values(Call)
+_step, _bridge, _usage, _cost, _call = _values(Step), _values(Bridge), _values(Usage), _values(Cost), _values(Call)
 _detail, _evaluation, _request = _values(Detail), _values(Evaluation), _values(ToolRequest)
 _USAGE, _COST, _DETAIL, _RESOURCE, _CALL, _PRICE = (
     _at(Step)[name] for name in ("usage", "cost", "detail", "resource", "call", "price")
@@ -52,53 +74,60 @@ _REQUESTS, _GIVEN, _EVALUATIONS, _HISTORY, _ANSWER, _DIMENSIONS = (
 )
 
 
-def pack(record: Record, resources: list[Attributes]) -> bytes:
-    """Return a record as bytes. Its resource is shared with others: it is looked up in `resources`, or added."""
-    if isinstance(record, Bridge):
-        return marshal.dumps(_bridge(record), _VERSION)
-    values: list[Any] = list(_step(record))
-    if record.usage is not None:
-        values[_USAGE] = _usage(record.usage)
-    if record.cost is not None:
-        values[_COST] = _cost(record.cost)
-    if record.call is not None:
-        values[_CALL] = _call(record.call)
-    if record.price is not None:
-        values[_PRICE] = _cost(record.price)
-    if record.detail is not None:
-        values[_DETAIL] = _pack_detail(record.detail)
-    values[_RESOURCE] = _place(record.resource, resources)
-    return marshal.dumps(values, _VERSION)
+def pack(records: Iterable[Record], place: Callable[[Attributes], int]) -> bytes:
+    """Return records as bytes. Resources are shared with others: `place` says under which number one is kept."""
+    known: dict[Any, Any] = {}
+    packed = [_pack_bridge(one, known) if isinstance(one, Bridge) else _pack_step(one, place, known) for one in records]
+    return marshal.dumps(packed, _VERSION)
 
 
-def unpack(packed: bytes, resources: list[Attributes]) -> Record:
-    """Return the record that was packed; of a long history only the end."""
-    values: Any = marshal.loads(packed)  # noqa: S302 - our own, a moment ago
-    if isinstance(values, tuple):
-        return Bridge(*values)
+def unpack(packed: bytes, resources: Sequence[Attributes]) -> list[Record]:
+    """Return the records that were packed; of a long history only the end."""
+    return [
+        Bridge(*values) if isinstance(values, tuple) else _unpack_step(values, resources)
+        for values in marshal.loads(packed)  # noqa: S302 - our own, a moment ago
+    ]
+
+
+def _same(values: Iterable[Any], known: dict[Any, Any]) -> Iterable[Any]:
+    """Yield values, of equal texts and ids always the same object."""
+    return (known.setdefault(one, one) if isinstance(one, str | bytes) else one for one in values)
+
+
+def _pack_bridge(bridge: Bridge, known: dict[Any, Any]) -> tuple[Any, ...]:
+    return tuple(_same(_bridge(bridge), known))
+
+
+def _pack_step(step: Step, place: Callable[[Attributes], int], known: dict[Any, Any]) -> list[Any]:
+    values = list(_same(_step(step), known))
+    if step.usage is not None:
+        values[_USAGE] = _usage(step.usage)
+    if step.cost is not None:
+        values[_COST] = tuple(_same(_cost(step.cost), known))
+    if step.price is not None:
+        # Mostly the cost is that price.
+        values[_PRICE] = True if step.price == step.cost else tuple(_same(_cost(step.price), known))
+    if step.call is not None:
+        values[_CALL] = tuple(_same(_call(step.call), known))
+    if step.detail is not None:
+        values[_DETAIL] = _pack_detail(step.detail)
+    values[_RESOURCE] = place(step.resource)
+    return values
+
+
+def _unpack_step(values: list[Any], resources: Sequence[Attributes]) -> Step:
     if values[_USAGE] is not None:
         values[_USAGE] = Usage(*values[_USAGE])
     if values[_COST] is not None:
         values[_COST] = Cost(*values[_COST])
+    if values[_PRICE] is not None:
+        values[_PRICE] = values[_COST] if values[_PRICE] is True else Cost(*values[_PRICE])
     if values[_CALL] is not None:
         values[_CALL] = Call(*values[_CALL])
-    if values[_PRICE] is not None:
-        values[_PRICE] = Cost(*values[_PRICE])
     if values[_DETAIL] is not None:
         values[_DETAIL] = _unpack_detail(values[_DETAIL])
     values[_RESOURCE] = resources[values[_RESOURCE]]
     return Step(*values)
-
-
-def _place(resource: Attributes, resources: list[Attributes]) -> int:
-    for place, known in enumerate(resources):
-        if known is resource:
-            return place
-    for place, known in enumerate(resources):
-        if known == resource:
-            return place
-    resources.append(resource)
-    return len(resources) - 1
 
 
 def _pack_detail(detail: Detail) -> list[Any]:
@@ -109,8 +138,8 @@ def _pack_detail(detail: Detail) -> list[Any]:
     values[_REQUESTS] = tuple(map(_request, detail.requests))
     values[_GIVEN] = tuple(map(_request, detail.given))
     values[_EVALUATIONS] = tuple(map(_evaluation, detail.evaluations))
-    values[_HISTORY] = detail.history[-HISTORY:]
-    values[_ANSWER] = detail.answer if detail.single else ()
+    values[_HISTORY] = array("Q", detail.history[-HISTORY:]).tobytes()
+    values[_ANSWER] = detail.answer
     values[_DIMENSIONS] = dict(detail.dimensions)
     return values
 
@@ -122,6 +151,7 @@ def _unpack_detail(values: list[Any]) -> Detail:
     values[_REQUESTS] = tuple(ToolRequest(*one) for one in values[_REQUESTS])
     values[_GIVEN] = tuple(ToolRequest(*one) for one in values[_GIVEN])
     values[_EVALUATIONS] = tuple(Evaluation(*one) for one in values[_EVALUATIONS])
+    values[_HISTORY] = tuple(memoryview(values[_HISTORY]).cast("Q"))
     return Detail(*values)
 
 

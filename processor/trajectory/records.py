@@ -26,5 +26,5 @@ def _merit(record: Record) -> tuple[bool, int, int, bool, bool]:
     if isinstance(record, Bridge):
         return False, 0, record.end_ns, False, False
     cost = record.cost
-    money = 0 if cost is None or cost.reason == "repeated" else 1 if cost.status == "rollup" else 2
+    money = 0 if cost is None else 1 if cost.status == "rollup" else 2
     return True, money, record.end_ns, record.usage is not None, record.detail is not None

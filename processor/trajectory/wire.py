@@ -110,11 +110,17 @@ def _tuples(items: Any) -> tuple[tuple[Any, ...], ...]:
 
 
 _KINDS: Final[Mapping[str, Any]] = {kind.__name__: kind for kind in (Step, Bridge, Emitted, Judgement)}
-_IDS: Final[dict[str, Callable[[Any], Any]]] = dict.fromkeys(
-    ("trace_id", "span_id", "parent_span_id"), bytes.fromhex
-)
+_IDS: Final[dict[str, Callable[[Any], Any]]] = dict.fromkeys(("trace_id", "span_id", "parent_span_id"), bytes.fromhex)
 _READS: Final[Mapping[type, Mapping[str, Callable[[Any], Any]]]] = {
-    Step: _IDS | {"usage": _of(Usage), "cost": _of(Cost), "price": _of(Cost), "call": _of(Call), "detail": _of(Detail)},
+    Step: _IDS
+    | {
+        "same_as": bytes.fromhex,
+        "usage": _of(Usage),
+        "cost": _of(Cost),
+        "price": _of(Cost),
+        "call": _of(Call),
+        "detail": _of(Detail),
+    },
     Bridge: {**_IDS, "links": _pairs},
     Usage: {"conflicts": tuple},
     Cost: {},
@@ -132,6 +138,7 @@ _READS: Final[Mapping[type, Mapping[str, Callable[[Any], Any]]]] = {
         "output": _of(Print),
         "evaluations": _all(Evaluation),
         "plan": tuple,
+        "results": _tuples,
     },
     ToolRequest: {},
     Print: {"shingles": frozenset},

@@ -21,8 +21,9 @@ from tests.fakes import Clock, Numbers
 
 if TYPE_CHECKING:
     from spanledger.conventions.detail import ContentMode
-    from spanledger.conventions.run import Run
+    from spanledger.conventions.run import Run, RunStep
     from spanledger.conventions.step import Bridge
+    from spanledger.processor.batch import Signal
     from tests.corpus.captures import Capture, TrueCall
 
 RunField = Literal["runs", "agents", "tools", "calls", "failed_calls", "input", "output", "outcome"]
@@ -54,23 +55,30 @@ class Workshop:
     def records(self, capture: Capture) -> list[Step | Bridge]:
         """Return the records of a capture, in the order its spans came."""
         found: list[Step | Bridge] = []
-        for data in capture.requests("traces"):
-            batch = finish(decode("traces", data, 0))
-            for stage in self._stages:
-                work = stage.process(batch)
-                if work is not None:
-                    finish(work)
-            for settle in batch.accepted:
-                settle()
-            for group in batch.groups:
-                resource = group.resource
-                for span, reading in zip(group.items, group.readings, strict=True):
-                    if reading is not None:
-                        detail = self._details.read(span, reading, resource.attributes)
-                        found.append(make_step(span, resource.service_name, reading, resource.attributes, detail))
-                    elif span is not None:
-                        found.append(make_bridge(span, resource.service_name))
+        signals: tuple[Signal, ...] = ("traces", "logs")
+        for signal in signals:
+            for data in capture.requests(signal):
+                found += self._read(signal, data)
         return self._with_logs(found, capture)
+
+    def _read(self, signal: Signal, data: bytes) -> Iterator[Step | Bridge]:
+        batch = finish(decode(signal, data, 0))
+        for stage in self._stages:
+            work = stage.process(batch)
+            if work is not None:
+                finish(work)
+        for settle in batch.accepted:
+            settle()
+        for group in batch.work:
+            resource = group.resource
+            for span, reading in zip(group.items, group.readings, strict=True):
+                if reading is not None:
+                    detail = self._details.read(span, reading, resource.attributes)
+                    yield make_step(
+                        span, resource.service_name, reading, resource.attributes, detail, group.scope.name
+                    )
+                elif span is not None:
+                    yield make_bridge(span, resource.service_name)
 
     def _with_logs(self, records: list[Step | Bridge], capture: Capture) -> list[Step | Bridge]:
         at = {(record.trace_id, record.span_id): place for place, record in enumerate(records)}
@@ -130,7 +138,7 @@ class Truth:
 
     name: str
     outcome: str
-    """`success`, `failure`; "" where the process was killed before the end."""
+    """`success`, `failure`; "" where the process was killed before the end, `unsaid` where nobody knows."""
     agents: tuple[str, ...]
     tools: tuple[str, ...] | None
     """In the order they were executed; None where the capture does not say whose they were."""
@@ -158,11 +166,14 @@ def truths(capture: Capture) -> list[Truth]:
         mine = calls.get(name, [])
         tools = run.get("tools_executed")
         if tools is None and len(raw) == 1:
-            tools = capture.truth.get("tools", ())
+            # Of a coding agent's own tools there is no log but what the model asked for.
+            tools = capture.truth.get("tools") or (
+                capture.truth["tools_requested_by_model"] if _runs_itself(run) else ()
+            )
         found.append(
             Truth(
                 name,
-                _OUTCOMES.get(run.get("outcome"), str(run.get("outcome"))),
+                _outcome(run, capture.truth.get("exit_code") if len(raw) == 1 else None),
                 tuple(run.get("agents") or capture.truth.get("agents") or ()),
                 None if tools is None else tuple(tool.get("name") or tool["tool"] for tool in tools),
                 sum(call.ok for call in mine),
@@ -173,6 +184,17 @@ def truths(capture: Capture) -> list[Truth]:
             )
         )
     return found
+
+
+def _runs_itself(run: Mapping[str, Any]) -> bool:
+    """Tell whether a run is that of a program that was called, which keeps no log for us."""
+    return "outcome" in run and run["outcome"] is None
+
+
+def _outcome(run: Mapping[str, Any], exit_code: int | None) -> str:
+    if _runs_itself(run):
+        return {None: "unsaid", 0: "success"}.get(exit_code, "failure")
+    return _OUTCOMES.get(run.get("outcome"), str(run.get("outcome")))
 
 
 @dataclass(slots=True)
@@ -189,25 +211,48 @@ class Told:
         truth, runs = self.truth, self.runs
         totals = [run.totals for run in runs]
         steps = [step for run in runs for step in run.steps]
-        names = [bare(step.tool_name or "") for step in steps if step.kind == "tool"]
         agents = {name for run in runs for name in _agents(run)}
         pairs: dict[RunField, tuple[Any, Any]] = {
             "runs": (1, len(runs)),
             "agents": (set(truth.agents) or None, agents & set(truth.agents)),
-            "tools": (truth.tools, tuple(name for name in names if name in self.logged)),
+            "tools": (truth.tools, _in_true_order(truth.tools, self.logged, steps)),
             "calls": (truth.calls, sum(one.llm_calls - one.llm_calls_failed for one in totals)),
             "failed_calls": (truth.failed_calls, sum(one.llm_calls_failed for one in totals)),
             "input": (truth.input, sum(one.input_tokens for one in totals)),
             "output": (truth.output, sum(one.output_tokens for one in totals)),
-            "outcome": (truth.outcome or "unknown", _worst(run.outcome for run in runs)),
+            "outcome": (_known(truth.outcome), _worst(run.outcome for run in runs)),
         }
         return {name: pair for name, pair in pairs.items() if pair[0] is not None and pair[0] != pair[1]}
+
+
+def _in_true_order(true: tuple[str, ...] | None, logged: frozenset[str], steps: Sequence[RunStep]) -> tuple[str, ...]:
+    """Return the tools in their order; those that ran at once have none, and are put in the true one."""
+    found: list[str] = []
+    together: list[str] = []
+    until = 0
+    tools = [(step, name) for step in steps if step.kind == "tool" and (name := bare(step.tool_name or "")) in logged]
+    for step, name in tools:
+        if step.started_at_ns >= until:
+            found += _sorted_like(true or (), len(found), together)
+            together = []
+        together.append(name)
+        until = max(until, step.started_at_ns + int((step.duration_s or 0) * 1e9))
+    return (*found, *_sorted_like(true or (), len(found), together))
+
+
+def _sorted_like(true: Sequence[str], start: int, names: Sequence[str]) -> list[str]:
+    expected = list(true[start : start + len(names)])
+    return expected if Counter(expected) == Counter(names) else list(names)
 
 
 def _agents(run: Run) -> Iterator[str]:
     yield run.agent_name
     yield from (share.name for share in run.agents)
     yield from (handoff.taker for handoff in run.handoffs)
+
+
+def _known(outcome: str) -> str | None:
+    return None if outcome == "unsaid" else outcome or "unknown"
 
 
 def _worst(outcomes: Iterable[str]) -> str:

@@ -63,8 +63,27 @@ Nothing inferred is passed off as seen. Every step says by which rule its parent
 | `mcp` | the client's span, by the trace context that its MCP request carried |
 | `conversation` | the step before it in the conversation whose id both have, not long before |
 | `history` | the call whose answer, or whose request for a tool, is in what this call was given |
-| `time` | another span about the same work, at the same time |
+| `arguments` | the tool, or what lies around it, that a model gave just what this call was asked first |
+| `time` | another span about the same work, or the only agent of its service that was running, at that time |
+| `messages` | what the model call that asked for this tool lies below: no span tells of the tool itself |
 | `inferred_parent` | a guess, where the parent span never came: the smallest span of its trace around it in time |
+
+A tool that is known only from the messages of model calls (asked for in an answer, its result in what a later call was
+given) ran, and counts among `tool_calls`; how long it took, nobody says. What was asked for and never answered is not
+counted: it stays in `asks` of the call. A tool that has a span which is only named after it takes that span's place
+and times. Metrics of single tools (`spanledger_tool_calls_total`) count spans, and so do not have these.
+
+Who did a step is as sure as `agent_basis` says:
+
+| agent_basis | the agent |
+|---|---|
+| `span` | is named by the span itself |
+| `above` | did what lies above it, in the same service |
+| `delegated` | is named by the arguments, or the name, of the tool that handed it the work |
+| `asked` | is the one whose model asked for this tool |
+| `service` | has no name: the work is in another service than its caller's, and goes by the name of that |
+| `node` | is a node of a graph, of which several call models |
+| `around` | has no name: the span around its work has one like an agent's |
 
 And every run says whether all of it was there (`completeness`):
 
@@ -84,7 +103,7 @@ that means the end (`terminal_tool`), or how the last things ended (`status`). W
 
 ## What is right
 
-The recordings are those of [corpus.md](corpus.md): real agents with their real instrumentations, beside the bill of
+The recordings are those of [dialects.md](dialects.md): real agents with their real instrumentations, beside the bill of
 the model server and the application's own log of its runs and tools. Each is sent request by request as it was
 recorded, and the documents of the closed runs are compared with what happened. Other orders give the same documents:
 the last request first, and one span in a request in any order (`tests/corpus/test_connected.py`).
@@ -92,17 +111,10 @@ the last request first, and one span in a request in any order (`tests/corpus/te
 A cell says in how many recordings the fact was right in every run, of those that had such a fact: a recording without
 a failed call does not count for retries. A run is found if one run was built for it, and none too many. *Retries* are
 failed attempts at a model call. A letter leads to the reason why the fact was not told; `tests/corpus/withheld.yaml`
-and `tests/corpus/withheld_trajectories.yaml` list them. What is wrong without a letter is under
-[Not yet explained](#not-yet-explained).
+and `tests/corpus/withheld_trajectories.yaml` list them. Nothing may be wrong without a reason: a test fails, and this
+page is not written.
 
 {stacks} stacks, {recordings} recordings, {runs} runs.
-"""
-
-_UNKNOWN: Final = """\
-## Not yet explained
-
-Wrong in the recordings named, and it is not established yet whether the emitter does not tell it or the sidecar does
-not read it.
 """
 
 
@@ -256,14 +268,16 @@ def _explained(stack: str, reasons: Sequence[Reason]) -> Iterator[str]:
     yield ""
 
 
-def _open(judged: Judged, facts: set[tuple[str, Column]]) -> str:
+def in_words(judged: Judged, facts: Iterable[tuple[str, Column]]) -> str:
+    """Return facts of a stack as one line."""
+    facts = set(facts)
     columns = dict(zip(COLUMNS, _HEADINGS[2:], strict=True))
-    told = [
+    lines = [
         f"{heading} ({', '.join(sorted(scenario for scenario, one in facts if one == column))})"
         for column, heading in columns.items()
         if any(one == column for _, one in facts)
     ]
-    return f"- {judged.stack}: {'; '.join(told)}"
+    return f"{judged.stack}: {'; '.join(lines)}"
 
 
 def judge_all() -> dict[str, Judged]:
@@ -273,7 +287,7 @@ def judge_all() -> dict[str, Judged]:
 
 
 def document(results: Mapping[str, Judged], listed: Sequence[Reason], calls: Sequence[withheld.Withheld]) -> str:
-    """Return the whole page."""
+    """Return the whole page. Raises ValueError when something is wrong that no reason is known for."""
     recordings, runs = (sum(getattr(one, name) for one in results.values()) for name in ("recordings", "runs"))
     lines = [_INTRODUCTION.format(stacks=len(results), recordings=recordings, runs=runs)]
     unknown = []
@@ -286,8 +300,9 @@ def document(results: Mapping[str, Judged], listed: Sequence[Reason], calls: Seq
             if reasons[stack]:
                 lines += _explained(stack, reasons[stack])
             if facts := unexplained(results[stack], reasons[stack]):
-                unknown.append(_open(results[stack], facts))
-    lines += [_UNKNOWN, *(unknown or ["Nothing."])]
+                unknown.append(in_words(results[stack], facts))
+    if unknown:
+        raise ValueError("no reason is known why these are wrong:\n" + "\n".join(unknown))
     return "\n".join(lines).rstrip() + "\n"
 
 

@@ -104,8 +104,8 @@ SENTRY = [
                 "gen_ai.output.messages": [{"role": "assistant", "parts": [
                     {"type": "text", "content": "Let me see."},
                     {"type": "tool_call", "id": "call_1", "name": "get_weather", "arguments": {"city": "Oslo"}}]}]}),
-    Row("@sentry/node", {"sentry.op": "gen_ai.messages", OP: "messages", MODEL: "claude-3-haiku", "gen_ai.system": "anthropic",
-                         "gen_ai.request.messages": "[]"}, CHAT),
+    Row("@sentry/node", {"sentry.op": "gen_ai.messages", OP: "messages", MODEL: "claude-3-haiku",
+                         "gen_ai.system": "anthropic", "gen_ai.request.messages": "[]"}, CHAT),
     Row("@sentry/node", {OP: "generate_text", MODEL: "gpt-4", "gen_ai.response.text": "hi"}, CHAT),
     Row("@sentry/node", {OP: "handoff", "sentry.op": "gen_ai.handoff"}, NOTHING),
     Row("@sentry/node",
@@ -171,8 +171,8 @@ AZURE_AI_FOUNDRY = [
         {OP: "process_thread_run", "gen_ai.system": "az.ai.agents", "gen_ai.thread.id": "thread_1",
          "gen_ai.thread.run.id": "run_1", "gen_ai.agent.id": "asst_1", "gen_ai.response.model": "gpt-4o-mini",
          IN: 300, OUT: 40, "az.namespace": "Microsoft.CognitiveServices"},
-        AGENT | {"conversation_id": "thread_1", "gen_ai.agent.id": "asst_1", "provider": "azure.ai.openai", "input": 300,
-                 "output": 40, "aggregate": True}),
+        AGENT | {"conversation_id": "thread_1", "gen_ai.agent.id": "asst_1", "provider": "azure.ai.openai",
+                 "input": 300, "output": 40, "aggregate": True}),
     Row("", {OP: "start_thread_run", "gen_ai.thread.id": "t", "gen_ai.system": "az.ai.agents"}, AGENT),
     *(Row("", {OP: said, "gen_ai.thread.id": "t", "gen_ai.system": "az.ai.agents"}, NOTHING)
       for said in ("create_thread", "create_message", "list_messages", "submit_tool_outputs", "get_thread_run",
@@ -204,15 +204,17 @@ QUARKUS = [
         {OP: "chat", MODEL: "gpt-4o-mini", "gen_ai.request.temperature": 0.3, "gen_ai.response.id": "chatcmpl-1",
          "gen_ai.response.model": "gpt-4o-mini-2024-07-18", "gen_ai.response.finish_reasons": "STOP", IN: 100, OUT: 20,
          "gen_ai.client.estimated_cost": "0.00012USD"},
-        CHAT | {"provider": "openai", "response_id": "chatcmpl-1", "input": 100, "gen_ai.response.finish_reasons": ["stop"]},
+        CHAT | {"provider": "openai", "response_id": "chatcmpl-1", "input": 100,
+                "gen_ai.response.finish_reasons": ["stop"]},
         name="completion gpt-4o-mini"),
 ]  # fmt: skip
 
 # https://docs.langtrace.ai; langtrace-python-sdk 1.x and 3.x
 LANGTRACE = [
     Row("langtrace_python_sdk.instrumentation.openai.patch",
-        {"langtrace.service.type": "llm", "langtrace.service.name": "OpenAI", "langtrace.sdk.name": "langtrace-python-sdk",
-         "llm.api": "/chat/completions", "llm.model": "gpt-4", "llm.token.counts": dumped(input_tokens=100,
+        {"langtrace.service.type": "llm", "langtrace.service.name": "OpenAI",
+         "langtrace.sdk.name": "langtrace-python-sdk", "llm.api": "/chat/completions", "llm.model": "gpt-4",
+         "llm.token.counts": dumped(input_tokens=100,
          output_tokens=20, total_tokens=120),
          "llm.prompts": json.dumps([{"role": "user", "content": "Weather in Oslo?"}]),
          "llm.responses": json.dumps([{"message": {"role": "assistant", "content": "Rain."}}])},
@@ -220,8 +222,8 @@ LANGTRACE = [
                 "gen_ai.input.messages": ASKED,
                 "gen_ai.output.messages": [{"role": "assistant", "parts": [{"type": "text", "content": "Rain."}]}]}),
     Row("langtrace_python_sdk.instrumentation.openai.patch",
-        {"langtrace.service.type": "llm", "langtrace.service.name": "OpenAI", OP: "chat", MODEL: "gpt-4o", IN: 9, OUT: 1,
-         "gen_ai.usage.cached_tokens": 4}, CHAT | {"input": 9, "cache_read": 4}),
+        {"langtrace.service.type": "llm", "langtrace.service.name": "OpenAI", OP: "chat", MODEL: "gpt-4o", IN: 9,
+         OUT: 1, "gen_ai.usage.cached_tokens": 4}, CHAT | {"input": 9, "cache_read": 4}),
     Row("", {"langtrace.service.type": "llm", "langtrace.service.name": "OpenAI", "llm.model": "text-embedding-3-small",
              "llm.api": "/embeddings"}, EMBEDS),
     Row("", {"langtrace.service.type": "vectordb", "langtrace.service.name": "Pinecone", "db.operation": "query"},
@@ -237,7 +239,8 @@ AGNO = [
         AGENT | {"agent_name": "planner", "conversation_id": "s-1"}, name="planner.run"),
     Row("openinference.instrumentation.agno",
         {"openinference.span.kind": "LLM", "llm.model_name": "gpt-4o", "llm.provider": "OpenAI",
-         "llm.token_count.prompt": 100, "llm.token_count.completion": 20, "llm.token_count.prompt_details.cache_read": 5},
+         "llm.token_count.prompt": 100, "llm.token_count.completion": 20,
+         "llm.token_count.prompt_details.cache_read": 5},
         CHAT | {"provider": "openai", "input": 100, "cache_read": 5}, name="OpenAIChat.invoke"),
     Row("openinference.instrumentation.agno",
         {"openinference.span.kind": "TOOL", "tool.name": "get_weather", "tool.parameters": dumped(city="Oslo")},
@@ -283,8 +286,9 @@ AGENTCORE = [
 # https://docs.docarray / https://github.com/traceloop/go-openllmetry, openllmetry-ruby
 TRACELOOP_GO = [
     Row("traceloop.tracer",
-        {"llm.request.type": "chat", "llm.vendor": "OpenAI", "llm.request.model": "gpt-4o", "llm.response.model": "gpt-4o-2024-08-06",
-         "llm.usage.prompt_tokens": 100, "llm.usage.completion_tokens": 20, "llm.usage.total_tokens": 120,
+        {"llm.request.type": "chat", "llm.vendor": "OpenAI", "llm.request.model": "gpt-4o",
+         "llm.response.model": "gpt-4o-2024-08-06", "llm.usage.prompt_tokens": 100,
+         "llm.usage.completion_tokens": 20, "llm.usage.total_tokens": 120,
          "traceloop.workflow.name": "shop", "traceloop.association.properties.user_id": "u-1",
          "llm.prompts.0.role": "user", "llm.prompts.0.content": "Weather in Oslo?",
          "llm.completions.0.role": "assistant", "llm.completions.0.content": "Rain."},
@@ -307,8 +311,8 @@ LOONGSUITE = [
 # https://docs.dynatrace.com (watsonx, through OpenLLMetry)
 WATSONX = [
     Row("opentelemetry.instrumentation.watsonx",
-        {"llm.request.type": "completion", "gen_ai.system": "Watsonx", MODEL: "ibm/granite-13b", "gen_ai.usage.prompt_tokens": 9,
-         "gen_ai.usage.completion_tokens": 1},
+        {"llm.request.type": "completion", "gen_ai.system": "Watsonx", MODEL: "ibm/granite-13b",
+         "gen_ai.usage.prompt_tokens": 9, "gen_ai.usage.completion_tokens": 1},
         {"kind": "llm", "operation": "text_completion", "provider": "ibm.watsonx.ai", "input": 9}),
 ]  # fmt: skip
 

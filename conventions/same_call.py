@@ -1,0 +1,175 @@
+"""Which reports are of one call, though none lies below the other: told by two instrumentations, or told twice.
+
+Two reports may be one when they have a name in common (`names_of`) and what that name stands for agrees:
+
+* `response`: the id of the response, at the same time or with the same tokens;
+* `request`, `log`: its dialect tells a call as a span and as a log record. An id in common is enough, else the
+  tokens, the time and whatever both say have to agree. They need not say as much: Gemini CLI's spans leave thoughts
+  out of the output, Codex's name no model;
+* `tokens`: equal tokens, or a failure, of two instrumentations, one strictly within the other's time.
+
+`twins` pairs them off: the best report stands for the call, and each other way of telling it takes part once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from spanledger.conventions.ledger import Call, Place
+
+Name = tuple[str | int, ...]
+"""A kind of likeness, and what is alike."""
+
+MAX_APART_NS: Final = 1_000_000_000
+"""Between the ends of two reports of one call: a record is written a moment before or after the span has ended."""
+_NEAR: Final = 100
+"""A difference of less than one part in this many is another way of counting, not another call."""
+
+
+def names_of(call: Call) -> tuple[Name, ...]:
+    """Return what a call can be known by again, the surest first."""
+    names: list[Name] = []
+    if call.response_id:
+        names.append(("response", call.response_id))
+    if call.kin:
+        who = (call.kin, call.service)
+        names += [("request", *who, one) for one in (call.request_id, call.response_id) if one]
+        names.append(("log", *who, call.input))
+    if (call.input and call.output) or call.failed:
+        names.append(("tokens", call.service, call.input, call.output))
+    return tuple(names)
+
+
+def teller_of(name: Name, call: Call) -> str:
+    """Return who tells of a call, where each teller tells it once; "" where one may say so again."""
+    return "" if name[0] == "response" else call.scope if name[0] == "tokens" else call.report or "span"
+
+
+def are_one(name: Name, one: Place, other: Place) -> bool:
+    """Tell whether two reports that have a name in common are of one call."""
+    return _ALIKE[name[0]](one, other)
+
+
+def twins(places: Iterable[Place]) -> dict[Place, Place]:
+    """Return for each report of a call that another tells better, that other. Depends on the set, not on its order."""
+    ranked = sorted(places, key=_rank)
+    named = {place: names_of(place.call) for place in ranked if place.call is not None}
+    found: dict[Place, Place] = {}
+    for kind in _ALIKE:
+        standing: dict[Name, list[Place]] = {}
+        told_by: dict[Place, set[str]] = {}
+        for place in ranked:
+            names = [name for name in named.get(place, ()) if name[0] == kind]
+            if place in found or not names or place.call is None:
+                continue
+            teller = teller_of(names[0], place.call)
+            others = [
+                other
+                for name in names
+                for other in standing.get(name, ())
+                if (not teller or teller not in told_by[other]) and _ALIKE[kind](other, place)
+            ]
+            if others:
+                other = found[place] = min(others, key=lambda one: _apart(one, place)) if teller else others[0]  # noqa: B023
+                told_by[other].add(teller)
+            else:
+                told_by[place] = {teller}
+                for name in names:
+                    standing.setdefault(name, []).append(place)
+    return found
+
+
+def same_call(above: Call, below: Call) -> bool:
+    """Tell whether a span and one below it tell of one call."""
+    if above.response_id and above.response_id == below.response_id:
+        return True
+    return same_model(above, below) and near(above.input, below.input) and near(above.output, below.output)
+
+
+def same_model(one: Call, other: Call) -> bool:
+    """Tell whether two calls may be of one model; a span that does not say its model contradicts nobody."""
+    if not one.family or not other.family:
+        return True
+    return any(
+        mine.startswith(theirs) or theirs.startswith(mine)
+        for mine in (one.family, one.asked)
+        for theirs in (other.family, other.asked)
+        if mine and theirs
+    )
+
+
+def near(one: int, other: int) -> bool:
+    """Tell whether two counts are within 1 % of each other."""
+    return abs(one - other) * _NEAR <= max(one, other)
+
+
+def _rank(place: Place) -> tuple[bool, bool, int, int, bytes, bytes]:
+    """Order reports of one call, the best first: money before tokens, then the earlier."""
+    call = place.call
+    assert call is not None
+    return call.pico_usd is None, not call.family, -call.detail, place.start_ns, place.trace_id, place.span_id
+
+
+def _same_response(one: Place, other: Place) -> bool:
+    """Own servers repeat ids (Ollama has a thousand): who says one again speaks of one response within a trace only."""
+    a, b = one.call, other.call
+    if a is None or b is None or (a.scope == b.scope and one.trace_id != other.trace_id):
+        return False
+    overlap = one.start_ns < other.end_ns and other.start_ns < one.end_ns
+    return overlap or (a.input, a.output) == (b.input, b.output)
+
+
+def _told_again(one: Place, other: Place) -> bool:
+    return one.call is not None and other.call is not None and one.call.report != other.call.report
+
+
+def _told_alike(one: Place, other: Place) -> bool:
+    a, b = one.call, other.call
+    return (
+        a is not None
+        and b is not None
+        and a.report != b.report
+        and not _differ(a.request_id, b.request_id)
+        and not _differ(a.response_id, b.response_id)
+        and not _differ(a.session, b.session)
+        and a.failed == b.failed
+        and not _outputs(a).isdisjoint(_outputs(b))
+        and same_model(a, b)
+        and _apart(one, other) <= MAX_APART_NS
+    )
+
+
+def _same_tokens(one: Place, other: Place) -> bool:
+    a, b = one.call, other.call
+    if a is None or b is None or a.scope == b.scope or (a.response_id and b.response_id):
+        return False
+    return (
+        (_inside(one, other) or _inside(other, one))
+        and (a.tells_tokens or a.failed == b.failed)
+        and same_model(a, b)
+    )  # fmt: skip
+
+
+_ALIKE: Final[Mapping[str | int, Callable[[Place, Place], bool]]] = {
+    "response": _same_response, "request": _told_again, "log": _told_alike, "tokens": _same_tokens,
+}  # fmt: skip
+
+
+def _outputs(call: Call) -> set[int]:
+    """Return what the output may be said to be: some leave reasoning out and do not say how much it was."""
+    return {call.output, call.output - call.reasoning}
+
+
+def _differ(one: str, other: str) -> bool:
+    return bool(one and other) and one != other
+
+
+def _inside(inner: Place, outer: Place) -> bool:
+    return 0 < outer.start_ns < inner.start_ns <= inner.end_ns < outer.end_ns
+
+
+def _apart(one: Place, other: Place) -> int:
+    """Return the time between the ends of two reports; 0 where one says none."""
+    return abs(one.end_ns - other.end_ns) if one.end_ns and other.end_ns else 0

@@ -1,0 +1,261 @@
+"""Keeps the reports of calls, linked into their trees as spans come in, for as long as more of them may come.
+
+`spanledger.conventions.ledger` says what each report is; this knows which reports there are. Memory is bounded by
+spans and age, trace by trace: what is forgotten can only make a report count that came minutes after its twin.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from spanledger.conventions.ledger import Report
+from spanledger.conventions.same_call import are_one, names_of, teller_of, twins
+
+if TYPE_CHECKING:
+    from spanledger.conventions.ledger import Place
+    from spanledger.conventions.same_call import Name
+
+MAX_SPANS: Final = 32_768
+MAX_TRACE_SPANS: Final = 8_192
+"""A trace with more is forgotten and begins anew."""
+MAX_AGE_S: Final = 600.0
+_MAX_ALIKE: Final = 32
+"""Calls of one response id, or of equal tokens, that are compared with a new one: the last."""
+
+
+@dataclass(slots=True)
+class _Trace:
+    """What is known of one trace."""
+
+    touched_s: float
+    reports: dict[bytes, Report] = field(default_factory=dict)
+    """By span id; those that only join others among them."""
+
+
+class Accounts:
+    """The memory of what was reported. One owner; time comes with each call."""
+
+    def __init__(self, max_spans: int = MAX_SPANS, max_age_s: float = MAX_AGE_S) -> None:
+        self._max_spans = max_spans
+        self._max_age_s = max_age_s
+        self._traces: OrderedDict[bytes, _Trace] = OrderedDict()
+        self._plain: OrderedDict[bytes, dict[bytes, Place]] = OrderedDict()
+        """Spans of traces that no call is known of."""
+        self._spans = 0
+        self._plain_spans = 0
+        self._alike: dict[Name, dict[str, list[Report]]] = {}
+        """Calls by what twins have in common, and by their instrumentation."""
+        self._changed: dict[Report, None] = {}
+        self._sums: dict[Report, None] = {}
+        self._full: list[bytes] = []
+
+    def statistics(self) -> dict[str, int]:
+        """Return the sizes of the memory."""
+        return {"spans": self._spans + self._plain_spans, "traces": len(self._traces), "calls": len(self._alike)}
+
+    def add(self, place: Place, now_s: float) -> tuple[Report, bool] | None:
+        """Take a span. Return its report, and whether it says anything new; None while its trace has no call."""
+        trace = self._traces.get(place.trace_id)
+        if trace is None:
+            if place.call is None:
+                self._keep_plain(place)
+                return None
+            trace = self._traces[place.trace_id] = _Trace(now_s)
+            for plain in self._plain.pop(place.trace_id, {}).values():
+                self._plain_spans -= 1
+                self._link(trace, plain)
+        if trace.touched_s != now_s:
+            trace.touched_s = now_s
+            self._traces.move_to_end(place.trace_id)
+        found = self._link(trace, place)
+        if len(trace.reports) == MAX_TRACE_SPANS:
+            self._full.append(place.trace_id)
+        return found
+
+    def of(self, place: Place) -> Report | None:
+        """Return the report of a span; None where none is kept."""
+        trace = self._traces.get(place.trace_id)
+        if trace is None:
+            return None
+        report = trace.reports.get(place.span_id)
+        if report is not None and report.place is not None and report.place.start_ns != place.start_ns:
+            return trace.reports.get(place.span_id + place.start_ns.to_bytes(8, "big"))
+        return report
+
+    def twins(self, report: Report) -> list[Report]:
+        """Return the other reports of a call that stands."""
+        return [one for one in self._neighbours(report) if one.twin_of is report]
+
+    def changed(self) -> list[Report]:
+        """Return the calls whose verdict may be another one than when this was asked last."""
+        affected: dict[Report, None] = {}
+        while self._changed:
+            report, _ = self._changed.popitem()
+            affected[report] = None
+            for echo in report.finding.echoes:
+                if echo not in affected:
+                    self._changed[echo] = None
+            self._compare(report, affected)
+        return list(affected)
+
+    def sums(self) -> list[Report]:
+        """Return the sums of calls that may be other ones than when this was asked last."""
+        sums, self._sums = list(self._sums), {}
+        return sums
+
+    def outgrown(self, now_s: float) -> Iterator[bytes]:
+        """Yield each trace that is about to be forgotten."""
+        while self._full:
+            trace_id = self._full.pop()
+            yield trace_id
+            self._forget(trace_id)
+        while self._traces:
+            trace_id, trace = next(iter(self._traces.items()))
+            if self._spans <= self._max_spans and now_s - trace.touched_s <= self._max_age_s:
+                return
+            yield trace_id
+            self._forget(trace_id)
+
+    # -- the tree --
+
+    def _link(self, trace: _Trace, place: Place) -> tuple[Report, bool]:
+        key = place.span_id
+        report = trace.reports.get(key)
+        if report is not None and report.place is not None and report.place.start_ns != place.start_ns:
+            key += place.start_ns.to_bytes(8, "big")  # the id was used again, by another span
+            report = trace.reports.get(key)
+        if report is None:
+            report = self._new(trace, key)
+        elif report.place is not None:
+            if not _says_more(place, report.place):
+                return report, False
+            report.say(place)  # it was announced before, or told with less
+            self._touch(report)
+            return report, True
+        report.say(place)
+        if place.parent_id and place.parent_id != place.span_id:
+            report.hang(trace.reports.get(place.parent_id) or self._new(trace, place.parent_id))
+        self._touch(report)
+        return report, True
+
+    def _new(self, trace: _Trace, key: bytes) -> Report:
+        self._spans += 1
+        report = trace.reports[key] = Report()
+        return report
+
+    def _touch(self, report: Report) -> None:
+        for touched in report.touch():
+            call = touched.call
+            if call is not None and call.inference:
+                self._changed[touched] = None
+            else:
+                self._sums[touched] = None
+
+    # -- twins --
+
+    def _compare(self, report: Report, affected: dict[Report, None]) -> None:
+        """Find out anew which of the reports like this one are twins."""
+        alike: dict[Report, None] = {}
+        if report.names:
+            alike.update(dict.fromkeys(self._neighbours(report)))
+            self._unlist(report)
+        if report.standing:
+            self._list(report)
+            alike.update(dict.fromkeys(self._neighbours(report)))
+        report.twin_of = None
+        if not alike:
+            return
+        alike[report] = None
+        waiting = list(alike)
+        while waiting:
+            for other in self._neighbours(waiting.pop()):
+                if other not in alike:
+                    alike[other] = None
+                    waiting.append(other)
+        places = {one.place: one for one in alike if one.names and one.place is not None}
+        found = twins(places)
+        for place, one in places.items():
+            better = found.get(place)
+            twin_of = None if better is None else places[better]
+            if one.twin_of is not twin_of:
+                one.twin_of = twin_of
+                affected[one] = None
+
+    def _neighbours(self, report: Report) -> list[Report]:
+        """Return the calls that may be told by this report, too."""
+        call, place = report.call, report.place
+        assert call is not None
+        assert place is not None
+        found: list[Report] = []
+        for name in report.names:
+            tellers = self._alike[name]
+            own = teller_of(name, call)
+            for teller, others in tellers.items():
+                if teller != own or not own:
+                    found += [
+                        other
+                        for other in others
+                        if other is not report and other.place is not None and are_one(name, other.place, place)
+                    ]
+        return found
+
+    def _list(self, report: Report) -> None:
+        call = report.call
+        assert call is not None
+        report.names = names_of(call)
+        for name in report.names:
+            alike = self._alike.setdefault(name, {}).setdefault(teller_of(name, call), [])
+            alike.append(report)
+            if len(alike) > _MAX_ALIKE:
+                self._unlist(alike[0])
+
+    def _unlist(self, report: Report) -> None:
+        call = report.call
+        for name in report.names if call is not None else ():
+            assert call is not None
+            tellers = self._alike[name]
+            teller = teller_of(name, call)
+            alike = tellers[teller]
+            alike.remove(report)
+            if not alike:
+                del tellers[teller]
+                if not tellers:
+                    del self._alike[name]
+        report.names = ()
+
+    # -- memory --
+
+    def _keep_plain(self, place: Place) -> None:
+        spans = self._plain.setdefault(place.trace_id, {})
+        self._plain_spans += place.span_id not in spans
+        spans[place.span_id] = place
+        while self._plain_spans > self._max_spans:
+            _, gone = self._plain.popitem(last=False)
+            self._plain_spans -= len(gone)
+
+    def _forget(self, trace_id: bytes) -> None:
+        trace = self._traces.pop(trace_id, None)
+        if trace is None:
+            return
+        self._spans -= len(trace.reports)
+        for report in trace.reports.values():
+            self._unlist(report)
+            self._changed.pop(report, None)
+            self._sums.pop(report, None)
+            # A tree refers to itself, up and down: let go of it now rather than at the next collection.
+            report.parent = None
+            report.children.clear()
+
+
+def _says_more(place: Place, known: Place) -> bool:
+    return _fullness(place) > _fullness(known)
+
+
+def _fullness(place: Place) -> tuple[bool, bool, bool, int, int]:
+    call = place.call
+    if call is None:
+        return False, False, False, 0, place.end_ns
+    return True, call.tells_tokens, call.pico_usd is not None, call.detail, place.end_ns

@@ -1,0 +1,185 @@
+"""Each billed call once, end to end: the same totals in the metrics and in the runs, in whatever way spans arrive."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import replace
+from random import Random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spanledger.conventions.ledger import Call
+from spanledger.conventions.metrics import METRICS
+from spanledger.conventions.reading import Cost, StepKind
+from spanledger.conventions.step import Bridge, Step
+from spanledger.conventions.trajectory import build
+from spanledger.conventions.usage import Usage
+from spanledger.processor.batch import Delivery
+from spanledger.processor.genai_metrics import GenAIMetrics, GenAIMetricsConfig
+from spanledger.processor.metric_store import MetricTable
+from tests.fakes import Clock, host
+from tests.steps import CALL
+
+PICO_IN, PICO_OUT = 2_500_000, 10_000_000
+START = 1_700_000_000_000_000_000
+Totals = tuple[float, float, float, float, float, float]
+"""Calls, input and output tokens, pico-dollars; tokens and pico-dollars that nobody saw."""
+
+
+def step(number: int, parent: int, kind: StepKind, call: Call | None, trace: int = 1) -> Step | Bridge:
+    """Return a span; a higher number lies strictly inside a lower one."""
+    ids = (trace.to_bytes(16, "big"), number.to_bytes(8, "big"), parent.to_bytes(8, "big") if parent else b"")
+    times = (START + number * 1000, START + 10**9 - number * 1000)
+    if kind == "other":
+        return Bridge(*ids, 1, *times)
+    cost = None
+    if call is not None:
+        cost = Cost("unpriced" if call.tells_tokens else "no_usage")
+        if call.pico_usd is not None:
+            cost = Cost("priced", "", call.pico_usd, call.pico_input, call.pico_output)
+    told = call is not None and call.tells_tokens
+    return replace(
+        CALL, trace_id=ids[0], span_id=ids[1], parent_span_id=ids[2], start_ns=times[0], end_ns=times[1], kind=kind,
+        operation="chat" if kind == "llm" else "invoke_agent", agent_name="planner" if kind == "agent" else "",
+        usage=Usage(call.input, call.output) if call is not None and told else None, cost=cost, price=cost, call=call,
+        status="error" if call is not None and call.failed else "ok", response_id=call.response_id if call else "",
+        tool_name="ask" if kind == "tool" else "", model="gpt-4o" if kind == "llm" else "",
+    )  # fmt: skip
+
+
+def report(inference: bool, scope: str, tokens: tuple[int, int], *, priced: bool = True, **facts: object) -> Call:
+    """Return what a span tells of a call."""
+    usd = (tokens[0] * PICO_IN, tokens[1] * PICO_OUT) if priced and any(tokens) else (None, None)
+    total = None if usd[0] is None or usd[1] is None else usd[0] + usd[1]
+    told = Call(
+        inference, scope, "trip", family="gpt-4o" if inference else "", input=tokens[0], output=tokens[1],
+        pico_usd=total, pico_input=usd[0], pico_output=usd[1],
+    )  # fmt: skip
+    return replace(told, **facts)  # type: ignore[arg-type]
+
+
+@st.composite
+def stories(draw: st.DrawFn) -> list[Step | Bridge]:
+    """Draw a run: nested agents over calls, wrapped, twinned, retried, silent, failed, with more than is seen."""
+    numbers = itertools.count(1)
+    spans: list[Step | Bridge] = []
+    boolean = st.booleans()
+
+    def agent(parent: int, depth: int) -> tuple[int, int]:
+        number = next(numbers)
+        below = [0, 0]
+        for _ in range(draw(st.integers(0, 3 - depth))):
+            if depth < 2 and draw(st.integers(0, 3)) == 0:
+                found = agent(number, depth + 1)
+            else:
+                found = call(number)
+            below = [below[0] + found[0], below[1] + found[1]]
+        said = draw(st.sampled_from(["nothing", "sum", "less", "more", "more"]))
+        tokens = {"less": (below[0] // 2, below[1] // 2), "more": (below[0] + 500, below[1] + 70)}.get(
+            said, (below[0], below[1])
+        )
+        told = report(False, "framework", tokens, priced=draw(boolean)) if said != "nothing" and any(tokens) else None
+        spans.append(step(number, parent, "agent", told))
+        return tokens if told is not None and said == "more" else (below[0], below[1])
+
+    def call(parent: int) -> tuple[int, int]:
+        shape = draw(st.sampled_from(["plain", "plain", "wrapped", "silent", "quiet wrapper", "failed", "twin", "own"]))
+        tokens = (draw(st.integers(1, 50)) * 101, draw(st.integers(1, 20)) * 13)
+        name = f"r{len(spans)}" if draw(boolean) or shape == "twin" else ""
+        priced = draw(boolean)
+        if draw(st.integers(0, 3)) == 0:
+            spans.append(step(next(numbers), parent, "llm", report(True, "sdk", (0, 0), failed=True)))  # an attempt
+        if draw(boolean):
+            bridge = next(numbers)
+            spans.append(step(bridge, parent, "other", None))
+            parent = bridge
+        outer = inner = parent
+        if shape not in ("plain", "failed", "twin"):
+            outer = next(numbers)
+            inner = outer
+            said = {"quiet wrapper": (0, 0), "own": (tokens[0] * 3, tokens[1] * 3)}.get(shape, tokens)
+            spans.append(step(outer, parent, "llm", report(True, "framework", said, priced=draw(boolean))))
+        number = next(numbers)
+        told = (0, 0) if shape in ("silent", "failed") else tokens
+        failed = shape == "failed"
+        spans.append(step(number, inner, "llm", report(True, "sdk", told, priced=priced, response_id=name, failed=failed)))
+        if shape == "twin":
+            twin = report(True, "other", tokens, priced=draw(boolean), response_id=name, detail=draw(st.integers(0, 2)))
+            spans.append(step(next(numbers), parent, "llm", twin))
+        factor = 0 if failed else 4 if shape == "own" else 1
+        return tokens[0] * factor, tokens[1] * factor
+
+    agent(0, 0)
+    return spans
+
+
+def metrics_of(deliveries: Sequence[Sequence[Step | Bridge]], waits: Sequence[float], looks: bool = False) -> Totals:
+    """Count the spans as they arrive, and return the totals when all is quiet. Counters never fall."""
+    clock, table = Clock(), MetricTable(METRICS)
+    connector = GenAIMetrics(GenAIMetricsConfig(settle=0.0), host("genai_metrics", clock, table))  # type: ignore[arg-type]
+    seen: dict[str, float] = {}
+    for records, wait_s in zip(deliveries, waits, strict=True):
+        clock.now_s += wait_s
+        steps = tuple(one for one in records if isinstance(one, Step))
+        bridges = tuple(one for one in records if isinstance(one, Bridge))
+        connector.commit(Delivery("traces", b"", len(records), 0, steps, bridges))
+        if looks:
+            for family in table.families():
+                for cell in family.cells():
+                    key = f"{family.metric.name}{{{cell.text}}}"
+                    if family.metric.type != "gauge":
+                        assert cell.value >= seen.get(key, 0), key
+                        seen[key] = cell.value
+    return _totals(table)
+
+
+def _totals(table: MetricTable) -> Totals:
+    def total(name: str, mark: str = "") -> float:
+        return sum(cell.value - cell.owed for cell in table.counter(name)._cells.values() if mark in cell.text)
+
+    tokens, hidden = "spanledger_llm_tokens_total", "spanledger_llm_unattributed_tokens_total"
+    return (
+        total("spanledger_llm_calls_total"),
+        total(tokens, '"input"'),
+        total(tokens, '"output"'),
+        round(total("spanledger_llm_cost_usd_total") * 1e12),
+        total(hidden),
+        round(total("spanledger_llm_unattributed_cost_usd_total") * 1e12),
+    )
+
+
+def runs_of(records: Sequence[Step | Bridge]) -> Totals:
+    """Return what the run documents say."""
+    totals = [run.totals for run in build(records)]
+    return (
+        sum(one.llm_calls for one in totals),
+        sum(one.input_tokens for one in totals),
+        sum(one.output_tokens for one in totals),
+        sum(one.cost_pico_usd or 0 for one in totals),
+        sum(one.unattributed_tokens for one in totals),
+        sum(one.unattributed_cost_pico_usd for one in totals),
+    )
+
+
+@settings(max_examples=300, deadline=None)
+@given(stories(), st.randoms(use_true_random=False), st.integers(1, 6), st.booleans())
+def test_the_order_of_arrival_does_not_change_the_totals(
+    spans: list[Step | Bridge], random: Random, size: int, looks: bool
+) -> None:
+    """In any order, in requests of any size, at any pace, twice, and with somebody looking in between."""
+    at_once = metrics_of([spans], [0])
+    shuffled = spans + random.sample(spans, len(spans) // 2)
+    random.shuffle(shuffled)
+    deliveries = [shuffled[start : start + size] for start in range(0, len(shuffled), size)]
+    waits = [random.choice([0.0, 1.0, 60.0]) for _ in deliveries]
+    assert metrics_of(deliveries, waits, looks) == at_once
+
+
+@settings(max_examples=300, deadline=None)
+@given(stories(), st.randoms(use_true_random=False))
+def test_metrics_and_runs_say_the_same(spans: list[Step | Bridge], random: Random) -> None:
+    """Calls, tokens, cost, and what nobody saw."""
+    random.shuffle(spans)
+    assert runs_of(spans) == metrics_of([spans], [0])
