@@ -7,7 +7,8 @@ a tree. The dialects say which events these are (`Dialect.events`); nothing else
 * **Time.** A record is written when the work is done, or has the time at which it began; its duration says the rest.
 * **Place.** A record of a trace is a child of the span in whose context it was written. One without a trace belongs
   where the last record of its conversation that opened a turn or a call stood. Where nobody has a trace, all records
-  of one turn share a trace id that is made of the names of session and turn.
+  of one turn share a trace id that is made of the names of session and turn. That id also tells which traces belong
+  together, for some agents make each call a trace of its own.
 * **Identity.** The span id is made of the record itself, so that a record that is sent again is the same again. A
   record that was written for a span which was not sampled has the id of that span.
 
@@ -61,6 +62,8 @@ class Report:
     scope: str
     """An instrumentation scope of the dialect: the record's own, where that is one."""
     span: Span
+    turn: bytes = b""
+    """What it has in common with the records of the same turn in whatever trace; empty where it names no turn."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -132,10 +135,10 @@ class LogReports:
         for place in (call, turn):
             if not trace_id and place is not None:
                 trace_id, parent_id = place.trace_id, place.span_id
+        named = len(names) > 1 and names[-1] not in ("", names[0])
+        made_id = _digest(16, *key, *names, "" if named or turn is None else str(turn.start_ns))
         if not trace_id:
-            named = len(names) > 1 and names[-1] not in ("", names[0])
-            of_turn = "" if named or turn is None else str(turn.start_ns)
-            trace_id, parent_id = _digest(16, *key, *names, of_turn), b""
+            trace_id, parent_id = made_id, b""
         span = Span(
             trace_id=trace_id,
             span_id=record.span_id if event.unsampled else _digest(8, *key, name, _identity(record)),
@@ -147,7 +150,8 @@ class LogReports:
         )
         if event.failed:
             span.status.code = _STATUS_ERROR  # type: ignore[assignment]
-        return Report(name, scope if spoken == dialect.name else dialect.scopes[0], span)
+        of_turn = made_id if len(names) > 1 and names[-1] and (named or turn is not None) else b""
+        return Report(name, scope if spoken == dialect.name else dialect.scopes[0], span, of_turn)
 
     def _event_of(self, record: LogRecord, spoken: str | None) -> tuple[str, str] | None:
         """Return the dialect and the name of the event, if that is one of a dialect.

@@ -14,6 +14,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
+from spanledger.conventions.budgets import Level
+from spanledger.conventions.policies import Action, Approval, PolicyRule
 from spanledger.conventions.reading import StepKind
 from spanledger.conventions.run import Completeness, Outcome
 
@@ -159,6 +161,12 @@ GENAI: Final = (
         SERVICE, PROVIDER, MODEL, Label("reason", "`spanledger.cost.reason` of the span"), unit="tokens",
     ),
     _counter(
+        "spanledger_llm_cache_savings_usd_total",
+        "What reading from caches saved, in US dollars: those tokens at the full price of input, less what they cost.",
+        *L, unit="usd",
+    ),
+    _counter("spanledger_llm_calls_without_usage_total", "Answered model calls that tell no tokens: no cost is known.", *L),
+    _counter(
         "spanledger_llm_unattributed_tokens_total",
         "Tokens that agents and workflows report beyond the calls below them: calls that nobody saw.",
         SERVICE, AGENT, Label("direction", "Of the call", ("input", "output")), unit="tokens",
@@ -242,6 +250,73 @@ RUNS: Final = (
     ),
     _counter("spanledger_late_spans_total", "Spans that came after their run was closed.", SERVICE),
     _counter("spanledger_orphan_spans_total", "Steps of closed runs whose parent never came.", SERVICE),
+)  # fmt: skip
+
+BUDGET: Final = Label("budget", "Name of the budget in the configuration")
+POLICY: Final = Label("policy", "Name of the policy in the configuration")
+POLICY_RULE: Final = Label("rule", "What of the policy was looked at", get_args(PolicyRule))
+ACTION: Final = Label(
+    "action",
+    "How far it came: a model asked for it, it was done, it was refused; models and hand-overs are always `executed`",
+    get_args(Action),
+)
+
+GOVERNANCE: Final = (
+    _gauge(
+        "spanledger_slo_latency_seconds", "Objective for the duration of runs, from the configuration.", *RUN,
+        unit="seconds",
+    ),
+    _gauge(
+        "spanledger_slo_evaluation_score", "The least score that an evaluation should have, from the configuration.",
+        *RUN, EVALUATION,
+    ),
+    _gauge(
+        "spanledger_budget_limit_usd", "Hard limit of the budget in US dollars; the soft one where it has no other.",
+        BUDGET, unit="usd",
+    ),
+    _gauge(
+        "spanledger_budget_spent_usd",
+        "Spent in the current hour, day or month (UTC) in US dollars; of a budget per run by the dearest under way.",
+        BUDGET, unit="usd",
+    ),
+    _counter(
+        "spanledger_budget_breaches_total", "Limits that were passed: once for each period, or run, and level.",
+        BUDGET, Label("level", "Which limit", get_args(Level)),
+    ),
+    _counter(
+        "spanledger_policy_evaluations_total", "What policies were asked about: each step and rule once.",
+        POLICY, POLICY_RULE, SERVICE, AGENT, TOOL, ACTION,
+    ),
+    _counter(
+        "spanledger_policy_violations_total", "Those of them that the policy does not allow.",
+        POLICY, POLICY_RULE, SERVICE, AGENT, TOOL, ACTION,
+    ),
+    _counter(
+        "spanledger_approvals_total", "Approvals that people or approval tools gave, refused, or were not asked for.",
+        *RUN, Label("outcome", "`missing`: a policy demands one that was not found", get_args(Approval)),
+    ),
+    _counter(
+        "spanledger_handoffs_total", "Work that one agent gave to another.",
+        *RUN, _data("to_agent", "The agent that took it"),
+        Label("kind", "The giver waits for the result, or is done", ("delegation", "handoff")),
+    ),
+    _counter(
+        "spanledger_cost_by_dimension_usd_total",
+        "Cost of closed runs in US dollars by the attributes that the configuration names; a step without a value has "
+        "that of the step above it.",
+        *RUN, Label("dimension", "Name of the dimension in the configuration"),
+        _data("value", "Its value; `__other__` beyond the limit of the dimension, \"\" where nothing says it"),
+        unit="usd",
+    ),
+    _counter(
+        "spanledger_retry_cost_usd_total", "Cost of attempts beyond the first in closed runs, in US dollars.", *RUN,
+        unit="usd",
+    ),
+    _counter(
+        "spanledger_tool_induced_cost_usd_total",
+        "Cost of the model calls that read the results of tools, in closed runs, in US dollars.", *RUN, TOOL,
+        unit="usd",
+    ),
 )  # fmt: skip
 
 ASSEMBLY: Final = (
@@ -490,7 +565,7 @@ SELF: Final = (
     ),
 )  # fmt: skip
 
-METRICS: Final[tuple[Metric, ...]] = (*GENAI, *RUNS, *SEMCONV, *COLLECTOR, *ASSEMBLY, *SELF)
+METRICS: Final[tuple[Metric, ...]] = (*GENAI, *RUNS, *GOVERNANCE, *SEMCONV, *COLLECTOR, *ASSEMBLY, *SELF)
 
 
 def reference() -> str:
@@ -498,6 +573,7 @@ def reference() -> str:
     sections = (
         ("Agents, model calls, tools", GENAI, "Made by the connector `genai_metrics` from spans."),
         ("Runs", RUNS, "Made by the connector `trajectory` from closed runs."),
+        ("Objectives, budgets, policies, attribution", GOVERNANCE, _ABOUT_GOVERNANCE),
         ("The conventions' own names", SEMCONV, _ABOUT_SEMCONV),
         ("The Collector's names", COLLECTOR, "Existing Collector dashboards work with these."),
         ("How runs are put together", ASSEMBLY, "The connector `trajectory` about itself."),
@@ -534,6 +610,10 @@ def _labels() -> list[str]:
         lines.append(f"`{label.name}`{of} | {label.help} | {values or ('from data' if label.from_data else 'few')}")
     return sorted(lines)
 
+
+_ABOUT_GOVERNANCE: Final = """\
+Made by the connector `trajectory`: the first ones from its `slo`, `budgets` and `policies` (see
+[budgets.md](budgets.md), [policies.md](policies.md)), while runs are under way; the others from closed runs."""
 
 _ABOUT_SEMCONV: Final = """\
 Made from spans too, for applications that do not report them: the current names and the two of 1.41 that

@@ -79,6 +79,8 @@ class Reading:
     """Of the HTTP request, which the reports of one call have in common."""
     same_as: bytes = b""
     """Trace id and span id of another report of the same call, that came before. Set by genai_pricing."""
+    turn: bytes = b""
+    """Of a log record: the same for all that belong to one turn of its agent."""
     unbilled: str = ""
     """Why a call that was answered cost nothing: `cache_hit`, `callback`; "" for all that a model answered."""
     error_type: str | None = None

@@ -72,6 +72,8 @@ class Step:
     """The same call, of a model or a tool, may be told again, as a span or a log record."""
     same_as: bytes = b""
     """Trace id and span id of another report of the same call, that came before."""
+    turn: bytes = b""
+    """The same for all that belongs to one turn of a coding agent, as its log records name it."""
     call: Call | None = None
     """What the ledger was told of it, when `cost` was decided by what had come until then."""
     price: Cost | None = None
@@ -166,6 +168,7 @@ def make_step(
         report=reading.report,
         retold=reading.retold,
         same_as=reading.same_as,
+        turn=reading.turn,
         call=reading.call,
         price=reading.price,
         agent_version=_agent_version(reading, resource or {}) if reading.agent_name else "",

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
     from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+    from spanledger.conventions.log_reports import Report
     from spanledger.conventions.reading import Reading
     from spanledger.processor.batch import Batch, ScopeGroup
 
@@ -181,17 +182,17 @@ class GenaiNormalizer(Passive):
                 found = self._report_of(group, record, spoken)
                 if found is None:
                     continue
-                scope, span = found
-                held = made.get(scope)
+                held = made.get(found.scope)
                 if held is None:
-                    held = made[scope] = group.like(scope)
+                    held = made[found.scope] = group.like(found.scope)
                     batch.reports.append(held)
-                if (reading := self._read(held, span)) is not None:
-                    held.add(span, reading)
+                if (reading := self._read(held, found.span)) is not None:
+                    reading.turn = found.turn
+                    held.add(found.span, reading)
                     self._reported.add((reading.dialect, reading.kind))
 
-    def _report_of(self, group: ScopeGroup, record: LogRecord | None, spoken: str | None) -> tuple[str, Span] | None:
-        """Return the scope and the span of what a log record reports, if it does."""
+    def _report_of(self, group: ScopeGroup, record: LogRecord | None, spoken: str | None) -> Report | None:
+        """Return what a log record reports, if it does."""
         if record is None:
             self._unread_records.add(("oversized",))
             return None
@@ -199,12 +200,11 @@ class GenaiNormalizer(Passive):
             self._unread_records.add(("too_many_attributes",))
             return None
         try:
-            report = self._reports.read(record, group.scope.name, spoken, group.resource.service_name)
+            return self._reports.read(record, group.scope.name, spoken, group.resource.service_name)
         except Exception as error:  # noqa: BLE001 - as below
             self._unread_records.add(("error",))
             self._report(group.scope.name, error)
             return None
-        return None if report is None else (report.scope, report.span)
 
     def _normalize(self, group: ScopeGroup, index: int, span: Span | None) -> bool:
         """Read one span and write the edits; tell whether it changed."""

@@ -53,7 +53,7 @@ def test_every_attribute_is_documented() -> None:
     cost = attributes.attributes_of(Cost("priced", "reported", 1, 1, 1, "ref"), computed=1)
     cost |= attributes.attributes_of(Cost("rollup"), below=1)
     sources = (source.read_text() for source in (ROOT / "conventions").rglob("*.py"))
-    (rollups,) = (text.partition("def root_attributes(")[2] for text in sources if "def root_attributes(" in text)
+    (rollups,) = (text.partition("def roll_up(")[2] for text in sources if "def roll_up(" in text)
     run = re.findall(r'"(spanledger\.run\.[a-z_]+)":', rollups.partition("\n\n\n")[0])
     normalizer = {lookup.DIALECT, lookup.STEP_KIND, lookup.BASIS, lookup.CONTENT_MARKS, lookup.ORIGINAL}
     marks = re.findall(r'"(spanledger\.loop\.[a-z_]+)":', (ROOT / "processor/trajectory/annotation.py").read_text())

@@ -512,10 +512,63 @@ def test_evaluations_in_logs(log: LogRecord, expected: Evaluation | None) -> Non
         ),
         pytest.param({"openinference.span.kind": "EVALUATOR", "output.value": "long " * 50}, (), id="prose"),
         pytest.param({**CHAT, "eval.x": 1, "eval.y.other": 2, "evaluation": 3}, (), id="something else"),
+        pytest.param(
+            {
+                **CHAT,
+                "annotations.0.annotation.name": "correct", "annotations.0.annotation.score": 1,
+                "annotations.1.annotation.name": "tone", "annotations.1.annotation.label": "kind",
+                "annotations.1.annotation.explanation": "y", "annotations.2.annotation.name": "says nothing",
+                "trace.evaluations.0.evaluation.name": "done", "trace.evaluations.0.evaluation.score": 0.5,
+            },
+            (Evaluation("correct", 1.0, at_ns=7), Evaluation("tone", None, "kind", "y", at_ns=7),
+             Evaluation("done", 0.5, at_ns=7)),
+            id="OpenInference's annotations, of the span and of the trace",
+        ),
+        pytest.param(
+            {"langfuse.observation.type": "evaluator", "langfuse.observation.output": "0.8"},
+            (Evaluation("judge", 0.8, at_ns=7),),
+            id="Langfuse's evaluator",
+        ),
+        pytest.param(
+            {"mlflow.spanType": '"EVALUATOR"', "mlflow.spanOutputs": '{"value": "yes", "rationale": "y"}'},
+            (Evaluation("judge", None, "yes", "y", at_ns=7),),
+            id="MLflow's evaluator",
+        ),
+        pytest.param(
+            {"lmnr.span.type": "EVALUATOR", "lmnr.span.output": "0.9"}, (Evaluation("judge", 0.9, at_ns=7),),
+            id="Laminar's evaluator",
+        ),
+        pytest.param(
+            {"genkit:metadata:subtype": "evaluator",
+             "genkit:output": '[{"testCaseId": "1", "evaluation": {"score": true, "reason": "y"}}]'},
+            (Evaluation("judge", 1.0, None, "y", at_ns=7),),
+            id="Genkit's evaluator",
+        ),
+        pytest.param(
+            {**CHAT, "braintrust.scores": '{"accuracy": 0.25, "style": null}'},
+            (Evaluation("accuracy", 0.25, at_ns=7),),
+            id="Braintrust's scores",
+        ),
+        pytest.param(
+            {**CHAT, "ai.observability.eval_root.metric_name": "grounded", "ai.observability.eval_root.score": 0.5},
+            (Evaluation("grounded", 0.5, at_ns=7),),
+            id="TruLens' result",
+        ),
+        pytest.param(
+            {
+                **CHAT, "case_name": "paris", "scores": '{"accuracy": {"value": 0.5, "reason": "y"}}',
+                "labels": '{"tone": {"value": "kind"}}', "assertions": '{"short": {"value": true}}',
+            },
+            (Evaluation("accuracy", 0.5, None, "y", at_ns=7), Evaluation("tone", None, "kind", at_ns=7),
+             Evaluation("short", 1.0, "true", at_ns=7)),
+            id="a case of Pydantic Evals",
+        ),
+        pytest.param({**CHAT, "scores": '{"accuracy": {"value": 1}}'}, (), id="anybody's scores"),
+        pytest.param({**CHAT, **JUDGED, "gen_ai.evaluation.name": "spanledger.x"}, (), id="another sidecar's"),
     ],
-)
+)  # fmt: skip
 def test_evaluations_on_spans(attributes: dict[str, Value], expected: tuple[Evaluation, ...]) -> None:
-    """As the conventions, OpenInference, Phoenix and Arize write them."""
+    """As the conventions and everybody else write them."""
     of = made(attributes, name="judge")
     of.end_time_unix_nano = 7
     assert Details("full", KEY).read(of, reading_of(of), {}).evaluations == expected

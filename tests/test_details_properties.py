@@ -62,6 +62,12 @@ CONTENT_KEYS = (
     "llm.input_messages.0.message.content",
     "gen_ai.evaluation.score.value",
     "eval.x.score",
+    "evaluations.0.evaluation.score",
+    "braintrust.scores",
+    "case_name",
+    "scores",
+    "gen_ai.response.finish_reasons",
+    "gen_ai.tool.name",
     "agent.outcome",
     "team",
 )
@@ -89,14 +95,14 @@ def encodable(value: Any) -> bool:
 def check_bounds(detail: Detail) -> None:
     """Check what every detail keeps to."""
     assert len(detail.history) <= MAX_LINKS
-    assert max(len(detail.requests), len(detail.answered)) <= MAX_IDS
+    assert max(len(detail.requests), len(detail.answered), len(detail.results)) <= MAX_IDS
     assert len(detail.evaluations) <= 2 * MAX_EVALUATIONS
     for kept in (detail.input, detail.said):
         assert kept is None or len(kept.encode()) <= MAX_BYTES
     for made in (detail.arguments, detail.result, detail.output):
         assert made is None or (len(made.shingles) <= MAX_SHINGLES and 0 <= made.digest < 2**64)
     assert all(0 <= digest < 2**64 for digest in (*detail.history, *detail.answer, detail.after or 0))
-    hash((detail.requests, detail.answered, detail.evaluations))
+    hash((detail.requests, detail.answered, detail.evaluations, detail.plan, detail.results))
 
 
 @settings(max_examples=150, deadline=None)

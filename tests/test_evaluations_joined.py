@@ -351,6 +351,16 @@ async def test_the_series_of_an_agent_are_born_at_zero(sidecar: Sidecar) -> None
     assert sidecar.count("spanledger_evaluations_total") == 0
 
 
+async def test_an_evaluation_of_one_agent_is_born_at_zero_for_the_others(sidecar: Sidecar) -> None:
+    """Those that are known, and those that come."""
+    await sidecar.spans(span(2, 1, {**CHAT, "gen_ai.agent.name": "booker"}, trace_number=2))
+    await sidecar.spans(with_event(span(2, 1, CHAT)), span(1, 0, AGENT))
+    await sidecar.wait(5)
+    await sidecar.spans(span(2, 1, {**CHAT, "gen_ai.agent.name": "seller"}, trace_number=3))
+    (by_name,) = (one for one in sidecar.table.families() if one.metric.name.startswith("spanledger_runs_evaluated_by"))
+    assert {key[1]: cell.value for key, cell in by_name._cells.items()} == {"booker": 0, "planner": 1, "seller": 0}
+
+
 async def test_without_evaluators_nothing_is_judged() -> None:
     """They can be turned off."""
     sidecar = Sidecar(evaluators=[])

@@ -53,7 +53,8 @@ def test_runaways_are_found_early(capture: Capture, workshop: Workshop) -> None:
     calls = [step for step in steps if step.kind in ("tool", "llm") and step.status == "ok"]
     assert loop.count >= 5
     assert set(loop.spans) <= {(step.trace_id, step.span_id) for step in calls}
-    if any(step.cost is not None and step.cost.total for step in calls):
+    # VoltAgent tells of all calls of an agent as one, the last: none of its cost is the loop's.
+    if sum(step.cost is not None and bool(step.cost.total) for step in calls) > 1:
         assert loop.wasted_pico_usd
         assert loop.wasted_tokens
 

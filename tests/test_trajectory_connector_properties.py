@@ -104,7 +104,7 @@ class Arrivals(RuleBasedStateMachine):
 
         assert store.open_groups <= CONFIG.memory.max_runs
         assert store.size_bytes == sum(group.size_bytes for group in groups)
-        assert all(len(group.packed) <= CONFIG.memory.max_spans_per_run for group in groups)
+        assert all(len(group) <= CONFIG.memory.max_spans_per_run for group in groups)
         assert len(store._deadlines) <= 8 * (len(groups) + self.traces)
         assert self.bench.count("spanledger_runs_open") == store.open_groups
 

@@ -14,12 +14,11 @@ from spanledger.conventions.reading import Cost
 from spanledger.conventions.step import Bridge, Step
 from spanledger.conventions.trajectory import Judgement
 from spanledger.conventions.usage import Usage
-from spanledger.conventions.values import Attributes
 from spanledger.processor.trajectory import wire
 from spanledger.processor.trajectory.emitted import Emitted
 from spanledger.processor.trajectory.group import Group
 from spanledger.processor.trajectory.joins import Chains, Recent
-from spanledger.processor.trajectory.packing import HISTORY, pack, unpack
+from spanledger.processor.trajectory.packing import HISTORY, Resources, pack, unpack
 from tests.assembled_runs import step
 
 texts = st.text(max_size=8)
@@ -71,14 +70,23 @@ bridges = st.builds(
 
 
 @settings(max_examples=50, deadline=None)
-@given(records=st.lists(steps | bridges, max_size=4))
-def test_packing_gives_back_what_it_took(records: list[Step | Bridge]) -> None:
-    """All of it, resources included, which are kept once."""
-    resources: list[Attributes] = []
-    packed = [pack(record, resources) for record in records]
+@given(records=st.lists(steps | bridges, max_size=12), pauses=st.sets(st.integers(0, 12)))
+def test_packing_gives_back_what_it_took(records: list[Step | Bridge], pauses: set[int]) -> None:
+    """All of it in its order, in however many pieces; resources are kept once."""
+    kept, resources = group(1), Resources()
+    for number, record in enumerate(records):
+        key = number.to_bytes(24, "big") + (record.start_ns.to_bytes(8, "big") if number % 2 else b"")
+        kept.put(key, record)
+        if number in pauses:
+            kept.pack(resources)
+    kept.pack(resources)
 
-    assert [unpack(one, resources) for one in packed] == records
-    assert len(resources) <= len(records)
+    assert list(kept.records().values()) == records
+    assert len(kept) == len(records)
+    assert all(key in kept and kept.record(key) == record for key, record in kept.records().items())
+    assert (b"x" * 24) not in kept
+    assert len(kept.resources) <= len({wire.write_resource(one.resource) for one in records if isinstance(one, Step)})
+    assert not kept.hot
 
 
 @settings(max_examples=50, deadline=None)
@@ -119,7 +127,7 @@ def test_fields_of_another_release_are_left_out() -> None:
 def test_of_a_long_history_the_end_is_kept() -> None:
     """That is where the call before is."""
     long = replace(step(1), detail=Detail(history=tuple(range(64))))
-    kept = unpack(pack(long, []), [{}])
+    [kept] = unpack(pack([long], lambda _: 0), [{}])
 
     assert isinstance(kept, Step)
     assert kept.detail is not None
@@ -128,7 +136,7 @@ def test_of_a_long_history_the_end_is_kept() -> None:
 
 def group(number: int) -> Group:
     """Return a group."""
-    return Group(number, 0, 0, [])
+    return Group(number, 0, 0, ())
 
 
 def test_an_index_is_bounded_and_forgets_what_was_remembered_longest() -> None:

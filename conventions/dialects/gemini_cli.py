@@ -3,6 +3,9 @@
 Its operations have names of their own. Output counts leave the thoughts out, and only the log events tell them and
 what was cached. Messages are Gemini's contents under the conventions' names, cut at a length: they stay as they are.
 
+Unless `telemetry.traces` is on, spans say only what kind of work they are, and the log events the rest: of a tool's span
+without a name nothing is left but its place.
+
 The event of an answer says no place; that of its request, written within the span of the call, does. Each call is
 also logged as `gen_ai.client.inference.operation.details`, which is read for its content only.
 """
@@ -21,6 +24,7 @@ from spanledger.conventions.dialect import (
     REQUEST_MODEL,
     RESPONSE_MODEL,
     STRUCTURAL,
+    TOOL_NAME,
     Dialect,
     Facts,
     Kinded,
@@ -43,6 +47,8 @@ _EVENTS: Final = {
 
 def _complete(facts: Facts) -> None:
     if not facts.report:
+        if facts.kind == "tool" and TOOL_NAME not in facts.values:
+            facts.kind, facts.operation = STRUCTURAL.kind, None
         return
     attributes = facts.attributes
     facts.offer(CONVERSATION_ID, "session.id", coerce.text(attributes.get("session.id")))

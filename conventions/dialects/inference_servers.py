@@ -17,7 +17,8 @@ _PROVIDERS: Final = ("vllm", "sglang")
 
 
 def _complete(facts: Facts) -> None:
-    if not facts.told and _OUTPUT in facts.values:
+    untold = not facts.told or facts.kind in MODEL_CALLS  # the kind alone stands on an echo that was read before
+    if untold and facts.operation is None and _OUTPUT in facts.values:
         facts.kind, facts.operation = Kinded("llm", "chat")
     if facts.kind in MODEL_CALLS:
         facts.echo = True

@@ -64,8 +64,8 @@ def _complete(facts: Facts) -> None:
 def _recognize_unnamed(facts: Facts) -> None:
     """See a model call or a tool in a span that names no operation, as none did in 1.26.
 
-    A tool has a name and no model. A call names a model, and its name starts with the operation, or it has messages or counted
-    tokens. Agents have those too, so theirs are no calls unless the name says it.
+    A tool has a name and no model. A call names a model, and its name starts with the operation, or it has messages or
+    counted tokens. Agents have those too, so theirs are no calls unless the name says it.
     """
     known = facts.values
     models = REQUEST_MODEL in known or RESPONSE_MODEL in known

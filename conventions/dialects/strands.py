@@ -1,8 +1,10 @@
 """AWS Strands Agents: Python 1.0 to 1.62 and TypeScript 1.19.
 
-The agent's span repeats the usage of its `chat` spans as a sum. The provider is never told: `gen_ai.system` is the
-framework's name, in TypeScript that of the service, which is the scope there too. Times are in milliseconds.
-TypeScript passes on what a provider says of its input, Python makes it whole since it writes dotted cache keys.
+The agent's span has the usage of all its `chat` spans since the agent was made: in a conversation those of the turns
+before as well, so it is the sum of nothing that can be told from the span, and is left alone. The provider is never
+told: `gen_ai.system` is the framework's name, in TypeScript that of the service, which is the scope there too. Times
+are in milliseconds. TypeScript passes on what a provider says of its input, Python makes it whole since it writes
+dotted cache keys.
 """
 
 from __future__ import annotations
@@ -11,9 +13,11 @@ from typing import Final
 
 from spanledger.conventions import coerce
 from spanledger.conventions.dialect import (
+    MODEL_CALLS,
     PROVIDER,
     STRUCTURAL,
     TIME_TO_FIRST_CHUNK,
+    USAGE,
     Dialect,
     Facts,
     Kinded,
@@ -39,6 +43,9 @@ def _complete(facts: Facts) -> None:
     else:
         facts.emitter = "strands.telemetry.tracer"
     facts.offer(TIME_TO_FIRST_CHUNK, _TIME_TO_FIRST, coerce.milliseconds(attributes.get(_TIME_TO_FIRST)))
+    if facts.kind not in MODEL_CALLS:
+        for target in USAGE:
+            facts.forget(target)
     if facts.kind == "tool" and attributes.get("gen_ai.tool.status") == "error":
         facts.failed = True
 

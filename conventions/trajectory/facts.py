@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 TextField = Literal["conversation_id", "user_id", "service_name", "workflow_name"]
 
 _MAX_HANDOFFS: Final = 256
+_OWN: Final = frozenset({"span", "above", "asked", "node"})
+"""How an agent's name is known that is its own."""
 
 
 def said(steps: Sequence[Placed], name: TextField) -> str:
@@ -27,13 +29,19 @@ def said(steps: Sequence[Placed], name: TextField) -> str:
 
 
 def agent_of(steps: Sequence[Placed]) -> str:
-    """Return the agent that a run is called by: the outermost that has a name, else its workflow."""
-    runners = [step for step in steps if step.is_runner and step.agent]
-    first = min(runners, key=lambda step: step.depth, default=None)
+    """Return the agent that a run is called by: the outermost that has a name, else its workflow.
+
+    What only a caller, a service or the span around names comes after what is named by itself.
+    """
+    named = [step for step in steps if step.agent]
+    runners = (step for step in named if step.is_runner and step.agent_basis in _OWN)
+    first = min(runners, key=lambda step: step.depth, default=None) or next(
+        (step for step in named if step.agent_basis in _OWN), None
+    )
     if first is not None:
         return first.agent
-    own = (step.agent for step in steps if step.agent and step.agent_basis not in ("delegated", "service"))
-    return next(own, "") or said(steps, "workflow_name")
+    around = next((step.agent for step in named if step.agent_basis == "around"), "")
+    return around or said(steps, "workflow_name")
 
 
 def dimensions_of(steps: Sequence[Placed]) -> dict[str, str]:
@@ -74,7 +82,8 @@ def handoffs_of(steps: Sequence[Placed]) -> tuple[Handoff, ...]:
             found.append(Handoff(step.agent, delegate, step.index, kind))
         if not step.is_runner or not step.step.agent_name:
             continue
-        above = steps[step.parent].agent if step.parent is not None else ""
+        parent = steps[step.parent] if step.parent is not None else None
+        above = parent.agent if parent is not None and parent.agent_basis != "around" else ""
         last = before.get(step.parent)
         if above and above != step.agent:
             found.append(Handoff(above, step.agent, step.index, "delegation"))

@@ -245,7 +245,7 @@ def _top(node: Node, tops: dict[int, bytes]) -> Node | None:
 def goes_on(before: Node, after: Node, edge: Edge) -> bool:
     """Tell whether the call `after` belongs to the turn of `before`, which it follows."""
     one, other = resolve(before).step, resolve(after).step
-    if edge.basis not in {"history", "conversation"} or one is None or other is None:
+    if edge.basis not in {"history", "conversation"} or one is None or other is None or _is_one_turn(before, after):
         return True
     said, asked = one.detail, other.detail
     if one.status == "error":
@@ -254,6 +254,11 @@ def goes_on(before: Node, after: Node, edge: Edge) -> bool:
     if said is None or asked is None or said.after is None:
         return True
     return bool(said.requests) or not asked.asks_user
+
+
+def _is_one_turn(before: Node, after: Node) -> bool:
+    one, other = before.step, after.step
+    return one is not None and other is not None and one.turn != b"" and one.turn == other.turn
 
 
 def _loose_run(units: list[Node], joins: dict[Node, Edge]) -> Draft:

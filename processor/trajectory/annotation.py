@@ -14,7 +14,6 @@ from spanledger.conventions.step import Step
 from spanledger.conventions.trajectory.plain import totals_of
 from spanledger.conventions.values import key_value
 from spanledger.processor.trajectory.loops import MAX_STEPS
-from spanledger.processor.trajectory.packing import unpack
 from spanledger.processor.trajectory.records import key_of
 from spanledger.processor.trajectory.reports import Built
 
@@ -61,7 +60,7 @@ def annotate(
             came = [record for record in own if isinstance(record, Step)]
             wanted.update({key: _loop(loop) for key, loop in assembly.loops.marked(group, came).items()})
         if trace_id in rooted:
-            if len(own) + (len(group.packed) if group is not None else 0) > MAX_RECORDS:
+            if len(own) + (len(group) if group is not None else 0) > MAX_RECORDS:
                 skipped += 1
                 continue
             present = _records(group, own)
@@ -83,9 +82,7 @@ def annotate(
 
 
 def _records(group: Group | None, own: Sequence[Record]) -> dict[Key, Record]:
-    known: dict[Key, Record] = {}
-    if group is not None:
-        known = {key: unpack(packed, group.resources) for key, packed in group.packed.items()}
+    known = group.records() if group is not None else {}
     for record in own:
         known.setdefault(key_of(record), record)
     return known

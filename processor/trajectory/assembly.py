@@ -239,8 +239,7 @@ class Assembly:
         """Return what the runs of a group follow from."""
         return Snapshot(
             self.recipe,
-            dict(group.packed),
-            list(group.resources),
+            group.records(),
             group.changes,
             tuple(group.judgements or ()),
             group.emitted or {},
@@ -290,7 +289,7 @@ class Assembly:
         self._gauges.ended(group, now_s)
         if self.loops is not None:
             self.loops.forget(group)
-        if len(group.packed) > LARGE:
+        if len(group) > LARGE:
             self.large.append((group, reason))
             return
         snapshot = self.snapshot(group, reason)

@@ -52,6 +52,7 @@ class _Between:
         self._after: dict[int, list[Step]] = {}
         self._continued: set[int] = set()
         self._conversations: dict[str, list[Step]] = {}
+        self._turns: dict[bytes, Step] = {}
         self._alike: dict[Likeness | None, list[Work]] = {}
         self._busy = {step.trace_id for step in steps if is_work(step)}
         self._given: dict[int, list[Step]] = {}
@@ -66,11 +67,14 @@ class _Between:
                         self._given.setdefault(text, []).append(step)
                 if step.detail.after is not None:
                     self._after.setdefault(step.detail.after, []).append(step)
+            if step.turn:
+                self._turns.setdefault(step.turn, step)
             if is_loose(step) and step.conversation_id:
                 self._conversations.setdefault(step.conversation_id, []).append(step)
         self.rules = (
             ("tool_call_id", self._by_tool_call),
             ("mcp", self._by_context),
+            ("conversation", self._by_turn),
             ("conversation", self._by_conversation),
             ("history", self._by_history),
             ("history", self._by_arguments),
@@ -88,6 +92,9 @@ class _Between:
         if step.detail is None or step.detail.context is None:
             return None
         return Edge(step.trace_id, step.span_id, *step.detail.context, "mcp")
+
+    def _by_turn(self, step: Step) -> Edge | None:
+        return self._edge(step, self._turns[step.turn], "conversation") if step.turn else None
 
     def _by_conversation(self, step: Step) -> Edge | None:
         if not continues(step):

@@ -8,7 +8,7 @@ here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from spanledger.conventions.step import Bridge, Step
@@ -16,6 +16,8 @@ from spanledger.processor.trajectory.packing import Resources, pack, unpack
 from spanledger.processor.trajectory.records import Key, Record, richer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from spanledger.conventions.loops import Loop
     from spanledger.conventions.run import Completeness
     from spanledger.conventions.trajectory import Judgement
@@ -180,9 +182,9 @@ class Group:
         """Make one piece of bytes of the records that came since the last time."""
         if not self.hot:
             return
-        hot, self.hot = (self.hot, None) if len(self.packed) < _MAX_PACKED else (self.records(), None)
         if len(self.packed) >= _MAX_PACKED:
-            self.packed, self.keys = (), b""
+            self._unpack()
+        hot, self.hot = self.hot, None
         kept = [*self.resources]
 
         def place(resource: Attributes) -> int:
@@ -249,8 +251,11 @@ class Group:
         self.opened_s = min(self.opened_s, other.opened_s)
         self.touched_s = max(self.touched_s, other.touched_s)
         self.traces += other.traces
-        self.hot = {**self.records(), **other.records()}
-        self.packed, self.keys, self.resources = (), b"", ()
+        if other.packed:
+            other._unpack()
+        self.hot = self.hot if self.hot is not None else {}
+        self.hot.update(other.hot or {})
+        self.size_bytes += other.size_bytes - GROUP_BYTES
         # Keys begin with trace ids and no trace is in two groups: no parent that one misses is in the other.
         if other.missing:
             self.missing = {**(self.missing or {}), **other.missing}
@@ -276,10 +281,8 @@ class Group:
             self.judgements = [*(self.judgements or ()), *other.judgements]
         if not self.label[1]:
             self.label = other.label
-        self.size_bytes = self._size()
         other.merged_into = self
         other.hot = other.missing = other.emitted = None
-        other.packed, other.keys, other.resources = (), b"", ()
 
     def _expect(self, record: Record) -> None:
         parent = record.trace_id + record.parent_span_id

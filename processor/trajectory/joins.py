@@ -134,6 +134,7 @@ class Joins:
         self._requested: Recent[str] = Recent(limit)
         self._called: Recent[str] = Recent(limit)
         self._read: Recent[str] = Recent(limit)
+        self._turns: Recent[bytes] = Recent(limit)
         self._conversations: Recent[tuple[str, str]] = Recent(limit)
         self._going_on: Recent[tuple[str, str]] = Recent(limit)
         """Conversations with a call that was not the first of its turn."""
@@ -152,7 +153,7 @@ class Joins:
         return {
             "links": len(self._linked),
             "tool_calls": len(self._requested) + len(self._called) + len(self._read),
-            "conversations": len(self._conversations),
+            "conversations": len(self._conversations) + len(self._turns),
             "history": len(self._after) + len(self._history),
             "responses": len(self._responses),
         }
@@ -179,6 +180,8 @@ class Joins:
     def partners(self, step: Step, now_s: float) -> Iterator[Group | None]:
         """Yield the groups that `step` belongs to by what it says: None where nobody is known, its own among them."""
         yield from self._same_call(step)
+        if step.turn and "conversation" in self._stitch:
+            yield self._turns.find(step.turn)
         yield from self._followers(step, now_s)
         for sources in (self._by_tool_call, self._by_conversation, self._by_history, self._by_arguments):
             found = [group for group in sources(step, now_s) if group is not None]
@@ -197,6 +200,8 @@ class Joins:
             for request in detail.requests[:_MAX_IDS]:
                 if len(request.id) >= MIN_ID_CHARS:
                     self._requested.note(request.id, group)
+        if step.turn:
+            self._turns.note(step.turn, group)
         if step.conversation_id:
             self._sessions.note(step.conversation_id, group)
         if len(step.response_id) >= MIN_ID_CHARS:
@@ -311,7 +316,7 @@ def in_conversation(step: Step) -> bool:
 
 def _is_empty(runner: Work, group: Group) -> bool:
     """Tell whether no work has come in the trace of a run."""
-    records = (group.record(key) for key in group.packed if key.startswith(runner.trace_id))
+    records = (one for one in group.records().values() if one.trace_id == runner.trace_id)
     return not any(isinstance(one, Step) and is_work(one) for one in records)
 
 

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Final
 from spanledger.conventions.loops import Loop, LoopRules, Progress, ceilings, find, progress_of
 from spanledger.conventions.step import Step, duration_s
 from spanledger.processor.trajectory.histories import Histories
-from spanledger.processor.trajectory.packing import unpack
 from spanledger.processor.trajectory.recipe import runs_of
 from spanledger.processor.trajectory.records import key_of
 
@@ -122,8 +121,7 @@ class Loops:
         busy = self._steps.get(group.number)
         if busy is None or busy.traces != len(group.traces):  # it was joined with another
             self.forget(group)
-            last = list(group.packed.items())[-2 * MAX_STEPS :]
-            records = ((key, unpack(packed, group.resources)) for key, packed in last)
+            records = list(group.records().items())[-2 * MAX_STEPS :]
             steps = {key: record for key, record in records if isinstance(record, Step) and record.kind in KINDS}
             busy = self._steps[group.number] = _Busy(len(group.traces), steps)
             self._kept += len(steps)
@@ -138,13 +136,13 @@ class Loops:
 
     def _by_run(self, group: Group, busy: _Busy) -> list[Found]:
         seen: list[tuple[str, tuple[Loop, ...]]]
-        if len(group.packed) <= SMALL:
+        if len(group) <= SMALL:
             usual = self.histories.usual
             seen = []
-            for run, steps in runs_of([unpack(packed, group.resources) for packed in group.packed.values()]):
+            for run, steps in runs_of(group.records().values()):
                 history = usual((run.service_name, run.agent_name)) or usual(group.label)
                 seen.append((run.run_id, (*find(steps, self.rules), *ceilings(self.rules, progress_of(run), history))))
-        elif group.tops + len(group.missing) == 1:
+        elif group.tops + len(group.missing or ()) == 1:
             passed = [loop for loop in self._passed(group, busy) if loop.rule != "depth_ceiling"]
             seen = [("", (*find(busy.steps.values(), self.rules), *passed))]
         else:

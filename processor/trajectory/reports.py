@@ -8,19 +8,17 @@ from typing import TYPE_CHECKING
 
 from spanledger.processor.trajectory.emitted import Change, changes
 from spanledger.processor.trajectory.histories import usual_of
-from spanledger.processor.trajectory.packing import unpack
 
 if TYPE_CHECKING:
     from spanledger.conventions.evaluator import Usual
     from spanledger.conventions.loops import Loop
     from spanledger.conventions.run import Completeness, Run
     from spanledger.conventions.trajectory import Judgement
-    from spanledger.conventions.values import Attributes
     from spanledger.processor.trajectory.emitted import Emitted
     from spanledger.processor.trajectory.group import Group, Label
     from spanledger.processor.trajectory.histories import Successes
     from spanledger.processor.trajectory.recipe import Recipe
-    from spanledger.processor.trajectory.records import Key
+    from spanledger.processor.trajectory.records import Key, Record
     from spanledger.processor.trajectory.store import Reason
 
 
@@ -39,8 +37,7 @@ class Snapshot:
     """Everything that the runs of a group follow from. Nobody changes it: it may be read in another thread."""
 
     recipe: Recipe
-    packed: Mapping[Key, bytes]
-    resources: list[Attributes]
+    records: Mapping[Key, Record]
     changes: int
     judgements: tuple[Judgement, ...]
     emitted: Mapping[str, Emitted]
@@ -59,12 +56,11 @@ class Snapshot:
             and not self.judgements
             and not self.told
             and (built.completeness, built.changes) == (self.completeness, self.changes)
-            and built.keys == self.packed.keys()
+            and built.keys == self.records.keys()
         ):
             return built.runs
-        records = [unpack(packed, self.resources) for packed in self.packed.values()]
         return self.recipe.runs(
-            records, self.completeness, judgements=self.judgements, told=self.told, usual=self.usual
+            self.records.values(), self.completeness, judgements=self.judgements, told=self.told, usual=self.usual
         )
 
     def usual(self, label: Label) -> Usual | None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from spanledger.processor.trajectory.group import Label
 
 _MAX_SEEN: Final = 10_000
+_MAX_JUDGES: Final = 64
 
 
 class RunMetrics:
@@ -28,6 +29,8 @@ class RunMetrics:
 
     def __init__(self, table: MetricStore, evaluators: Mapping[str, Evaluator]) -> None:
         self._seen: set[Label] = set()
+        self._judges: dict[str, set[str]] = {}
+        """Service -> names of evaluations from outside: what is judged of one agent may be judged of the others."""
         self._evaluators = evaluators
         self._runs = table.counter("spanledger_runs_total")
         self._cost_total = table.counter("spanledger_run_cost_usd_total")
@@ -56,6 +59,8 @@ class RunMetrics:
         self._runs.zeros(service_name=service_name, agent_name=agent_name)
         self._cost_total.zeros(service_name=service_name, agent_name=agent_name)
         self._evaluated.add(label, 0)
+        for name in self._judges.get(service_name, ()):
+            self._evaluated_by.add((*label, name), 0)
         for name, evaluator in self._evaluators.items():
             for verdict in evaluator.labels:
                 self._evaluations.add((*label, PREFIX + name, verdict), 0)
@@ -100,7 +105,20 @@ class RunMetrics:
         judges = {name for told in before for name in told.judged}
         self._evaluated.add(label, int(bool(now.judged) and not judges), _exemplar(run))
         for name in set(now.judged) - judges:
+            self._see_judge(run.service_name, name)
             self._evaluated_by.add((*label, name), 1, _exemplar(run))
+
+    def _see_judge(self, service_name: str, name: str) -> None:
+        """Create the series of an evaluation for every agent of its service."""
+        if len(self._judges) >= _MAX_SEEN and service_name not in self._judges:
+            self._judges.clear()
+        known = self._judges.setdefault(service_name, set())
+        if name in known or len(known) >= _MAX_JUDGES:
+            return
+        known.add(name)
+        for label in self._seen:
+            if label[0] == service_name:
+                self._evaluated_by.add((*label, name), 0)
 
     def _correct(self, change: Change, before: Sequence[Emitted]) -> None:
         run, first = change.run, before[0]

@@ -34,8 +34,9 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from spanledger.conventions.details import merged
 from spanledger.conventions.step import Step
-from spanledger.processor.trajectory.group import Group, Label
+from spanledger.processor.trajectory.group import JUDGEMENT_BYTES, Group, Label
 from spanledger.processor.trajectory.joins import Joins
+from spanledger.processor.trajectory.packing import Resources
 from spanledger.processor.trajectory.records import key_of
 
 if TYPE_CHECKING:
@@ -55,10 +56,12 @@ Reason = Literal[
 """Why a group is to be looked at; `late`: spans came after it was closed."""
 
 MAX_SUMMARIES: Final = 100_000
+MAX_HOT: Final = 8_192
+"""Records that are not packed: while they are few, that would only take time."""
+
 MAX_JUDGEMENTS: Final = 256
 """Evaluations of one group that came by themselves."""
 
-JUDGEMENT_BYTES: Final = 600
 _OLDEST: Final = 16
 """To make room, the largest of this many that were silent longest is closed."""
 
@@ -97,6 +100,10 @@ class Store:
         self._leaving: deque[tuple[Group, Reason]] = deque()
         self._numbers = count(1)
         self._bytes = 0
+        self._resources = Resources()
+        self._hot: OrderedDict[int, Group] = OrderedDict()
+        """Those with records that are not packed; the one that nothing came for longest first."""
+        self._hot_records = 0
         self.unrelated_spans = 0
         """Spans of groups that turned out to be no run."""
         self.forgotten_traces: list[bytes] = []
@@ -145,20 +152,21 @@ class Store:
                 return "too_late"
             group = self._begin(trace_id, now_s)
         key = key_of(record)
-        if key in group.packed:
-            if group.start_of(key) != record.start_ns:  # an id that was used twice
+        if (known := group.record(key)) is not None:
+            if known.start_ns != record.start_ns:  # an id that was used twice
                 key += record.start_ns.to_bytes(8, "big")
-            if key in group.packed:
+            if key in group:
                 return self._again(group, key, record, now_s)
-        if len(group.packed) >= self._config.memory.max_spans_per_run:
+        if len(group) >= self._config.memory.max_spans_per_run:
             return "over_limit"
         late = group.state != "open"
         before = group.size_bytes
         group.put(key, record)
         self._bytes += group.size_bytes - before
+        self._warm(group, 1)
         group = self._join(group, record, now_s)
         self._touch(group, now_s)
-        if len(group.packed) >= self._config.memory.max_spans_per_run and group.state == "open":
+        if len(group) >= self._config.memory.max_spans_per_run and group.state == "open":
             self._close(group, "span_limit", now_s)
         self._make_room(group, now_s)
         return "late" if late else "new"
@@ -190,9 +198,10 @@ class Store:
         if group is None or not isinstance(kept, Step):
             return False
         known = replace(kept, detail=merged(kept.detail, detail) if kept.detail is not None else detail)
-        before = group.size_bytes
+        before, hot = group.size_bytes, len(group.hot or ())
         group.exchange(trace_id + span_id, known)
         self._bytes += group.size_bytes - before
+        self._warm(group, len(group.hot or ()) - hot)
         self._touch(self._join(group, known, now_s), now_s)
         return True
 
@@ -217,7 +226,7 @@ class Store:
             self._schedule(group, now_s)
 
     def _begin(self, trace_id: bytes, now_s: float) -> Group:
-        group = Group(next(self._numbers), now_s, now_s, [trace_id])
+        group = Group(next(self._numbers), now_s, now_s, (trace_id,))
         self._traces[trace_id] = group
         self._plain[group.number] = group
         self._bytes += group.size_bytes
@@ -225,9 +234,10 @@ class Store:
         return group if expecting is None else self._merge(group, expecting, now_s)
 
     def _again(self, group: Group, key: bytes, record: Record, now_s: float) -> Disposition:
-        before = group.size_bytes
+        before, hot = group.size_bytes, len(group.hot or ())
         if group.replace(key, record):
             self._bytes += group.size_bytes - before
+            self._warm(group, len(group.hot or ()) - hot)
             if group.state != "open":
                 self._touch(group, now_s)
             return "better"
@@ -250,9 +260,9 @@ class Store:
 
     def _merge(self, group: Group, other: Group, now_s: float) -> Group:
         """Make one group of two; where that would be too large they stay apart."""
-        if other is group or len(group.packed) + len(other.packed) > self._config.memory.max_spans_per_run:
+        if other is group or len(group) + len(other) > self._config.memory.max_spans_per_run:
             return group
-        large, small = (group, other) if len(group.packed) >= len(other.packed) else (other, group)
+        large, small = (group, other) if len(group) >= len(other) else (other, group)
         for trace_id in small.traces:
             self._traces[trace_id] = large
         for line in (self._open, self._plain, self._closed):
@@ -261,11 +271,31 @@ class Store:
         # Both closed: late spans join them. One open: the runs of the other go on.
         state = "revised" if small.state != "open" and large.state != "open" else "open"
         small.state, large.state = "gone", state  # type: ignore[assignment]
+        before, hot = large.size_bytes + small.size_bytes, len(large.hot or ()) + len(small.hot or ())
         large.absorb(small)
+        self._bytes += large.size_bytes - before
+        self._hot.pop(small.number, None)
+        self._warm(large, len(large.hot or ()) - hot)
         large.queued_s = float("inf")
         self._line_of(large)[large.number] = large
         self._schedule(large, now_s)
         return large
+
+    def _warm(self, group: Group, more: int) -> None:
+        """Note that records of a group came; what is too much then is packed."""
+        self._hot[group.number] = group
+        self._hot.move_to_end(group.number)
+        self._hot_records += more
+        while self._hot_records > MAX_HOT and len(self._hot) > 1:
+            self._cool()
+
+    def _cool(self) -> None:
+        """Pack the records of the group that nothing came for longest."""
+        coldest = self._hot.popitem(last=False)[1]
+        before = coldest.size_bytes
+        self._hot_records -= len(coldest.hot or ())
+        coldest.pack(self._resources)
+        self._bytes += coldest.size_bytes - before
 
     def _line_of(self, group: Group) -> OrderedDict[int, Group]:
         if group.state != "open":
@@ -325,7 +355,7 @@ class Store:
 
     def _find_place(self, group: Group, now_s: float) -> bool:
         """Join a group with the one it is work of by its time, or put it off: that one ends, and comes, later."""
-        records = (group.record(key) for key in group.packed)
+        records = group.records().values()
         found = (self._joins.around(step) for step in records if isinstance(step, Step))
         around = next((other for other in found if other is not None and other is not group), None)
         if around is not None:
@@ -394,7 +424,7 @@ class Store:
 
     def _vanish(self, group: Group) -> None:
         self._plain.pop(group.number, None)
-        self.unrelated_spans += len(group.packed)
+        self.unrelated_spans += len(group)
         for trace_id in group.traces:
             self._traces.pop(trace_id, None)
         self._let_go(group)
@@ -403,6 +433,8 @@ class Store:
         group.state = "gone"
         self.forgotten_traces += group.traces
         self._bytes -= group.size_bytes
+        if self._hot.pop(group.number, None) is not None:
+            self._hot_records -= len(group.hot or ())
 
     # -- limits --
 
@@ -415,7 +447,9 @@ class Store:
         while len(self._closed) > limit:
             self._forget_closed(now_s)
         while self._bytes > self._max_bytes and len(self._traces) > 1:
-            if self._closed:
+            if self._hot:
+                self._cool()
+            elif self._closed:
                 self._forget_closed(now_s)
             elif len(self._plain) > len(self._open):
                 self._vanish(self._quietest(self._plain, newest, 1))

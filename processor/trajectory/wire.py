@@ -115,6 +115,7 @@ _READS: Final[Mapping[type, Mapping[str, Callable[[Any], Any]]]] = {
     Step: _IDS
     | {
         "same_as": bytes.fromhex,
+        "turn": bytes.fromhex,
         "usage": _of(Usage),
         "cost": _of(Cost),
         "price": _of(Cost),

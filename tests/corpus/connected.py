@@ -75,7 +75,7 @@ class Connection:
 
         stages = tuple(Stage(one, lambda _n: None, lambda _n: None) for one in (self._normalizer, pricing))
         traces = Pipeline("traces", "traces", stages, (seen, connector), connector)
-        logs = Pipeline("logs", "logs", stages, (seen, connector))
+        logs = Pipeline("logs", "logs", stages, (seen, connector), connector)
         intakes = {one.signal: Intake((one,), deque(maxlen=1), clock.monotonic) for one in (traces, logs)}
 
         async def wait(seconds: float) -> None:
