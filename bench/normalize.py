@@ -172,7 +172,7 @@ class Pipeline:
             watch.time(stage, partial(all_of, normalizer, batch))
         batch = watch.time("decode", lambda: finish(decode("traces", wire, 0)))
         watch.time("content", partial(all_of, self._normalizer, batch))
-        watch.time("price", lambda: (list(self._pricing.process(batch)), [settle() for settle in batch.accepted]))
+        watch.time("price", lambda: list(self._pricing.process(batch)))
         details = watch.time(
             "detail",
             lambda: [

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from spanledger.conventions import coerce
-from spanledger.conventions.dialect import USAGE
+from spanledger.conventions.dialect import MODEL_CALLS, USAGE
 from spanledger.conventions.emitters import Emitter, emitter_of
 from spanledger.conventions.lookup import BASIS, Lookup
 from spanledger.conventions.providers import provider_at
@@ -41,7 +41,8 @@ class Counting:
 def counting_of(facts: Facts, reading: Reading) -> Counting:
     """Return how the counts of a span are meant."""
     settled: Value = ""
-    if BASIS in facts.attributes.pairs:
+    # What a sum of calls says is left as it came.
+    if BASIS in facts.attributes.pairs and not facts.aggregate and facts.kind in MODEL_CALLS:
         settled = facts.attributes[BASIS]
     server = reading.server_address
     return Counting(

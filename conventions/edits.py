@@ -15,7 +15,17 @@ from spanledger.conventions import coerce
 from spanledger.conventions.content import Content
 from spanledger.conventions.dialect import FINISH_REASONS, OPERATION, PROMPT_VARIABLE, USAGE, Facts
 from spanledger.conventions.finish_reasons import normalize
-from spanledger.conventions.lookup import BASIS, CONTENT, CONTENT_MARKS, DIALECT, ORIGINAL, STEP_KIND, Entry, Lookup
+from spanledger.conventions.lookup import (
+    BASIS,
+    CONFLICTS,
+    CONTENT,
+    CONTENT_MARKS,
+    DIALECT,
+    ORIGINAL,
+    STEP_KIND,
+    Entry,
+    Lookup,
+)
 from spanledger.conventions.profile import Profile
 from spanledger.conventions.reading import Reading
 from spanledger.conventions.usage import Usage
@@ -81,12 +91,15 @@ class Editor:
         self._write(reading, FINISH_REASONS, normalize(reasons) or None)
 
     def add_usage(self, reading: Reading, usage: Usage, *, moved: bool) -> None:
-        """Write the basis of the counts and, where they are not as they came, the counts.
+        """Write the basis of the counts, what contradicts itself in them and, where they are not as they came, them.
 
-        `moved`: they stand elsewhere or otherwise than they should.
+        `moved`: they stand elsewhere or otherwise than they should. The counts of a sum of calls are only read: a
+        backend that adds up what it finds under the current names would count them twice.
         """
         self._write(reading, BASIS, usage.basis)
-        if usage.basis in _AS_IT_CAME and not moved:
+        if usage.conflicts:
+            self._write(reading, CONFLICTS, list(usage.conflicts))
+        if reading.aggregate or (usage.basis in _AS_IT_CAME and not moved):
             return
         attributes = reading.attributes
         for target, count in _WRITTEN_COUNTS:

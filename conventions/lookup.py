@@ -33,6 +33,7 @@ from spanledger.conventions.values import Value
 DIALECT: Final = "spanledger.dialect"
 STEP_KIND: Final = "spanledger.step.kind"
 BASIS: Final = "spanledger.usage.basis"
+CONFLICTS: Final = "spanledger.usage.conflicts"
 ORIGINAL: Final = "spanledger.original."
 CONTENT_MARKS: Final = "spanledger.content.marks"
 """What is not whole about the content that was converted: `cut`, `gap`, `limit`, `redacted`, `unparsable`."""

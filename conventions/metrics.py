@@ -165,7 +165,10 @@ GENAI: Final = (
         "What reading from caches saved, in US dollars: those tokens at the full price of input, less what they cost.",
         *L, unit="usd",
     ),
-    _counter("spanledger_llm_calls_without_usage_total", "Answered model calls that tell no tokens: no cost is known.", *L),
+    _counter(
+        "spanledger_llm_calls_without_usage_total", "Answered model calls that tell no tokens: their cost is unknown.",
+        *L,
+    ),
     _counter(
         "spanledger_llm_unattributed_tokens_total",
         "Tokens that agents and workflows report beyond the calls below them: calls that nobody saw.",
@@ -278,6 +281,11 @@ GOVERNANCE: Final = (
         "spanledger_budget_spent_usd",
         "Spent in the current hour, day or month (UTC) in US dollars; of a budget per run by the dearest under way.",
         BUDGET, unit="usd",
+    ),
+    _gauge(
+        "spanledger_budget_period_seconds",
+        "Length of the current hour, day or month of the budget: how fast it burns follows. None for a budget per run.",
+        BUDGET, unit="seconds",
     ),
     _counter(
         "spanledger_budget_breaches_total", "Limits that were passed: once for each period, or run, and level.",

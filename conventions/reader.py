@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, cast, get_args
 from spanledger.conventions import coerce
 from spanledger.conventions.content import Content, Event, is_content, messages_of
 from spanledger.conventions.counting import count, counting_of, settled_counts
-from spanledger.conventions.decision import PASSED, Decision, Places, Read, Seen, Shape, Shapes, measured
+from spanledger.conventions.decision import PASSED, Decision, Places, Read, Seen, measured
 from spanledger.conventions.dialect import (
     AGENT_NAME,
     CONVERSATION_ID,
@@ -54,6 +54,7 @@ from spanledger.conventions.lookup import DIALECT, STEP_KIND, Lookup, Tuning
 from spanledger.conventions.profile import LATEST, Profile
 from spanledger.conventions.providers import provider_at, provider_of_model
 from spanledger.conventions.reading import Reading, StepKind
+from spanledger.conventions.shape import Shape, Shapes
 from spanledger.conventions.units import TARGETS, units_of
 from spanledger.conventions.values import Value, attributes_of
 
@@ -133,7 +134,7 @@ class Reader:
         if self._remember and shape.is_remembered():
             key, told = shape.key(span, pairs)
             decision = shape.recall(key)
-            if decision is None:
+            if decision is None and key is not None:
                 seen = Seen()
         attributes = SpanAttributes(dict(zip(shape.keys, pairs, strict=True)), {})
         if decision is None:
@@ -233,7 +234,7 @@ class Reader:
             raw = {name: value if at is None else told[at] for name, value, at in decision.counts}
             reading.usage, corrections = count(raw, decision.counting, attributes, self._lookup)
             reading.aggregate = decision.aggregate
-            if reading.usage is not None and reading.kind in MODEL_CALLS and not reading.aggregate:
+            if reading.usage is not None:
                 self._editor.add_usage(reading, reading.usage, moved=decision.counts_moved or bool(corrections))
             if decision.facts is not None:
                 for target, (key, value) in corrections.items():

@@ -38,6 +38,8 @@ class Cost:
     output: int | None = None
     price_ref: str = ""
     """The price that was used: source, version, model and date, tier and region where they matter."""
+    saved: int | None = field(default=None, compare=False)
+    """What reading from a cache saved: those tokens at the full price of input, less what they cost."""
 
     @property
     def total_usd(self) -> float | None:

@@ -72,7 +72,7 @@ def twins(places: Iterable[Place]) -> dict[Place, Place]:
                 if (not teller or teller not in told_by[other]) and _ALIKE[kind](other, place)
             ]
             if others:
-                other = found[place] = min(others, key=lambda one: _apart(one, place)) if teller else others[0]  # noqa: B023
+                other = found[place] = min(others, key=lambda one: _apart(one, place)) if teller else others[0]
                 told_by[other].add(teller)
             else:
                 told_by[place] = {teller}

@@ -209,8 +209,6 @@ class Batch:
     """Items left out, by reason; the receiver answers them as partial success."""
     transport: str = ""
     """`grpc`, `http`: the label of the receiver's own counters."""
-    accepted: list[Callable[[], None]] = field(default_factory=list)
-    """What processors want to do once every sink took the request; never called for one that is refused."""
     count: int = 0
     """Spans, log records or data points in `groups`: whoever takes items out subtracts them."""
     unread_heads: int = 0

@@ -153,6 +153,8 @@ class StepMetrics:
         self._calls = table.counter("spanledger_llm_calls_total")
         self._tokens = table.counter("spanledger_llm_tokens_total")
         self._cost = table.counter("spanledger_llm_cost_usd_total")
+        self._saved = table.counter("spanledger_llm_cache_savings_usd_total")
+        self._without_usage = table.counter("spanledger_llm_calls_without_usage_total")
         self._unpriced = table.counter("spanledger_llm_unpriced_tokens_total")
         self._unattributed_tokens = table.counter("spanledger_llm_unattributed_tokens_total")
         self._unattributed_cost = table.counter("spanledger_llm_unattributed_cost_usd_total")
@@ -223,6 +225,8 @@ class StepMetrics:
         self._calls.add((*who, step.operation, "ok", ""), 0)
         self._calls.add((*who, step.operation, "error", NO_TYPE), 0)
         _add(self._calls, (*who, step.operation, step.status, step.error_type), 1, trace_id, back)
+        tells = step.usage is not None and step.usage.known
+        _add(self._without_usage, who, int(step.status == "ok" and not tells), trace_id, back)
         if not back:
             entry.retries = self._retried.count(step)
         _add(self._retries, who, entry.retries, trace_id, back)
@@ -251,6 +255,8 @@ class StepMetrics:
         else:
             who = (step.service_name, step.agent_name, step.provider, step.model)
             _add(self._cost, who, cost.total_usd or 0, trace_id, back)
+            if cost.saved is not None:
+                _add(self._saved, who, max(0, cost.saved) / 1e12, trace_id, back)
 
     def _count_excess(self, step: Step, excess: Excess | None, *, back: bool = False) -> None:
         if excess is None:

@@ -68,18 +68,11 @@ class Intake:
     async def __call__(self, batch: Batch) -> None:
         """Take `batch` into every pipeline, or raise and leave no trace of it."""
         prepared: list[tuple[Delivery, Pipeline]] = []
-        accepted: list[Callable[[], None]] = []
         for number, pipeline in enumerate(self.pipelines):
             # Processors edit in place, so each pipeline after the first reads the request anew.
             own = batch if number == 0 else await self._fork(batch)
             prepared.append((await prepare(pipeline, own, self.monotonic), pipeline))
-            accepted += own.accepted
         await transfer([(delivery, pipeline) for delivery, pipeline in prepared if delivery.items])
-        for settle in accepted:
-            try:
-                settle()
-            except Exception:
-                log.exception("a processor failed to note that a request was taken")
         self.recent.extend(prepared[0][0].steps)
 
     async def _fork(self, batch: Batch) -> Batch:

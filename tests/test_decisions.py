@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from spanledger.conventions.decision import MAX_CHARS, MAX_MISSES, Shapes
 from spanledger.conventions.dialect import REQUEST_MODEL, RESPONSE_ID, Dialect, Facts, Kinded
 from spanledger.conventions.dialects import DIALECTS
 from spanledger.conventions.lookup import Lookup
 from spanledger.conventions.profile import LATEST
 from spanledger.conventions.reader import Reader
 from spanledger.conventions.reading import Reading
+from spanledger.conventions.shape import MAX_CHARS, MAX_MISSES, Shapes
 from spanledger.conventions.values import Value, key_value
 from spanledger.conventions.witness import WatchedDict, WatchedSpan
 from spanledger.processor.genai_normalizer import apply

@@ -457,7 +457,19 @@ def test_sums_are_read_and_not_written(kind: str, attributes: dict[str, Value]) 
     reading = must(attributes | {"llm.token_count.prompt": 7, "llm.token_count.completion": 1})
     assert reading.usage is not None
     assert (reading.kind, reading.aggregate, reading.usage.input) == (kind, True, 7)
-    assert not any(name.startswith("gen_ai.usage") or name.endswith("basis") for name in reading.edits)
+    assert reading.edits["spanledger.usage.basis"] == reading.usage.basis
+    assert not any(name.startswith("gen_ai.usage") for name in reading.edits)
+
+
+def test_contradictions_are_told_on_the_span() -> None:
+    """And again by a second sidecar, which sees the same."""
+    attributes: dict[str, Value] = {
+        OP: "chat", "gen_ai.usage.input_tokens": True, "gen_ai.usage.output_tokens": 5,
+        "gen_ai.usage.cache_read.input_tokens": -3,
+    }  # fmt: skip
+    reading = must(attributes)
+    assert reading.edits["spanledger.usage.conflicts"] == ["input_not_a_count", "cache_read_not_a_count"]
+    assert must(attributes | reading.edits).edits == {}
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,8 @@ from tests.corpus.trajectories import Workshop, groups
 RECIPE = TrajectoryConfig().recipe()
 REPEATS_ITSELF = "js/claude-agent-sdk/handoff"
 """Its helper looks up what its caller looks up, in spans that do not say which of the two it was."""
+TOOL_FAILS = "js/codex-cli/handoff"
+"""It calls a tool that Codex does not have, and is told so."""
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +77,9 @@ def test_honest_runs_are_called_honest(workshop: Workshop) -> None:
     """Tools in turn and at once, several agents, conversations, streams."""
     for capture in captures("tools3", "tool_loop", "handoff", "multi", "parallel", "conversation", "stream"):
         for run in runs_of(capture, workshop):
-            assert said(run, "tool_success") in (None, (1.0, "all_succeeded")), capture
-            assert said(run, "recovery_after_errors") is None, capture
+            if str(capture) != TOOL_FAILS:
+                assert said(run, "tool_success") in (None, (1.0, "all_succeeded")), capture
+                assert said(run, "recovery_after_errors") is None, capture
             assert said(run, "goal_signal") in (None, (1.0, "answered"), (1.0, "explicit_success")), capture
             if str(capture) != REPEATS_ITSELF:
                 assert said(run, "redundant_calls") in (None, (1.0, "no_repeats")), capture

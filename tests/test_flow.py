@@ -127,22 +127,3 @@ async def test_recent_steps_are_kept_for_the_pages() -> None:
         await take(batch_of("chat"))
 
     assert len(take.recent) == 10
-
-
-async def test_processors_learn_of_acceptance_only_when_every_sink_took_the_request() -> None:
-    """What they remember of a refused request must not count when it comes again."""
-    told: list[str] = []
-
-    class Telling(Passive):
-        def process(self, batch: Batch) -> None:
-            batch.accepted.append(lambda: told.append("accepted"))
-
-    sink = FakeSink(room=1)
-    passed: list[int] = []
-    take = intake(Pipeline("traces", "traces", (stage(Telling(), passed),), (sink,)))
-    await take(batch_of("chat", "chat"))
-    with pytest.raises(Refused):
-        await take(batch_of("chat"))
-
-    assert told == ["accepted"]
-    assert passed == [2, 2, 1, 1]

@@ -49,12 +49,9 @@ def batch_of(spans: Sequence[tuple[Span, Reading | None]], scope: str = "sdk", *
     return batch
 
 
-def run(processor: GenaiPricing, batch: Batch, accept: bool = True) -> list[dict[str, Any]]:
-    """Process a batch; return the attributes of its spans."""
+def run(processor: GenaiPricing, batch: Batch) -> list[dict[str, Any]]:
+    """Price a batch and return the attributes of its spans."""
     finish(processor.process(batch))
-    if accept:
-        for settle in batch.accepted:
-            settle()
     return [attributes_of(item.attributes) for item in batch.groups[0].items]
 
 

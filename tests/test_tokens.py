@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spanledger.conventions.emitters import EMITTERS, Emitter, emitter_of
-from spanledger.conventions.tokens import BASES, COUNTS, MAX_COUNT, usage_of
+from spanledger.conventions.tokens import BASES, COUNTS, MAX_COUNT, is_count, usage_of
 from spanledger.conventions.usage import Usage
+from spanledger.conventions.values import Value
 
 EXCLUSIVE = Emitter("x", "exclusive")
 INCLUSIVE = Emitter("x", "inclusive")
@@ -235,6 +236,95 @@ def test_emitters(scope: str, version: str, provider: str, expected: str | None)
     """Each emitter is known by its scope, from the version on that was measured."""
     emitter = emitter_of(scope, version, provider)
     assert (emitter.input if emitter else None) == expected
+
+
+# What is known of each emitter of the field: whether its input includes the cache, its output reasoning. None: the
+# counts of that version were not measured, or differ from model to model; arithmetic and the conventions decide.
+FIELD = {
+    ("opentelemetry.util.genai.handler", "1.2b0", "openai"): ("inclusive", "in"),
+    ("opentelemetry.instrumentation.genai.openai", "1.3b0", "openai"): ("inclusive", "in"),
+    ("opentelemetry.instrumentation.genai.langchain", "1.3b0", "anthropic"): ("inclusive", "in"),
+    ("opentelemetry.instrumentation.google_genai", "1.3b0", "gcp.gemini"): ("inclusive", "in"),
+    ("opentelemetry.instrumentation.botocore.bedrock-runtime", "0.66b2", "aws.bedrock"): ("exclusive", "in"),
+    ("opentelemetry.instrumentation.openai_v2", "2.3b0", "openai"): ("inclusive", "in"),
+    ("@opentelemetry/instrumentation-openai", "0.1", "openai"): ("inclusive", "in"),
+    ("openinference.instrumentation.langchain", "0.1.70", "anthropic"): ("inclusive", "in"),
+    ("openinference.instrumentation.google_adk", "0.1", "gcp.gemini"): ("inclusive", "in"),
+    ("openinference.instrumentation.bedrock", "0.1.61", "aws.bedrock"): ("inclusive", "in"),
+    ("openinference.instrumentation.anthropic", "0.1.8", "anthropic"): None,
+    ("opentelemetry.instrumentation.langchain", "0.62.4", "openai"): ("inclusive", "in"),
+    ("opentelemetry.instrumentation.google_generativeai", "0.62.4", "gcp.gemini"): ("inclusive", "out"),
+    ("langfuse-sdk", "4", "anthropic"): ("inclusive", "in"),
+    ("langsmith", "0.4", "anthropic"): ("inclusive", "in"),
+    ("pydantic-ai", "2.68", "anthropic"): ("inclusive", "in"),
+    ("gcp.vertex.agent", "2.13", "gcp.gemini"): ("inclusive", "in"),
+    ("strands.telemetry.tracer", "1.62", "aws.bedrock"): ("inclusive", "in"),
+    ("strands-agents", "0.3", "aws.bedrock"): ("exclusive", "in"),
+    ("mlflow", "3.4", "anthropic"): ("inclusive", "in"),
+    ("crewai.telemetry", "1.15", "anthropic"): ("exclusive", "in"),
+    ("crewai.telemetry", "1.15", "openai"): ("inclusive", "in"),
+    ("agent_framework", "1.23", "anthropic"): ("exclusive", "in"),
+    ("agent_framework", "1.23", "openai"): ("inclusive", "in"),
+    ("litellm", "1.80", "anthropic"): ("inclusive", "in"),
+    ("org.springframework.boot", "3", "anthropic"): ("exclusive", "in"),
+    ("org.springframework.boot", "3", "aws.bedrock"): ("exclusive", "in"),
+    ("org.springframework.boot", "3", "openai"): ("inclusive", "in"),
+    ("openlit.instrumentation.bedrock", "1.45", "aws.bedrock"): ("exclusive", "in"),
+    ("openlit.instrumentation.google_ai_studio", "1.45", "gcp.gemini"): ("inclusive", "out"),
+    ("agentops", "0.4.21", "anthropic"): ("exclusive", "in"),
+    ("com.anthropic.sdk.python", "2.10", "anthropic"): ("inclusive", "in"),
+    ("com.anthropic.claude_code.tracing", "2", "anthropic"): ("exclusive", "in"),
+    ("com.anthropic.claude_code.events", "2", "anthropic"): ("exclusive", "in"),
+    ("codex", "0.60", "openai"): ("inclusive", "in"),
+    ("gemini-cli", "0.61", "gcp.gemini"): ("inclusive", "out"),
+    ("haystack", "3", "openai"): ("inclusive", "in"),
+}
+
+
+@pytest.mark.parametrize("about", FIELD, ids=" ".join)
+def test_the_field_is_known(about: tuple[str, str, str]) -> None:
+    """Input and output, by scope, version and provider."""
+    emitter = emitter_of(*about)
+    assert (None if emitter is None else (emitter.input, emitter.reasoning)) == FIELD[about]
+
+
+@given(
+    uncached=st.integers(1, 10**6),
+    read=st.integers(0, 10**6),
+    write=st.integers(0, 10**6),
+    output=st.integers(1, 10**5),
+    reasoning=st.integers(0, 10**5),
+)
+def test_spellings_of_one_call_say_the_same(uncached: int, read: int, write: int, output: int, reasoning: int) -> None:
+    """Exclusive and inclusive input, output with and without reasoning, as each kind of emitter says them."""
+    parts = {"cache_read": read, "cache_write": write, "reasoning": reasoning}
+    inclusive = {"input": uncached + read + write, "output": output + reasoning, **parts}
+    exclusive = {"input": uncached, "output": output + reasoning, **parts}
+    apart = {**inclusive, "output": output}
+    said = [usage_of(inclusive, INCLUSIVE), usage_of(exclusive, EXCLUSIVE), usage_of(apart, REASONING_OUT)]
+    counts = [tuple(getattr(usage, name) for name in ("input", "output", *parts)) for usage in said]
+    assert set(counts) == {(uncached + read + write, output + reasoning, read, write, reasoning)}
+    assert [usage.conflicts for usage in said if usage is not None] == [(), (), ()]
+
+
+HOSTILE = (-1, -7, 10**18, True, False, 1.5, float("nan"), float("inf"), "12", "many", "", [5], {"n": 1}, b"\x01", None)
+
+
+@given(st.dictionaries(st.sampled_from(COUNTS), st.sampled_from(HOSTILE) | st.integers(0, 5000)), st.booleans())
+def test_what_cannot_be_is_named_and_never_bent(raw: dict[str, Value], beside: bool) -> None:
+    """A count is one that the span says, or follows by addition; a part that is left out has its conflict."""
+    for emitter in (None, INCLUSIVE, EXCLUSIVE, REASONING_OUT):
+        usage = usage_of(raw, emitter, reasoning_beside=beside)
+        if usage is None:
+            assert not any(type(value) is int and value >= 0 for value in raw.values())
+            continue
+        assert usage.basis in BASES
+        for part in ("cache_read", "cache_write", "cache_write_1h", "audio_input", "image_input", "audio_output"):
+            said = raw.get(part)
+            if type(said) is int and 0 <= said <= MAX_COUNT and getattr(usage, part) is None:
+                assert usage.conflicts, part
+        bad = [name for name, value in raw.items() if value not in (None, -1) and not is_count(value)]
+        assert {f"{name}_not_a_count" for name in bad} <= set(usage.conflicts)
 
 
 def test_narrower_emitters_stand_before_wider_ones() -> None:

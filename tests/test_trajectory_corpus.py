@@ -52,7 +52,6 @@ HIDDEN = {
     "js/traceloop-sdk/hard_error": dict.fromkeys(("runs", "failed_calls", "outcome"), "nothing was sent"),
     "js/traceloop-sdk/stream_tool_loop": _STREAM,
     "js/traceloop-sdk/streaming": _STREAM,
-    "js/traceloop-sdk/tool_throws": {"tools": "a tool that throws leaves no span"},
 }
 """Capture -> what is not as it was, and why."""
 

@@ -317,8 +317,8 @@ def test_calls_that_are_traces_of_their_own_are_one_run() -> None:
 
     runs = build(story.records, links=chain(first, second, third), completeness="complete")
 
-    assert [names(run) for run in runs] == [["llm", "llm", "llm"]]
-    assert [step.basis for step in runs[0].steps] == ["root", "history", "history"]
+    assert [names(run) for run in runs] == [["llm", "search", "llm", "search", "llm"]]
+    assert [step.basis for step in runs[0].steps] == ["root", "messages", "history", "messages", "history"]
     assert (runs[0].outcome, runs[0].root_span_id) == ("success", None)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from spanledger.conventions.content.log_records import content_of
@@ -23,7 +24,7 @@ from spanledger.conventions.details.prints import Printer, canonical, clipped
 from spanledger.conventions.values import TooLarge, attributes_of, value_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
     from opentelemetry.proto.trace.v1.trace_pb2 import Span
@@ -82,13 +83,14 @@ class Details:
         self,
         mode: ContentMode,
         key: bytes,
-        dimensions: Sequence[str] = (),
+        dimensions: Sequence[str] | Mapping[str, str] = (),
         max_content_bytes: int = MAX_CONTENT_BYTES,
     ) -> None:
         """Take the mode, the secret of the digests, and the attributes that are asked for as dimensions."""
         self._full = mode == "full"
         self._print = None if mode == "none" else Printer(key)
-        self._dimensions = tuple(dimensions)
+        sources = dimensions if isinstance(dimensions, Mapping) else {name: name for name in dimensions}
+        self._dimensions = tuple((name, *_places(source)) for name, source in sources.items())
         self._max_bytes = max_content_bytes
         self._fingerprints: dict[int, Digest | None] = {}
         """Python's hash of instructions or tools as they came -> their fingerprint; no content is kept."""
@@ -292,13 +294,22 @@ class Details:
 
     def _read_dimensions(self, reading: Reading, resource_attributes: Attributes) -> Mapping[str, str]:
         dimensions: dict[str, str] = {}
-        for name in self._dimensions:
-            for value in (reading.says(name), resource_attributes.get(name)):
+        for name, of_span, of_resource in self._dimensions:
+            for value in (reading.says(of_span), resource_attributes.get(of_resource)):
                 if isinstance(value, str | int | float) and value != "":
                     text = str(value).lower() if isinstance(value, bool) else str(value)
                     dimensions[name] = text[:MAX_DIMENSION_CHARS]
                     break
         return dimensions
+
+
+def _places(source: str) -> tuple[str, str]:
+    """Return the attributes of the span and of the resource that a dimension is read from; "" for neither."""
+    if source.startswith("resource."):
+        return "", source.removeprefix("resource.")
+    if source.startswith("span."):
+        return source.removeprefix("span."), ""
+    return source, source
 
 
 _NOTHING: Final = Detail()

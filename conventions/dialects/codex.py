@@ -21,6 +21,7 @@ from spanledger.conventions.dialect import (
     RESENDS,
     STRUCTURAL,
     TIME_TO_FIRST_CHUNK,
+    USER_ID,
     Dialect,
     Facts,
     Kinded,
@@ -70,6 +71,8 @@ def _complete(facts: Facts) -> None:
     attributes = facts.attributes
     facts.emitter = "codex"
     facts.offer(CONVERSATION_ID, "conversation.id", coerce.text(attributes.get("conversation.id")))
+    for key in ("user.account_id", "user.email"):
+        facts.offer(USER_ID, key, coerce.text(attributes.get(key)))
     if coerce.flag(attributes.get("success")) is False:
         facts.failed = True
     if facts.kind != "llm":

@@ -3,8 +3,8 @@
 Its operations have names of their own. Output counts leave the thoughts out, and only the log events tell them and
 what was cached. Messages are Gemini's contents under the conventions' names, cut at a length: they stay as they are.
 
-Unless `telemetry.traces` is on, spans say only what kind of work they are, and the log events the rest: of a tool's span
-without a name nothing is left but its place.
+Unless `telemetry.traces` is on, spans say only what kind of work they are, and the log events the rest: a tool's span
+without a name is only a place for these.
 
 The event of an answer says no place; that of its request, written within the span of the call, does. Each call is
 also logged as `gen_ai.client.inference.operation.details`, which is read for its content only.
@@ -25,6 +25,7 @@ from spanledger.conventions.dialect import (
     RESPONSE_MODEL,
     STRUCTURAL,
     TOOL_NAME,
+    USER_ID,
     Dialect,
     Facts,
     Kinded,
@@ -52,6 +53,7 @@ def _complete(facts: Facts) -> None:
         return
     attributes = facts.attributes
     facts.offer(CONVERSATION_ID, "session.id", coerce.text(attributes.get("session.id")))
+    facts.offer(USER_ID, "user.email", coerce.text(attributes.get("user.email")))
     facts.offer(AGENT_NAME, "", "gemini-cli")  # as its spans say
     if coerce.flag(attributes.get("success")) is False:
         facts.failed = True

@@ -25,6 +25,8 @@ _KINDS: Mapping[str, str] = {
     "depth_ceiling": "ceiling",
     "duration_ceiling": "ceiling",
 }
+KINDS = frozenset({"loop", *_KINDS.values()})
+"""Of findings that are loops."""
 _OF_CALLS = frozenset({"output_repeat", "retry_storm"})
 _CRITICAL = 3
 """Times the threshold."""

@@ -29,6 +29,12 @@ if TYPE_CHECKING:
 
 MEMO_SIZE: Final = 4096
 _MAX_TOTAL: Final = int(MAX_USD) * PICO
+_CACHED: Final = tuple(
+    (INPUT_BUCKETS.index(cached), INPUT_BUCKETS.index(full))
+    for cached, full in (
+        ("cache_read", "input"), ("audio_cache_read", "audio_input"), ("image_cache_read", "image_input"),
+    )
+)  # fmt: skip
 _NO_AUDIO_PRICE: Final = "no_audio_price"
 _FEE_UNKNOWN: Final = "fee_unknown"
 
@@ -149,7 +155,9 @@ class PriceEngine:
             return BAD_USAGE
         if usage.input is None:  # every call has an input: this is the part that is known
             return Cost("priced", "input_unknown", total, None, spent_out, choice.ref)
-        return Cost("priced", reason, total, spent_in, None if usage.output is None else spent_out, choice.ref)
+        told_out = None if usage.output is None else spent_out
+        saved = choice.scale(_saved(row, counts[0]), at_ns) if usage.cache_read else None
+        return Cost("priced", reason, total, spent_in, told_out, choice.ref, saved)
 
     def explain(self, call: PricedCall, at_ns: int) -> Explanation:
         """Price a call and show the arithmetic."""
@@ -198,6 +206,11 @@ class PriceEngine:
                 if all(fnmatchcase(str(resource.get(key, "")), glob) for key, glob in facts.match.items()):
                     return facts
         return None
+
+
+def _saved(row: Row, counts: Sequence[int]) -> int:
+    """Return what tokens out of a cache would have cost beyond what they did; less than 0 for an odd price list."""
+    return sum(counts[cached] * (row.input[full] - row.input[cached]) for cached, full in _CACHED)
 
 
 def _unsure_of_audio(usage: Usage, choice: Choice, tariff: Tariff) -> str:

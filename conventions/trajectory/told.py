@@ -162,14 +162,12 @@ def _reads(later: Node, call: Node, request: ToolRequest) -> bool:
     """Tell whether a later call was given the result of a request."""
     given = later.step.detail if later.step is not None else None
     said = call.step.detail if call.step is not None else None
-    if given is None or said is None:
+    if given is None:
         return False
-    if request.id and request.id in given.answered:
-        return True
     if request.id and given.answered:
-        return False
+        return request.id in given.answered
     # Where calls have no ids, all were answered if anything but the user's next word follows the asking answer.
-    return extends(given, said) and not given.asks_user and given.history[-1] != said.after
+    return said is not None and extends(given, said) and not given.asks_user and given.history[-1] != said.after
 
 
 def _span_of(call: Node, request: ToolRequest, reader: Node | None, structure: Sequence[Node]) -> Node | None:

@@ -15,6 +15,7 @@ from spanledger.conventions.details import merged
 from spanledger.conventions.step import Step
 from spanledger.conventions.trajectory import Judgement
 from spanledger.processor.trajectory.gauges import Gauges
+from spanledger.processor.trajectory.governance import Governance
 from spanledger.processor.trajectory.histories import Histories, usual_of
 from spanledger.processor.trajectory.loops import Loops
 from spanledger.processor.trajectory.records import key_of
@@ -59,6 +60,7 @@ class Assembly:
         self._gauges = Gauges(host.metrics)
         self.recipe = config.recipe()
         self._telling = Telling(host, outbox, journal, self.recipe.evaluators)
+        self.governance = Governance(config, self.recipe, host, outbox, journal)
         self._histories = Histories()
         self.loops = Loops(self.recipe.rules, self._histories) if self.recipe.rules is not None else None
         self._became = host.metrics.counter("spanledger_trajectory_spans_total")
@@ -120,6 +122,7 @@ class Assembly:
             self.store.report(trace_id, run_id, said)
         for trace_id, at_ns in remembered.closed.items():
             self.store.was_closed(trace_id, then(at_ns), now_s)
+        self.governance.restore(remembered, self.store.open_ones())
         self._gauges.show(self.store, now_s)
 
     def _judge_others(self, judge: Step, now_s: float) -> None:
@@ -171,6 +174,7 @@ class Assembly:
         if isinstance(record, Step):
             if record.agent_name:
                 self._telling.see((record.service_name, record.agent_name))
+                self.governance.see((record.service_name, record.agent_name))
             if self._said and (said := self._said.pop(key_of(record), None)) is not None:
                 known = record.detail
                 record = replace(record, detail=said if known is None else merged(known, said))
@@ -183,8 +187,12 @@ class Assembly:
                 self._gauges.grew(group, now_s)
                 if self.loops is not None and record.kind != "other" and group.state == "open":
                     self._fresh.setdefault(group.number, (group, []))[1].append(record)
+        if became in ("new", "late") and (group := self.store.group_of(record.trace_id)) is not None:
+            self.governance.note(group, record)
         if became in ("late", "too_late"):
             self._late.add((record.service_name,))
+        if became in ("over_limit", "too_late") and isinstance(record, Step):
+            self.governance.lost(record)
         return became
 
     def _keep(self, key: bytes) -> None:
@@ -226,7 +234,8 @@ class Assembly:
         """Return when something is due; None when nothing is to come."""
         if self._waiting or self._fresh:
             return 0.0
-        nexts = [at for at in (self.store.next_deadline(), self._gauges.next_look()) if at is not None]
+        looks = (self.store.next_deadline(), self._gauges.next_look(), self.governance.next_look())
+        nexts = [at for at in looks if at is not None]
         return min(nexts, default=None)
 
     def close_all(self) -> None:
@@ -262,6 +271,8 @@ class Assembly:
     def publish(self, group: Group, reason: Reason, snapshot: Snapshot, changes: list[Change]) -> None:
         """Tell of the runs of a closed group."""
         self._telling.runs(group, reason, snapshot, changes)
+        unfinished = snapshot.completeness == "shutdown" and self._journal is not None
+        self.governance.close(group, changes, unfinished=unfinished)
         for change in changes:
             if not change.before:
                 self._histories.add(change.run)
@@ -302,5 +313,7 @@ class Assembly:
         if self.store.forgotten_traces:
             if self._journal is not None:
                 self._journal.forget(self.store.forgotten_traces)
+            self.governance.forget(self.store.forgotten_traces)
             self.store.forgotten_traces = []
         self._gauges.show(self.store, now_s)
+        self.governance.show()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal, get_args
+from typing import Annotated, Any, Final, Literal, get_args
 
 import pydantic
 import pydantic_core
@@ -11,10 +11,15 @@ from spanledger.conventions.detail import ContentMode
 from spanledger.conventions.evaluators import EVALUATORS
 from spanledger.conventions.loops import LoopRules
 from spanledger.conventions.run import Outcome
+from spanledger.conventions.subject import attributes_of
 from spanledger.conventions.trajectory.outcome import TERMINAL_TOOLS
 from spanledger.processor.component import ComponentConfig, Settings
 from spanledger.processor.settings import Duration
+from spanledger.processor.trajectory.attribution import DimensionConfig
+from spanledger.processor.trajectory.budgets import MAX_BUDGETS, BudgetConfig
+from spanledger.processor.trajectory.policies import MAX_POLICIES, PolicyConfig
 from spanledger.processor.trajectory.recipe import Recipe
+from spanledger.processor.trajectory.slo import SloConfig
 
 Stitch = Literal["parent", "link", "tool_call_id", "mcp", "conversation", "history", "time"]
 
@@ -123,8 +128,9 @@ class TrajectoryConfig(ComponentConfig):
     """What of prompts and answers is kept: nothing, only digests and sizes, or the text itself."""
     max_content_bytes: Annotated[int, pydantic.Field(ge=0, le=4 * 1024 * 1024)] = 16_384
     """With `content: full`: bytes kept of each input and each output; a cut is marked."""
-    dimensions: list[str] = pydantic.Field(default_factory=list, max_length=32)
-    """Attributes of spans or resources that runs are to carry, such as `team` or `feature`."""
+    dimensions: list[str | DimensionConfig] = pydantic.Field(default_factory=list, max_length=32)
+    """Attributes of spans or resources that runs are to carry and costs are told apart by, such as `team` or `feature`:
+    names, or blocks."""
     stitch: list[Stitch] = pydantic.Field(default_factory=lambda: list(STITCHES))
     """What joins spans of different traces into one run. `parent` is always on."""
     stitch_window: Duration = 60.0
@@ -136,9 +142,33 @@ class TrajectoryConfig(ComponentConfig):
     """Built-in evaluators that judge each run when it is closed; none with `[]`. See docs/evaluations.md."""
     terminal_tools: dict[str, Outcome] = pydantic.Field(default_factory=lambda: dict(TERMINAL_TOOLS))
     """Tool -> what its call means for the outcome, if it is the last of a run."""
+    slo: SloConfig = pydantic.Field(default_factory=SloConfig)
+    budgets: list[BudgetConfig] = pydantic.Field(default_factory=list, max_length=MAX_BUDGETS)
+    """What may be spent, see docs/budgets.md."""
+    policies: list[PolicyConfig] = pydantic.Field(default_factory=list, max_length=MAX_POLICIES)
+    """What agents may do, see docs/policies.md."""
     storage: str | None = None
     """Directory for open runs, so that a killed process resumes them; without it they live in memory. With
     `content: full` it holds prompts."""
+
+    @pydantic.field_validator("dimensions", "budgets", "policies")
+    @classmethod
+    def _named_once(cls, items: list[Any]) -> list[Any]:
+        names = [item if isinstance(item, str) else item.name for item in items]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"{twice[:100]!r} is there twice: each needs a name of its own")
+        return items
+
+    def dimension_limits(self) -> dict[str, int]:
+        """Return the dimensions that costs are told apart by, and how many values of each."""
+        return {one.name: one.limit for one in map(_dimension, self.dimensions)}
+
+    def dimension_sources(self) -> dict[str, str]:
+        """Return what is read as a dimension, and from which attribute: for costs, budgets and policies."""
+        matches = [*(one.match for one in self.budgets), *(one.match for one in self.policies)]
+        asked = {name: name for name in attributes_of(matches)}
+        return asked | {one.name: one.source or one.name for one in map(_dimension, self.dimensions)}
 
     def recipe(self) -> Recipe:
         """Return how runs are made."""
@@ -148,4 +178,11 @@ class TrajectoryConfig(ComponentConfig):
             self.loops.rules(),
             {name: EVALUATORS[name] for name in self.evaluators},
             self.terminal_tools,
+            tuple(one.budget() for one in self.budgets),
+            tuple(one.policy() for one in self.policies),
+            tuple(self.dimension_limits()),
         )
+
+
+def _dimension(said: str | DimensionConfig) -> DimensionConfig:
+    return DimensionConfig(name=said) if isinstance(said, str) else said

@@ -68,7 +68,7 @@ class Trajectory:
 
     def _details_with(self, key: bytes) -> Details:
         config = self._config
-        return Details(config.content, key, config.dimensions, config.max_content_bytes)
+        return Details(config.content, key, config.dimension_sources(), config.max_content_bytes)
 
     # -- life --
 
@@ -93,6 +93,7 @@ class Trajectory:
         while more:
             more = await self.work() == 0
             await asyncio.sleep(0)
+        self.assembly.governance.end()
         lost = await self._outbox.close(deadline)
         if self._journal is not None:
             await self._journal.close()

@@ -12,11 +12,14 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
+from spanledger.conventions.loops.found import KINDS as LOOP_KINDS
 from spanledger.conventions.run_document import document
+from spanledger.conventions.tallies import tallies
 
 if TYPE_CHECKING:
     from spanledger.conventions.evaluator import Usual
     from spanledger.conventions.run import Completeness, Outcome, Run, RunEvaluation
+    from spanledger.conventions.tallies import Key
     from spanledger.processor.trajectory.group import Label
 
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
@@ -48,6 +51,8 @@ class Emitted:
     """Name, score and label of the built-in evaluations that are counted."""
     usual: Usual | None = None
     """What its agent did before, when the run was closed."""
+    tallies: tuple[tuple[Key, int], ...] = ()
+    """What else is counted of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +70,10 @@ class Change:
 
 
 def changes(
-    emitted: Mapping[str, Emitted], runs: Sequence[Run], usual: Callable[[Label], Usual | None]
+    emitted: Mapping[str, Emitted],
+    runs: Sequence[Run],
+    usual: Callable[[Label], Usual | None],
+    tallied: Callable[[Run], Mapping[Key, int]] = tallies,
 ) -> list[Change]:
     """Return the runs that differ from what was said of them, with their ids and revisions."""
     found: list[Change] = []
@@ -75,7 +83,7 @@ def changes(
         before = tuple(emitted[run_id] for run_id in ids)
         revision = max((known.revision for known in before), default=0) + 1
         named = replace(run, run_id=ids[0] if ids else run.run_id, revision=revision)
-        now, written = _told(named, usual((run.service_name, run.agent_name)))
+        now, written = _told(named, usual((run.service_name, run.agent_name)), tallied(named))
         if len(before) != 1 or now.digest != before[0].digest:
             found.append(Change(named, now, written, before, ids[1:]))
     return found
@@ -103,7 +111,7 @@ def name_of(evaluation: RunEvaluation) -> str:
     ).hexdigest()
 
 
-def _told(run: Run, usual: Usual | None) -> tuple[Emitted, bytes]:
+def _told(run: Run, usual: Usual | None, tallied: Mapping[Key, int]) -> tuple[Emitted, bytes]:
     """Return what to remember of a run that is told now, and its document.
 
     Steps are written some at a time: the library would hold up every other thread for a whole large document.
@@ -122,7 +130,11 @@ def _told(run: Run, usual: Usual | None) -> tuple[Emitted, bytes]:
         cost_pico_usd=run.totals.cost_pico_usd or 0,
         anchor=run.steps[0].trace_id + run.steps[0].span_id if run.steps else "",
         evaluations=tuple(sorted(name_of(one) for one in run.evaluations if one.basis != "builtin")),
-        loops=tuple((one.detail.get("fingerprint", ""), one.detail.get("wasted_usd") or 0.0) for one in run.findings),
+        loops=tuple(
+            (one.detail.get("fingerprint", ""), one.detail.get("wasted_usd") or 0.0)
+            for one in run.findings
+            if one.kind in LOOP_KINDS
+        ),
         judged=tuple(sorted({one.evaluation.name for one in run.evaluations if one.basis != "builtin"})),
         scores=tuple(
             (one.evaluation.name, one.evaluation.score, one.evaluation.label)
@@ -130,6 +142,7 @@ def _told(run: Run, usual: Usual | None) -> tuple[Emitted, bytes]:
             if one.basis == "builtin"
         ),
         usual=usual,
+        tallies=tuple(tallied.items()),
     )
     return now, b'%s,"revision":%d,"steps":[%s]}' % (rest[:-1], revision, listed)
 

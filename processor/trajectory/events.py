@@ -11,6 +11,7 @@ from spanledger.conventions.run_document import root_attributes
 from spanledger.conventions.values import Value, key_value
 
 if TYPE_CHECKING:
+    from spanledger.conventions.policies import Ruling
     from spanledger.conventions.run import Finding, Run, RunEvaluation, Severity
 
 RUN_CLOSED: Final = "spanledger.run.closed"
@@ -18,10 +19,14 @@ RUN_REPLACED: Final = "spanledger.run.replaced"
 LOOP_DETECTED: Final = "spanledger.loop.detected"
 EVALUATED: Final = "gen_ai.evaluation.result"
 AGENT_CHANGED: Final = "spanledger.agent.changed"
+BUDGET_BREACHED: Final = "spanledger.budget.breached"
+POLICY_VIOLATION: Final = "spanledger.policy.violation"
 
 _LOOP: Final = (
     "subject", "fingerprint", "count", "threshold", "basis", "first_span_id", "last_span_id", "wasted_tokens",
 )  # fmt: skip
+
+_BUDGET: Final = ("level", "per", "period", "limit_usd", "spent_usd", "steps", "tool_calls")
 
 _SEVERITIES: Final[Mapping[Severity, tuple[str, str]]] = {
     "info": ("SEVERITY_NUMBER_INFO", "INFO"),
@@ -65,6 +70,35 @@ def looped(finding: Finding, agent_name: str, run_id: str, now_ns: int, place: t
         "gen_ai.agent.name": agent_name or None,
     }
     return event(LOOP_DETECTED, said, finding.severity, now_ns, *place)
+
+
+def breached(finding: Finding, run_id: str, now_ns: int, place: tuple[bytes, bytes]) -> LogRecord:
+    """Return the event that a limit of a budget was reached, on the step that did it."""
+    detail = finding.detail
+    said: dict[str, Value] = {
+        "spanledger.run.id": run_id or None,
+        "spanledger.budget.name": detail.get("budget"),
+        "spanledger.budget.rule": finding.rule,
+        "spanledger.budget.severity": finding.severity,
+        **{f"spanledger.budget.{name}": detail.get(name) for name in _BUDGET},
+    }
+    return event(BUDGET_BREACHED, said, finding.severity, now_ns, *place)
+
+
+def violated(ruling: Ruling, run_id: str, now_ns: int) -> LogRecord:
+    """Return the event that a step does what a policy does not allow."""
+    severity: Severity = "critical" if ruling.action == "executed" else "warning"
+    said: dict[str, Value] = {
+        "spanledger.run.id": run_id or None,
+        "spanledger.policy.name": ruling.policy,
+        "spanledger.policy.rule": ruling.rule,
+        "spanledger.policy.severity": severity,
+        "spanledger.policy.subject": ruling.subject,
+        "spanledger.policy.action": ruling.action,
+        "gen_ai.agent.name": ruling.act.agent_name or None,
+        "gen_ai.tool.name": ruling.tool_name or None,
+    }
+    return event(POLICY_VIOLATION, said, severity, now_ns, ruling.act.key[:16], ruling.act.key[16:24])
 
 
 def evaluated(run: Run, judged: RunEvaluation, now_ns: int) -> LogRecord:

@@ -50,6 +50,17 @@ CREATE INDEX run_trace ON run (trace_id);
 CREATE TABLE closed (trace_id BLOB PRIMARY KEY, at_ns INTEGER NOT NULL, held INTEGER NOT NULL) WITHOUT ROWID;
 """
 
+_BUDGETS: Final = """
+CREATE TABLE IF NOT EXISTS spent (
+    budget TEXT NOT NULL, period TEXT NOT NULL, pico TEXT NOT NULL, PRIMARY KEY (budget, period)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS breach (
+    budget TEXT NOT NULL, period TEXT NOT NULL, level TEXT NOT NULL, span BLOB NOT NULL,
+    PRIMARY KEY (budget, period, level, span)
+) WITHOUT ROWID;
+"""
+"""Later than the rest: files of version 1 may be without them."""
+
 _T = TypeVar("_T")
 _Change = Callable[[sqlite3.Connection], object]
 
@@ -65,6 +76,10 @@ class Remembered:
     """(trace id, run id, what was said of it)."""
     closed: dict[bytes, int] = field(default_factory=dict)
     """Trace id -> when its group was closed."""
+    spent: dict[tuple[str, str], int] = field(default_factory=dict)
+    """(budget, period) -> pico-dollars of closed runs."""
+    breaches: list[tuple[str, str, str, bytes]] = field(default_factory=list)
+    """(budget, period, level, span that did it): what was told of."""
     unreadable: int = 0
     """Rows that another version wrote, or nobody."""
 
@@ -155,6 +170,28 @@ class Journal:
 
         self._note(delete)
 
+    def spend(self, budget: str, period: str, pico: int) -> None:
+        """Keep what closed runs have spent of a budget in a period."""
+        # As text: SQLite's integers end at nine million dollars.
+        self._note(lambda db: db.execute("REPLACE INTO spent VALUES (?, ?, ?)", (budget, period, str(pico))))
+
+    def breach(self, budget: str, period: str, level: str, span: bytes) -> None:
+        """Keep that a limit was told of."""
+        self._note(lambda db: db.execute("REPLACE INTO breach VALUES (?, ?, ?, ?)", (budget, period, level, span)))
+
+    def forget_period(self, budget: str, period: str) -> None:
+        """Give up what was spent and told of in a period that is long over."""
+
+        def delete(db: sqlite3.Connection) -> None:
+            db.execute("DELETE FROM spent WHERE budget = ? AND period = ?", (budget, period))
+            db.execute("DELETE FROM breach WHERE budget = ? AND period = ?", (budget, period))
+
+        self._note(delete)
+
+    def forget_breaches(self, trace_id: bytes) -> None:
+        """Give up what was told of a run."""
+        self._note(lambda db: db.execute("DELETE FROM breach WHERE substr(span, 1, 16) = ?", (trace_id,)))
+
     # -- writing --
 
     def _note(self, change: _Change) -> None:
@@ -230,6 +267,7 @@ class Journal:
             db.execute("INSERT INTO meta VALUES ('key', ?)", (secrets.token_bytes(32),))
         elif (found := db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
             raise sqlite3.DatabaseError(str(found))
+        db.executescript(_BUDGETS)
         (key,) = db.execute("SELECT value FROM meta WHERE name = 'key'").fetchone() or (None,)
         if not isinstance(key, bytes):
             raise sqlite3.DatabaseError("the key of its digests is missing")
@@ -257,6 +295,10 @@ class Journal:
                     found.runs.append((trace_id, run_id, said))
         for trace_id, at_ns in db.execute("SELECT trace_id, at_ns FROM closed"):
             found.closed[trace_id] = at_ns
+        for budget, period, pico in db.execute("SELECT budget, period, pico FROM spent"):
+            with self._counting(found):
+                found.spent[budget, period] = int(pico)
+        found.breaches = [*db.execute("SELECT budget, period, level, span FROM breach")]
         return found
 
     @contextlib.contextmanager

@@ -6,18 +6,23 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from spanledger.conventions import budgets, policies
 from spanledger.conventions.evaluator import Course, evaluate
 from spanledger.conventions.loops import LoopRules, ceilings, find, progress_of
 from spanledger.conventions.loops.timeline import better
 from spanledger.conventions.step import Step
+from spanledger.conventions.tallies import tallies
 from spanledger.conventions.trajectory import build
 from spanledger.conventions.trajectory.outcome import TERMINAL_TOOLS
 from spanledger.processor.trajectory.edges import edges
 
 if TYPE_CHECKING:
+    from spanledger.conventions.budgets import Budget
     from spanledger.conventions.evaluator import Evaluator, Usual
     from spanledger.conventions.loops import Loop
+    from spanledger.conventions.policies import Policy
     from spanledger.conventions.run import Completeness, Outcome, Run
+    from spanledger.conventions.tallies import Key
     from spanledger.conventions.trajectory import Judgement
     from spanledger.processor.trajectory.group import Label
     from spanledger.processor.trajectory.records import Record
@@ -33,6 +38,14 @@ class Recipe:
     """Of loops; None when nobody is to look."""
     evaluators: Mapping[str, Evaluator] = field(default_factory=dict)
     terminal_tools: Mapping[str, Outcome] = field(default_factory=lambda: TERMINAL_TOOLS)
+    budgets: tuple[Budget, ...] = ()
+    policies: tuple[Policy, ...] = ()
+    dimensions: tuple[str, ...] = ()
+    """Those that costs are told apart by."""
+
+    def tallies(self, run: Run) -> dict[Key, int]:
+        """Return what is counted of a run beyond its totals."""
+        return tallies(run, self.dimensions, self.budgets)
 
     def runs(
         self,
@@ -57,8 +70,13 @@ class Recipe:
         for run in built:
             steps = steps_of(run, by_span)
             found = run if self.rules is None else _with_findings(run, steps, self.rules, passed)
-            runs.append(self._judged(found, steps, usual))
+            runs.append(self._judged(self._governed(found), steps, usual))
         return tuple(runs)
+
+    def _governed(self, run: Run) -> Run:
+        """Add what its policies do not allow, and the budgets that it passed."""
+        found = (*policies.findings(self.policies, run), *budgets.findings(self.budgets, run))
+        return replace(run, findings=(*run.findings, *found)) if found else run
 
     def _judged(self, run: Run, steps: Sequence[Step], usual: Callable[[Label], Usual | None]) -> Run:
         """Add what the built-in evaluators say, once the run is over."""

@@ -73,7 +73,7 @@ class Snapshot:
 
 def compose(snapshot: Snapshot) -> list[Change]:
     """Return the runs that are new or differ from what was said of them."""
-    return changes(snapshot.emitted, snapshot.runs(), snapshot.usual)
+    return changes(snapshot.emitted, snapshot.runs(), snapshot.usual, snapshot.recipe.tallies)
 
 
 def completeness_of(group: Group, reason: Reason) -> Completeness:

@@ -6,6 +6,7 @@ from collections import OrderedDict, deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
+from spanledger.conventions.loops.found import KINDS as LOOP_KINDS
 from spanledger.processor.trajectory import events
 from spanledger.processor.trajectory.run_metrics import RunMetrics
 
@@ -105,6 +106,8 @@ class Telling:
         label = (run.service_name, run.agent_name)
         before = {name: wasted for known in change.before for name, wasted in known.loops}
         for finding in run.findings:
+            if finding.kind not in LOOP_KINDS:
+                continue
             name, wasted_usd = finding.detail.get("fingerprint", ""), finding.detail.get("wasted_usd") or 0.0
             known = told.get(name)
             if known is not None:

@@ -151,6 +151,7 @@ _READS: Final[Mapping[type, Mapping[str, Callable[[Any], Any]]]] = {
         "judged": tuple,
         "scores": _tuples,
         "usual": _of(Usual),
+        "tallies": lambda items: tuple((tuple(key), amount) for key, amount in items),
     },
     Usual: {},
 }

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from tests.coding_agents import Outcome, Sent, play
 from tests.corpus.captures import FAMILIES, packed
@@ -45,9 +46,30 @@ def untraced(capture: Capture) -> list[Sent]:
     return sent
 
 
+_BARE: Final = frozenset(
+    {"gen_ai.operation.name", "gen_ai.agent.name", "gen_ai.agent.description", "gen_ai.conversation.id"}
+)
+
+
+def bare(capture: Capture) -> list[Sent]:
+    """Return spans as Gemini CLI sends them by default: they say what kind of work they are, and little else."""
+    sent: list[Sent] = []
+    for data in capture.requests("traces"):
+        request = ExportTraceServiceRequest.FromString(data)
+        for resource in request.resource_spans:
+            for scope in resource.scope_spans:
+                for span in scope.spans:
+                    kept = [pair for pair in span.attributes if pair.key in _BARE]
+                    span.ClearField("attributes")
+                    span.attributes.extend(kept)
+        sent.append(("traces", request.SerializeToString()))
+    return sent
+
+
 WAYS: Final[Mapping[str, Callable[[Capture], list[Sent]]]] = {
     "spans": spans,
     "log records": untraced,
+    "log records within traces": records,
     "both, records first": lambda capture: [*records(capture), *spans(capture)],
     "both, spans first": lambda capture: [*spans(capture), *records(capture)],
 }

@@ -2,10 +2,29 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from tests.coding_agents import play
-from tests.corpus.agent_signals import BEGIN, DOCUMENT, STACKS, WAYS, captures, compare, reason, reasons, rows
+from tests.corpus.agent_signals import (
+    BEGIN,
+    DOCUMENT,
+    STACKS,
+    WAYS,
+    bare,
+    captures,
+    compare,
+    reason,
+    reasons,
+    records,
+    rows,
+    seen,
+    true,
+)
+
+if TYPE_CHECKING:
+    from tests.corpus.captures import Capture
 
 
 @pytest.mark.parametrize("stack", STACKS)
@@ -27,3 +46,10 @@ def test_both_signals_cost_what_the_richer_one_says(stack: str) -> None:
         costs = {way: play(WAYS[way](capture)).pico_usd for way in WAYS if way != "spans"}
 
         assert len(set(costs.values())) == 1, (str(capture), costs)
+
+
+@pytest.mark.parametrize("capture", captures("js/gemini-cli"), ids=str)
+def test_spans_that_say_little_add_nothing(capture: Capture) -> None:
+    """The default of Gemini CLI: with `telemetry.traces` off its spans have neither model nor tokens nor tool."""
+    for sent in ([*bare(capture), *records(capture)], [*records(capture), *bare(capture)]):
+        assert seen(play(sent)) == true(capture)

@@ -67,8 +67,6 @@ class Workshop:
             work = stage.process(batch)
             if work is not None:
                 finish(work)
-        for settle in batch.accepted:
-            settle()
         for group in batch.work:
             resource = group.resource
             for span, reading in zip(group.items, group.readings, strict=True):
