@@ -6,10 +6,11 @@ from calendar import monthrange
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Literal
 
 from spanledger.conventions.run import Finding
-from spanledger.conventions.subject import subject_of_run, subject_of_step
+from spanledger.conventions.subject import subject_of_step
 
 if TYPE_CHECKING:
     from spanledger.conventions.run import Run, RunStep
@@ -22,6 +23,7 @@ KIND: Final = "budget"
 """Of the findings."""
 
 _FORMS: Final[Mapping[Per, str]] = {"hour": "%Y-%m-%dT%H", "day": "%Y-%m-%d", "month": "%Y-%m"}
+_HOUR_NS: Final = 3_600 * 10**9
 _MAX_NS: Final = 253_402_300_800 * 10**9
 
 
@@ -74,10 +76,12 @@ class Spent:
 
 def period_of(per: Per, at_ns: int) -> str:
     """Return the period that a moment is in, in UTC: `2026-11-20T08`, `2026-11-20` or `2026-11`; "" for runs."""
-    if per == "run":
-        return ""
-    moment = datetime.fromtimestamp(min(max(at_ns, 0), _MAX_NS - 1) // 10**9, UTC)
-    return moment.strftime(_FORMS[per])
+    return "" if per == "run" else _period_of(per, min(max(at_ns, 0), _MAX_NS - 1) // _HOUR_NS)
+
+
+@lru_cache(256)
+def _period_of(per: Per, hour: int) -> str:
+    return datetime.fromtimestamp(hour * 3_600, UTC).strftime(_FORMS[per])
 
 
 def period_length_s(per: Per, at_ns: int) -> int:
@@ -120,52 +124,42 @@ def charges(budgets: Iterable[Budget], run: Run) -> dict[tuple[str, str], int]:
 
 def findings(budgets: Iterable[Budget], run: Run) -> list[Finding]:
     """Return the limits per run that a run has reached, each with the step that did it."""
-    found: list[Finding] = []
-    subject = subject_of_run(run)
-    for budget in budgets:
-        if budget.per == "run" and subject.fits(budget.match):
-            found += _findings(budget, run)
-    return found
+    return [finding for budget in budgets if budget.per == "run" for finding in _findings(budget, run)]
 
 
 def _findings(budget: Budget, run: Run) -> list[Finding]:
-    total = Spent(run.totals.cost_pico_usd or 0, run.totals.steps, run.totals.tool_calls)
-    reached = budget.passed(total)
-    if not reached:
-        return []
     by: dict[Level, tuple[int, str]] = {}
     spent = Spent()
     for step in sorted(run.steps, key=lambda one: (_ended_ns(one), one.index)):
-        spent = spent.plus(Spent(step.cost_pico_usd or 0, int(step.attempt == 1), int(step.kind == "tool")))
-        for level, limit in budget.passed(spent).items():
-            by.setdefault(level, (step.index, limit))
-    # Sums over steps can differ from those of the run, where attempts are one step: then the last one did it.
-    return [
-        Finding(
-            KIND,
-            by[level][1] if level in by else limit,
-            "critical" if level == "hard" else "warning",
-            (by[level][0],) if level in by else tuple(one.index for one in run.steps[-1:]),
-            detail(budget, level, total),
-        )
-        for level, limit in reached.items()
-    ]
+        if subject_of_step(run, step).fits(budget.match):
+            own = Spent(
+                step.cost_pico_usd or 0, int(step.kind != "other" and step.attempt == 1), int(step.kind == "tool")
+            )
+            spent = spent.plus(own)
+            for level, limit in budget.passed(spent).items():
+                by.setdefault(level, (step.index, limit))
+    return [finding_of(budget, level, limit, spent, (index,)) for level, (index, limit) in by.items()]
 
 
-def detail(budget: Budget, level: Level, spent: Spent, period: str = "") -> dict[str, str | int | float | None]:
+def finding_of(
+    budget: Budget, level: Level, limit: str, spent: Spent, steps: tuple[int, ...] = (), period: str = ""
+) -> Finding:
+    """Return that a limit was reached."""
+    return Finding(
+        KIND, limit, "critical" if level == "hard" else "warning", steps, detail(budget, level, spent, period)
+    )
+
+
+def detail(budget: Budget, level: Level, spent: Spent, period: str = "") -> dict[str, str | int | float]:
     """Return what there is to say of a breach."""
     limit = budget.soft_pico_usd if level == "soft" else budget.hard_pico_usd
-    said = {
-        "budget": budget.name,
-        "level": level,
-        "per": budget.per,
-        "period": period or None,
-        "limit_usd": None if limit is None else limit / 1e12,
-        "spent_usd": spent.pico_usd / 1e12,
-    }
-    if budget.per == "run":
-        said |= {"steps": spent.steps, "tool_calls": spent.tool_calls}
-    return said
+    said: dict[str, str | int | float] = {"budget": budget.name, "level": level, "per": budget.per}
+    if period:
+        said["period"] = period
+    if limit is not None:
+        said["limit_usd"] = limit / 1e12
+    said["spent_usd"] = spent.pico_usd / 1e12
+    return said if period else {**said, "steps": spent.steps, "tool_calls": spent.tool_calls}
 
 
 def _ended_ns(step: RunStep) -> int:

@@ -123,10 +123,12 @@ class Decision:
         filled: Sequence[tuple[str, str]],
         counts: Mapping[str, tuple[Value, int | None]],
         present: Collection[str],
+        remembered: bool,
         **others: Any,
     ) -> Decision:
         """Take a reading apart into what holds for all and what is filled in at `places`."""
         open_names = {name: places[target] for name, target in filled if target in places}
+        reading.attributes = {}  # they would keep the whole span
         return cls(
             kind=reading.kind,
             dialect=reading.dialect,
@@ -139,7 +141,7 @@ class Decision:
             ),
             filled=tuple(open_names.items()),
             counts=tuple((name, *told) for name, told in counts.items()),
-            ready=_ready(reading.edits, {*present, *open_names}) if places else None,
+            ready=_ready(reading.edits, {*present, *open_names}) if remembered else None,
             **others,
         )
 

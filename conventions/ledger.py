@@ -36,7 +36,8 @@ from spanledger.conventions.same_call import near, same_call, same_model, twins
 if TYPE_CHECKING:
     from spanledger.conventions.same_call import Name
 
-Verdict = Literal["counts", "tells", "only_copy", "prices", "wraps", "twin", "none"]
+Verdict = Literal["counts", "tells", "only_copy", "prices", "wraps", "twin", "in_parent", "none"]
+"""`in_parent` is never found, only told to a span that leaves: one above it has left before with its cost."""
 
 TOKENS: Final = frozenset({"counts", "tells", "only_copy"})
 """Whose tokens are billed. Only `counts` is a call besides."""
@@ -198,7 +199,7 @@ class Report:
         """None for a span that is known from its children only."""
         self.call = place.call if place is not None else None
         self.parent: Report | None = None
-        self.children: list[Report] = []
+        self.children: list[Report] | tuple[()] = ()
         self.found: Finding | None = None
         """None until somebody looks."""
         self.twin_of: Report | None = None
@@ -252,7 +253,10 @@ class Report:
         if parent is self or (self.children and any(one is self for one in parent.above())):
             return
         self.parent = parent
-        parent.children.append(self)
+        if isinstance(parent.children, list):
+            parent.children.append(self)
+        else:
+            parent.children = [self]  # most spans have none: not worth a list each
 
     def touch(self) -> list[Report]:
         """Forget what was found of it and of all above it; return those that tell of calls and were looked at."""

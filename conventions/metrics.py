@@ -518,6 +518,11 @@ SELF: Final = (
         Label("dialect", "The dialect"),
     ),
     _gauge(
+        "spanledger_model_price_usd",
+        "What one token of a model in use costs today in US dollars: standard tier, short context, own prices included.",
+        PROVIDER, MODEL, TOKEN_TYPE, unit="usd",
+    ),
+    _gauge(
         "spanledger_price_data_info", "1 for the price data in use.",
         Label("source", "Where the prices are from"), Label("version", "Which version of them"),
     ),

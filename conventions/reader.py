@@ -3,6 +3,9 @@
 A span is walked once. Each target takes the best source that is present, in the order current name, older
 OTel names, names of dialects (lookup.py); so a span that mixes dialects is no special case. Reading what was
 written here again finds nothing to do: the sidecar's own attributes (`spanledger.*`) say what was decided.
+
+Reading has two halves. To decide what a span is takes long, and is remembered (`decision`, `shape`); to tell that, with
+the ids, counts and content of the span itself, is done for each.
 """
 
 from __future__ import annotations
@@ -212,7 +215,8 @@ class Reader:
             content=self._content and facts.kind != "other" and DIALECT not in present,
             tells_reasons=FINISH_REASONS in known or facts.kind not in MODEL_CALLS,
             unnamed=unnamed,
-            present=present,
+            present=frozenset(present),
+            remembered=seen is not None,
             facts=facts if self._lookup.removing else None,
         )
 

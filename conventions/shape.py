@@ -36,8 +36,8 @@ MAX_CHARS: Final = 4096
 MAX_DECISIONS: Final = 1024
 """Decisions of one shape."""
 
-MAX_MISSES: Final = 64
-"""Decisions of a shape that may be made before one has to come again; those that cannot be remembered count as 16."""
+MAX_MISSES: Final = 1024
+"""Decisions of a shape that may be made before one has to come again. One that cannot be remembered counts as 256."""
 
 _ASKED: Final[Mapping[str, Callable[[Span], Any]]] = {
     NAME: lambda span: span.name,
@@ -46,8 +46,8 @@ _ASKED: Final[Mapping[str, Callable[[Span], Any]]] = {
 }
 """Fields of a span that a decision may depend on and still be remembered, and what of them matters."""
 
-_MAX_CREDIT: Final = 256
-_WASTE: Final = 16
+_MAX_CREDIT: Final = 2 * MAX_MISSES
+_WASTE: Final = MAX_MISSES // 4
 _MAX_KEY_CHARS: Final = 32 * 1024
 _SHAPE_BYTES: Final = 800
 _KEY_BYTES: Final = 120

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final
 
@@ -45,11 +46,6 @@ class Subject:
         return fnmatchcase(said, glob)
 
 
-def subject_of_run(run: Run) -> Subject:
-    """Return whose run it is."""
-    return Subject((run.agent_name,), run.service_name, run.user_id or "", dimensions=run.dimensions)
-
-
 def subject_of_step(run: Run, step: RunStep) -> Subject:
     """Return whose work a step of a run is."""
     agents = (step.agent_name or run.agent_name, run.agent_name)
@@ -63,6 +59,14 @@ def subject_under_way(step: Step, agent_name: str) -> Subject:
     said = step.detail.dimensions if step.detail is not None else {}
     agents = (step.agent_name or agent_name, agent_name)
     return Subject(agents, step.service_name, step.user_id, step.provider, step.model, said)
+
+
+def likely_typo(name: str) -> str | None:
+    """Return the known name that was probably meant; None where an attribute may well have that name."""
+    if name in KNOWN or "." in name:
+        return None
+    close = [known for known in KNOWN if known.startswith(f"{name}_")] or get_close_matches(name, KNOWN, 1, 0.8)
+    return close[0] if close else None
 
 
 def attributes_of(matches: Sequence[Match]) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 from spanledger.conventions.ledger import MONEY
 from spanledger.conventions.reading import Cost
@@ -32,7 +32,7 @@ SUM_OF_CALLS: Final = Cost("rollup", "sum_of_calls_below")
 """Of an agent or workflow with calls below it that reports nothing itself."""
 
 
-def decided(price: Cost, verdict: Verdict | Literal["in_parent"]) -> Cost:
+def decided(price: Cost, verdict: Verdict) -> Cost:
     """Return what a span costs whose own price is `price`, now that it is known what it is."""
     if verdict not in REASONS:
         return price

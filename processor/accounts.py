@@ -128,23 +128,24 @@ class Accounts:
             key += place.start_ns.to_bytes(8, "big")  # the id was used again, by another span
             report = trace.reports.get(key)
         if report is None:
-            report = self._new(trace, key)
-        elif report.place is not None:
+            report = trace.reports[key] = Report(place)
+            self._spans += 1
+        elif report.place is None:
+            report.say(place)
+        else:
             if not _says_more(place, report.place):
                 return report, False
             report.say(place)  # it was announced before, or told with less
             self._touch(report)
             return report, True
-        report.say(place)
         if place.parent_id and place.parent_id != place.span_id:
-            report.hang(trace.reports.get(place.parent_id) or self._new(trace, place.parent_id))
+            above = trace.reports.get(place.parent_id)
+            if above is None:
+                above = trace.reports[place.parent_id] = Report()
+                self._spans += 1
+            report.hang(above)
         self._touch(report)
         return report, True
-
-    def _new(self, trace: _Trace, key: bytes) -> Report:
-        self._spans += 1
-        report = trace.reports[key] = Report()
-        return report
 
     def _touch(self, report: Report) -> None:
         for touched in report.touch():
@@ -193,6 +194,8 @@ class Accounts:
         for name in report.names:
             tellers = self._alike[name]
             own = teller_of(name, call)
+            if len(tellers) == 1 and (own or len(tellers[own]) == 1):
+                continue
             for teller, others in tellers.items():
                 if teller != own or not own:
                     found += [
@@ -247,7 +250,7 @@ class Accounts:
             self._sums.pop(report, None)
             # A tree refers to itself, up and down: let go of it now rather than at the next collection.
             report.parent = None
-            report.children.clear()
+            report.children = ()
 
 
 def _says_more(place: Place, known: Place) -> bool:

@@ -15,9 +15,9 @@ attributes by it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import pydantic
 
@@ -127,6 +127,10 @@ class GenaiNormalizer(Passive):
         self._reported = host.metrics.counter("spanledger_log_reports_total")
         self._unread_records = host.metrics.counter("spanledger_unread_log_records_total")
         self._log_after = float("-inf")
+
+    def statistics(self) -> Mapping[str, Any]:
+        """Return the sizes of what is remembered."""
+        return self._reader.statistics()
 
     def process(self, batch: Batch) -> Iterator[None]:
         """Read and edit every span, or read what log records report; pauses between items of long batches."""

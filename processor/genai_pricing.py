@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import pydantic
 
@@ -42,6 +42,7 @@ from spanledger.conventions.verdicts import SUM_OF_CALLS, decided
 from spanledger.processor.accounts import Accounts
 from spanledger.processor.batch import PAUSE_EVERY
 from spanledger.processor.component import ComponentConfig, Host, Passive, PipelineView, register
+from spanledger.processor.model_prices import ModelPrices
 from spanledger.processor.price_source import CatalogConfig, PriceSource
 
 if TYPE_CHECKING:
@@ -52,8 +53,17 @@ if TYPE_CHECKING:
     from spanledger.conventions.values import Value
     from spanledger.processor.batch import Batch, Resource, ScopeGroup
 
-Passed = Verdict | Literal["in_parent"]
-"""What a span is told to be. `in_parent`: a span above it has left before with its cost."""
+
+@dataclass(slots=True)
+class Passed:
+    """What a span was told to be when it left."""
+
+    verdict: Verdict
+    same_as: bytes
+    """Trace id and span id of another report of its call; b"" for none."""
+    named_by: Report | None = None
+    """The last report that was told to be of this one's call, or that this one was told to be of."""
+
 
 _CALLS: Final = frozenset({"llm", "embedding"})
 _RUNS: Final = frozenset({"agent", "workflow"})
@@ -61,6 +71,7 @@ _STATUS_ERROR: Final = 2
 _LOGS_A_MINUTE: Final = 10
 _LOG_AGAIN_S: Final = 3600.0
 _MAX_NAMES: Final = 1024
+_MAX_ALIKE: Final = 16
 _MAX_CHARS: Final = 256
 """Of what the ledger remembers calls by."""
 
@@ -149,6 +160,7 @@ class GenaiPricing(Passive):
         self._conflicts = host.metrics.counter("spanledger_cost_conflicts_total")
         self._late = host.metrics.counter("spanledger_late_children_total")
         self._memo = host.metrics.gauge("spanledger_price_memo_entries")
+        self._model_prices = ModelPrices(host.metrics)
         self._prices = PriceSource(config.catalog, config.overrides, config.book(), config.own_hosts, host)
 
     @property
@@ -200,6 +212,7 @@ class GenaiPricing(Passive):
         for count, place in enumerate(places, 1):
             self._passed.add(place, now_s)
             if count % PAUSE_EVERY == 0:
+                self._passed.changed()
                 yield
         self._passed.changed()
         self._passed.sums()
@@ -236,7 +249,10 @@ class GenaiPricing(Passive):
     def _price(self, bill: _Bill, reading: Reading, span: Span, facts: ServiceFacts | None, home: str) -> None:
         start_ns = span.start_time_unix_nano or self._host.clock_ns()
         duration_ns = span.end_time_unix_nano - span.start_time_unix_nano
-        cost = self._engine.price(call_of(reading, duration_ns, facts, self._config.cache_write_ttl, home), start_ns)
+        call = call_of(reading, duration_ns, facts, self._config.cache_write_ttl, home)
+        cost = self._engine.price(call, start_ns)
+        if cost.status == "priced" and reading.model:
+            self._model_prices.show(self._engine, call, (reading.provider or "", reading.model), self._host.clock_ns())
         if cost.status == "no_usage" and reading.error_type is not None:
             cost = Cost("no_usage", "error")
         bill.cost, bill.computed = weigh(cost, reading, self._config.on_reported_cost)
@@ -251,17 +267,17 @@ class GenaiPricing(Passive):
         reading = group.readings[index]
         if reading is None:
             return
-        verdict: Passed = "none"
+        verdict: Verdict = "none"
         cost = bill.cost
         if cost is None:
             if reading.kind not in _RUNS or report is None or not report.finding.below.calls:
                 return
             cost = SUM_OF_CALLS
         elif bill.call is not None and report is not None:
-            verdict = self._pass(report)
+            passed = self._pass(report)
+            verdict, reading.same_as = passed.verdict, passed.same_as
             cost = decided(cost, verdict)
             reading.call, reading.price = bill.call, bill.cost
-            reading.same_as = self._retold_by(report) if bill.call.kin else b""
         reading.cost = cost
         if bill.settled:
             return
@@ -283,24 +299,19 @@ class GenaiPricing(Passive):
 
         What it really is, others may find out that learn of more.
         """
-        if report.kept is not None:
-            return cast("Passed", report.kept)  # a request that comes again
-        verdict: Passed = report.verdict
+        if isinstance(report.kept, Passed):
+            return report.kept  # a request that comes again
+        verdict: Verdict = report.verdict
+        others = (*self._passed.twins(report), *report.finding.echoes)
+        other = _free_twin(report) or next((one for one in others if one.verdict == "twin"), None)
         if verdict in MONEY:
-            others = (*self._passed.twins(report), *report.finding.echoes)
             if any(_has_passed(one) and one.verdict == "twin" for one in others):
                 verdict = "twin"
             elif (above := next(filter(_passed_for_more, report.above()), None)) is not None:
-                verdict = _part_of(above, report) or verdict
+                verdict, other = _part_of(above, report) or verdict, above
                 self._late.add(())
-        report.kept = verdict
-        return verdict
-
-    def _retold_by(self, report: Report) -> bytes:
-        """Return the trace id and span id of another report of the same call."""
-        other = report.twin_of or next(iter(self._passed.twins(report)), None)
-        place = other.place if other is not None else None
-        return place.trace_id + place.span_id if place is not None else b""
+        report.kept = Passed(verdict, _key(other) if other is not None else b"", other)
+        return report.kept
 
     def _report_unpriced(self, reading: Reading, reason: str) -> None:
         """Log a model without a price, once an hour."""
@@ -325,9 +336,29 @@ class GenaiPricing(Passive):
         )  # fmt: skip
 
 
+def _free_twin(report: Report) -> Report | None:
+    """Return the call that a report is a twin of, or, of calls that are quite alike, one that no other was told."""
+    twin = report.twin_of
+    for _ in range(_MAX_ALIKE):
+        kept = twin.kept if twin is not None else None
+        if not isinstance(kept, Passed):
+            break
+        other = kept.named_by
+        if other is None or other is report or other.twin_of in (None, twin):
+            kept.named_by = report
+            break
+        twin = other.twin_of
+    return twin
+
+
+def _key(report: Report) -> bytes:
+    return report.place.trace_id + report.place.span_id if report.place is not None else b""
+
+
 def _has_passed(report: Report) -> bool:
     """Tell whether a span has left as one that counts, and has told tokens."""
-    return report.kept in MONEY and report.call is not None and report.call.tells_tokens
+    kept = report.kept
+    return isinstance(kept, Passed) and kept.verdict in MONEY and report.call is not None and report.call.tells_tokens
 
 
 def _passed_for_more(report: Report) -> bool:
@@ -335,7 +366,7 @@ def _passed_for_more(report: Report) -> bool:
     return _has_passed(report) and report.verdict not in MONEY
 
 
-def _part_of(above: Report, report: Report) -> Passed | None:
+def _part_of(above: Report, report: Report) -> Verdict | None:
     """Return what a call is to a span above it that has left with its cost; None for what that did not tell."""
     assert above.call is not None
     assert report.call is not None

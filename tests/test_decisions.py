@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import fields
 from typing import Any
 
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from spanledger.conventions.dialect import REQUEST_MODEL, RESPONSE_ID, Dialect, Facts, Kinded
+from spanledger.conventions.dialect import REQUEST_MODEL, RESPONSE_ID, Dialect, Facts, Kinded, SpanAttributes
 from spanledger.conventions.dialects import DIALECTS
 from spanledger.conventions.lookup import Lookup
 from spanledger.conventions.profile import LATEST
@@ -186,3 +187,19 @@ def test_fields_of_a_span_are_noted() -> None:
     assert seen == {"events"}
     _ = watched.events[0].time_unix_nano, watched.status.message, watched.start_time_unix_nano
     assert seen == {"events", "events.time_unix_nano", "status.message", "start_time_unix_nano"}
+
+
+def test_a_decision_does_not_keep_the_span_it_was_made_of() -> None:
+    """Content that passes by is freed, however much was decided on the way."""
+    reader = Reader(DIALECTS)
+
+    def held() -> int:
+        gc.collect()
+        return sum(isinstance(item, SpanAttributes) for item in gc.get_objects())
+
+    before = held()
+    for number in range(3):
+        attributes: dict[str, Value] = {"gen_ai.operation.name": "chat", "gen_ai.request.model": f"m{number}"}
+        assert reader.read("app", "", span(**attributes)) is not None
+    assert reader.statistics()["decisions"] == 2
+    assert held() == before

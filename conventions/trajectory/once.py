@@ -39,10 +39,14 @@ def bill(roots: Sequence[Node]) -> None:
     reports = {report.place: report for node in nodes if (report := node.report) is not None and report.standing}
     for place, better in twins(place for place in reports if place is not None).items():
         reports[place].twin_of = reports[better]
-    freed = [node.report for node in nodes if node.report is not None and _was_counted(node)]
+    keys = {node.record.trace_id + node.record.span_id for node in nodes}
     for node in nodes:
-        if isinstance(node.record, Step) and node.report is not None:
-            node.step = _with_cost(node.record, node.report, freed)
+        step, report = node.record, node.report
+        if not isinstance(step, Step) or report is None:
+            continue
+        if report.verdict in MONEY and _was_told_twin(step) and step.same_as not in keys:
+            report.twin_of = _ELSEWHERE
+        node.step = _with_cost(step, report)
 
 
 def call_of(step: Step) -> Call | None:
@@ -73,36 +77,16 @@ def call_of(step: Step) -> Call | None:
     )
 
 
-def _was_counted(node: Node) -> bool:
-    """Tell whether a span passed as one that counts, and is none."""
-    record, report = node.record, node.report
-    if not isinstance(record, Step) or report is None or record.cost is None or report.call is None:
-        return False
-    return record.cost.status != "rollup" and report.verdict not in MONEY
-
-
-def _with_cost(step: Step, report: Report, freed: Sequence[Report]) -> Step:
-    """Return a step with its cost. `freed` are reports that were counted in passing, and are not any more."""
+def _with_cost(step: Step, report: Report) -> Step:
     call, price = report.call, step.price or step.cost
     cost = step.cost
     if call is None:
         if step.kind in _RUNNERS and cost in (None, SUM_OF_CALLS):
             cost = SUM_OF_CALLS if report.finding.below.calls else None
-    elif report.verdict in MONEY and _passed_as_twin(step) and not any(_stood_for(one, report) for one in freed):
-        report.twin_of = _ELSEWHERE
-    elif price is not None and (price.status != "rollup" or price == SUM_OF_CALLS):
+    elif report.twin_of is not _ELSEWHERE and price is not None and (price.status != "rollup" or price == SUM_OF_CALLS):
         cost = decided(price, report.verdict)
     return step if step.cost == cost else replace(step, cost=cost)
 
 
-def _passed_as_twin(step: Step) -> bool:
-    return step.cost is not None and step.cost.reason == REASONS["twin"]
-
-
-def _stood_for(freed: Report, report: Report) -> bool:
-    """Tell whether a report that was counted in passing was counted for another one."""
-    one, other = freed.call, report.call
-    if one is None or other is None:
-        return False
-    same_response = bool(one.response_id) and one.response_id == other.response_id
-    return freed.twin_of is report or same_response or (one.input, one.output) == (other.input, other.output)
+def _was_told_twin(step: Step) -> bool:
+    return step.same_as != b"" and step.cost is not None and step.cost.reason == REASONS["twin"]

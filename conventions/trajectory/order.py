@@ -100,7 +100,7 @@ def _parents(nodes: Sequence[Node]) -> list[Node | None]:
                 break
             path.append(current)
             stands = resolve(current)
-            if stands in kept:
+            if stands in kept and (stands is current or not _lies_below(stands, node)):
                 found = stands
                 break
             current = current.parent
@@ -108,6 +108,11 @@ def _parents(nodes: Sequence[Node]) -> list[Node | None]:
             nearest[above] = found
         parents.append(_above_itself(node, kept) if found is node else found)
     return parents
+
+
+def _lies_below(node: Node, above: Node) -> bool:
+    """Tell whether a node is another's, or below it: a call may stand for one around what lies between them."""
+    return node is above or any(one is above for one in node.ancestors())
 
 
 def _basis(node: Node, parent: Node) -> EdgeBasis:

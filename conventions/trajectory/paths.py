@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import heapq
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from spanledger.conventions.trajectory.order import Placed
+
+
+_SLACK_NS: Final = 1_000_000
+"""Clocks of milliseconds let a step end just after the next one began, which had waited for it."""
 
 
 def branches(steps: Sequence[Placed]) -> list[int]:
@@ -18,7 +22,7 @@ def branches(steps: Sequence[Placed]) -> list[int]:
     free: dict[int | None, list[int]] = {}
     for step in steps:  # by start, but for what waits for its cause
         ends, idle = busy.setdefault(step.parent, []), free.setdefault(step.parent, [])
-        while ends and ends[0][0] <= step.start:
+        while ends and ends[0][0] <= step.start + _SLACK_NS:
             heapq.heappush(idle, heapq.heappop(ends)[1])
         branch = heapq.heappop(idle) if idle else len(ends)
         found[step.index] = branch
@@ -43,7 +47,7 @@ def critical_path(steps: Sequence[Placed]) -> list[int]:
     while waiting:
         parent, until = waiting.pop()
         for child in reversed(children.get(parent, ())):
-            if child.end <= until:
+            if child.end <= until + _SLACK_NS:
                 path.append(child.index)
                 waiting.append((child.index, child.end))
                 until = child.start

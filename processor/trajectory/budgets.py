@@ -21,24 +21,24 @@ from spanledger.conventions.budgets import (
     Level,
     Per,
     Spent,
-    detail,
+    finding_of,
     findings,
     period_end_ns,
     period_length_s,
     period_of,
 )
-from spanledger.conventions.run import Finding
 from spanledger.conventions.step import Step
-from spanledger.conventions.subject import Subject, subject_under_way
+from spanledger.conventions.subject import subject_under_way
 from spanledger.conventions.tallies import BUDGET
 from spanledger.processor.component import Settings
 from spanledger.processor.trajectory import events
 from spanledger.processor.trajectory.attribution import added
 from spanledger.processor.trajectory.group import cost_of
+from spanledger.processor.trajectory.matching import Match
 from spanledger.processor.trajectory.recipe import runs_of
 
 if TYPE_CHECKING:
-    from spanledger.conventions.run import Run, Severity
+    from spanledger.conventions.run import Finding, Run
     from spanledger.processor.component import Host
     from spanledger.processor.trajectory.emitted import Change
     from spanledger.processor.trajectory.group import Group
@@ -46,12 +46,16 @@ if TYPE_CHECKING:
     from spanledger.processor.trajectory.outbox import Outbox
 
 MAX_BUDGETS: Final = 200
-PERIODS_KEPT: Final[Mapping[Per, int]] = {"run": 0, "hour": 48, "day": 35, "month": 3}
-"""Of each budget, for spans and revisions that come late."""
+_HOUR_NS: Final = 3_600 * 10**9
+REMEMBERED_NS: Final[Mapping[Per, int]] = {
+    "run": 0, "hour": 48 * _HOUR_NS, "day": 35 * 24 * _HOUR_NS, "month": 100 * 24 * _HOUR_NS,
+}  # fmt: skip
+"""For how long what was spent in a period is known, for spans and revisions that come late."""
+_AHEAD_NS: Final = 24 * _HOUR_NS
+"""How far the clocks of clients may be ahead of ours."""
 SMALL: Final = 200
 """Records of a group up to which it is taken apart into its runs at once."""
 _MAX_TOLD: Final = 100_000
-_MAX_AGENTS: Final = 64
 
 _Usd = Annotated[float, pydantic.Field(gt=0, le=1e9, allow_inf_nan=False)]
 _Count = Annotated[int, pydantic.Field(gt=0)]
@@ -62,7 +66,7 @@ class BudgetConfig(Settings):
 
     name: str = pydantic.Field(min_length=1, max_length=128)
     """What it is called in metrics and events."""
-    match: dict[str, str] = pydantic.Field(default_factory=dict, max_length=16)
+    match: Match = pydantic.Field(default_factory=dict)
     """Globs that all have to fit, by `agent_name` (who does it, or whose run it is), `service_name`, `user_id`,
     `provider`, `model`, a dimension, or any attribute of spans and resources, such as `team`. Empty for everything."""
     per: Per
@@ -102,18 +106,14 @@ def _pico(usd: float | None) -> int | None:
 class _Trace:
     """What is known of one trace of a run under way."""
 
-    spent: Spent = field(default_factory=Spent)
-    agents: set[str] = field(default_factory=set)
     periods: dict[tuple[str, str], int] = field(default_factory=dict)
     """(budget, period) -> pico-dollars."""
-    of: set[str] = field(default_factory=set)
-    """Budgets per run that it is one of."""
-
-    def take(self, spent: Spent, agent_name: str) -> None:
-        """Add a step."""
-        self.spent = self.spent.plus(spent)
-        if agent_name and len(self.agents) < _MAX_AGENTS:
-            self.agents.add(agent_name)
+    own: dict[str, Spent] = field(default_factory=dict)
+    """Budget per run -> what agents spent that it is for."""
+    others: dict[str, Spent] = field(default_factory=dict)
+    """What others did, or who is not known: it counts too if the run turns out to be one that the budget is for."""
+    under_way: dict[str, int] = field(default_factory=dict)
+    """Budget per run -> what was said of it last, in pico-dollars."""
 
 
 class Ledger:
@@ -121,6 +121,7 @@ class Ledger:
 
     def __init__(self, budgets: Sequence[Budget], host: Host, outbox: Outbox, journal: Journal | None) -> None:
         self._budgets = budgets
+        self._by_name = {budget.name: budget for budget in budgets}
         self._host = host
         self._outbox = outbox
         self._journal = journal
@@ -152,12 +153,10 @@ class Ledger:
 
     def restore(self, spent: Mapping[tuple[str, str], int], told: Iterable[tuple[str, str, str, bytes]]) -> None:
         """Take up what a former life of the process had settled and told of."""
-        names = {budget.name for budget in self._budgets}
-        self._settled = {key: pico for key, pico in spent.items() if key[0] in names}
+        self._settled = {key: pico for key, pico in spent.items() if key[0] in self._by_name}
         for name, period, level, span in told:
-            if level in LEVELS and name in names:
+            if level in LEVELS and name in self._by_name:
                 self._remember(name, period, level, span)
-        self.show()
 
     def note(self, group: Group, step: Step, *, quiet: bool = False) -> None:
         """Take a step of a run under way, or one that came late. `quiet`: it was told of before."""
@@ -166,12 +165,16 @@ class Ledger:
             trace = self._traces[step.trace_id] = _Trace()
         cost = cost_of(step)
         subject = subject_under_way(step, group.label[1])
-        trace.take(Spent(cost, int(step.kind != "other"), int(step.kind == "tool")), step.agent_name)
         for budget in self._budgets:
             if budget.per == "run":
-                self._look_at_run(budget, group, step, subject, quiet=quiet)
-            elif cost and subject.fits(budget.match):
-                key = budget.name, period_of(budget.per, step.end_ns)
+                self._take(budget, trace, step, cost)
+                self._look_at_run(budget, group, step, quiet=quiet)
+            elif (
+                cost
+                and subject.fits(budget.match)
+                and (period := self._kept(budget, period_of(budget.per, step.end_ns)))
+            ):
+                key = budget.name, period
                 trace.periods[key] = trace.periods.get(key, 0) + cost
                 self._under_way[key] = self._under_way.get(key, 0) + cost
                 self._look(budget, key[1], step, quiet=quiet)
@@ -181,7 +184,7 @@ class Ledger:
         cost = cost_of(step)
         for budget in self._budgets if cost else ():
             if budget.per != "run" and subject_under_way(step, "").fits(budget.match):
-                self._charge((budget.name, period_of(budget.per, step.end_ns)), cost, step)
+                self._charge(budget, period_of(budget.per, step.end_ns), cost, step)
 
     def settle(self, group: Group, changes: Sequence[Change], *, unfinished: bool) -> None:
         """Charge closed runs in place of what their steps said."""
@@ -191,14 +194,14 @@ class Ledger:
                 self._under_way[key] -= pico
                 if not self._under_way[key]:
                     del self._under_way[key]
-            for name in trace.of if trace is not None else ():
+            for name in trace.under_way if trace is not None else ():
                 self._dearest.pop(name, None)
         if unfinished:  # it goes on after a restart, and is charged then
             return
         for change in changes:
             for tally, pico in added(change):
-                if tally[0] == BUDGET:
-                    self._charge((tally[1], tally[2]), pico, change.run)
+                if tally[0] == BUDGET and tally[1] in self._by_name:
+                    self._charge(self._by_name[tally[1]], tally[2], pico, change.run)
             for finding in change.run.findings:
                 if finding.kind == KIND:
                     self._tell_run(change.run, finding)
@@ -250,22 +253,33 @@ class Ledger:
 
     def _find_dearest(self, name: str) -> int:
         if name not in self._dearest:
-            spent = [one.spent.pico_usd for one in self._traces.values() if name in one.of]
-            self._dearest[name] = max(spent, default=0)
+            self._dearest[name] = max((one.under_way.get(name, 0) for one in self._traces.values()), default=0)
         return self._dearest[name]
 
-    def _charge(self, key: tuple[str, str], pico: int, cause: Step | Run) -> None:
+    def _charge(self, budget: Budget, said: str, pico: int, cause: Step | Run) -> None:
+        if not (period := self._kept(budget, said)):
+            return
+        key = budget.name, period
         self._settled[key] = self._settled.get(key, 0) + pico
         if self._journal is not None:
             self._journal.spend(*key, self._settled[key])
-        budget = next((one for one in self._budgets if one.name == key[0]), None)
-        if budget is not None and pico > 0:
-            self._look(budget, key[1], cause)
+        if pico > 0:
+            self._look(budget, period, cause)
+
+    def _kept(self, budget: Budget, period: str) -> str:
+        """Return the period to charge: clients set the clocks of spans, so one yet to come is this; "" if long over."""
+        now_ns = self._host.clock_ns()
+        if period > period_of(budget.per, now_ns + _AHEAD_NS):
+            return period_of(budget.per, now_ns)
+        return period if period >= period_of(budget.per, now_ns - REMEMBERED_NS[budget.per]) else ""
 
     def _prune(self, budget: Budget) -> None:
-        kept = sorted(period for name, period in self._settled if name == budget.name)[: -PERIODS_KEPT[budget.per]]
-        for period in kept if budget.per != "run" else ():
-            del self._settled[budget.name, period]
+        """Forget periods that are long over."""
+        oldest = period_of(budget.per, self._host.clock_ns() - REMEMBERED_NS[budget.per])
+        periods = {period for name, period in self._settled if name == budget.name}
+        periods |= {period for name, period, _ in self._breached if name == budget.name}
+        for period in [one for one in periods if one < oldest]:
+            self._settled.pop((budget.name, period), None)
             for level in LEVELS:
                 self._breached.discard((budget.name, period, level))
             if self._journal is not None:
@@ -282,37 +296,52 @@ class Ledger:
             self._remember(budget.name, period, level, b"")
             if quiet:
                 continue
-            finding = Finding(KIND, limit, _severity(level), (), detail(budget, level, spent, period))
+            finding = finding_of(budget, level, limit, spent, period=period)
             if isinstance(cause, Step):
                 place, service, run_id = (cause.trace_id, cause.span_id), cause.service_name, ""
             else:
                 place, service, run_id = events.place_of(cause), cause.service_name, cause.run_id
             self._tell(service, finding, run_id, place)
 
-    def _look_at_run(self, budget: Budget, group: Group, step: Step, subject: Subject, *, quiet: bool) -> None:
-        """Tell of the limits of a run under way that are reached, each once."""
-        traces = [(one, self._traces[one]) for one in group.traces if one in self._traces]
-        if not subject.fits(budget.match) or not _is_surely(budget, group, [one for _, one in traces]):
+    def _take(self, budget: Budget, trace: _Trace, step: Step, cost: int) -> None:
+        """Add a step of a run under way to what is known of it, by whether the budget is for its agent."""
+        subject = subject_under_way(step, step.agent_name)
+        if subject.fits(budget.match):
+            into = trace.own
+        elif subject.fits({name: glob for name, glob in budget.match.items() if name != "agent_name"}):
+            into = trace.others
+        else:
             return
-        spent = Spent()
-        for _, trace in traces:
-            spent = spent.plus(trace.spent)
-            trace.of.add(budget.name)
+        spent = Spent(cost, int(step.kind != "other" and step.attempt == 1), int(step.kind == "tool"))
+        into[budget.name] = into.get(budget.name, Spent()).plus(spent)
+
+    def _look_at_run(self, budget: Budget, group: Group, step: Step, *, quiet: bool) -> None:
+        """Tell of the limits of a run under way that are reached, each once."""
+        traces = [self._traces[one] for one in group.traces if one in self._traces]
+        spent = _spent(budget, group, traces)
+        for trace in traces:
+            trace.under_way[budget.name] = spent.pico_usd
         self._dearest[budget.name] = max(self._find_dearest(budget.name), spent.pico_usd)
         levels = budget.passed(spent)
         if not levels or quiet or all(self._is_told(group, budget.name, level) for level in levels):
             return
-        if len(group) > SMALL and group.tops + len(group.missing or ()) > 1:
-            return  # it may be several runs, and to take it apart takes too long now
-        for run, _ in runs_of(group.records().values()) if len(group) <= SMALL else ((None, None),):
-            for finding in findings([budget], run) if run is not None else _findings_of(budget, spent):
-                level = finding.detail["level"]
-                if not self._is_told(group, budget.name, level):
-                    place = (
-                        events.place_of(run, finding.steps[-1]) if run is not None else (step.trace_id, step.span_id)
-                    )
-                    self._remember(budget.name, "", level, place[0] + place[1])
-                    self._tell(step.service_name, finding, run.run_id if run is not None else "", place)
+        if group.tops + len(group.missing or ()) == 1:  # one run
+            for level, limit in levels.items():
+                place = step.trace_id, step.span_id
+                self._tell_open(group, finding_of(budget, level, limit, spent), step.service_name, "", place)
+        elif len(group) <= SMALL:  # of a larger one its documents say it
+            for run, _ in runs_of(group.records().values()):
+                for finding in findings([budget], run):
+                    place = events.place_of(run, finding.steps[-1])
+                    self._tell_open(group, finding, run.service_name, run.run_id, place)
+
+    def _tell_open(
+        self, group: Group, finding: Finding, service_name: str, run_id: str, place: tuple[bytes, bytes]
+    ) -> None:
+        name, level = finding.detail["budget"], finding.detail["level"]
+        if not self._is_told(group, name, level):
+            self._remember(name, "", level, place[0] + place[1])
+            self._tell(service_name, finding, run_id, place)
 
     def _is_told(self, group: Group, name: str, level: Level) -> bool:
         return any((name, level) in self._told.get(trace_id, {}) for trace_id in group.traces)
@@ -342,28 +371,19 @@ class Ledger:
         self._outbox.put(service_name, events.breached(finding, run_id, self._host.clock_ns(), place))
 
 
-def _severity(level: Level) -> Severity:
-    return "critical" if level == "hard" else "warning"
+def _spent(budget: Budget, group: Group, traces: Sequence[_Trace]) -> Spent:
+    """Return what a run under way has spent of a budget, as far as it is sure.
 
-
-def _findings_of(budget: Budget, spent: Spent) -> list[Finding]:
-    """Return the limits per run that are reached by what is known to be one run."""
-    return [
-        Finding(KIND, limit, _severity(level), (), detail(budget, level, spent))
-        for level, limit in budget.passed(spent).items()
-    ]
-
-
-def _is_surely(budget: Budget, group: Group, traces: Sequence[_Trace]) -> bool:
-    """Tell whether a run under way is one of those that a budget is for: its outermost agent ends, and comes, last.
-
-    Until then it is only if all the agents that are at work would be.
+    Whose run it is, is known when the span of its outermost agent comes, last: then all of it may count. Until then
+    the steps do that name their agent themselves.
     """
-    glob = budget.match.get("agent_name", "*")
-    if not group.missing:
-        return True
-    agents = {name for trace in traces for name in trace.agents}
-    return glob == "*" or (bool(agents) and all(fnmatchcase(name, glob) for name in agents))
+    is_run = not group.missing and fnmatchcase(group.label[1], budget.match.get("agent_name", "*"))
+    spent = Spent()
+    for trace in traces:
+        spent = spent.plus(trace.own.get(budget.name, Spent()))
+        if is_run:
+            spent = spent.plus(trace.others.get(budget.name, Spent()))
+    return spent
 
 
 def _spans(run: Run) -> Iterator[bytes]:

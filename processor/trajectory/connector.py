@@ -74,6 +74,7 @@ class Trajectory:
 
     async def start(self) -> None:
         """Take up what a former life of the process left, and begin."""
+        self._outbox.consume = self.consumers.get("logs")
         if self._journal is not None:
             key, remembered = await self._journal.open()
             # The same key as before: what was said then has to look the same now.

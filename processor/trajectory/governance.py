@@ -58,6 +58,7 @@ class Governance:
         for group in groups if self._ledger is not None or self._compliance is not None else ():
             for record in group.records().values():
                 self._note(group, record, quiet=True)
+        self.show()
 
     def note(self, group: Group, record: Record) -> None:
         """Take a span that is new."""

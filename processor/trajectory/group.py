@@ -196,7 +196,7 @@ class Group:
 
         self.packed = (*self.packed, pack(hot.values(), place))
         self.keys += b"".join(key.ljust(_KEY_BYTES, b"\0") for key in hot)
-        self.resources = tuple(kept)
+        self.resources = resources.together(kept)
         self.size_bytes = self._size()
 
     def replace(self, key: Key, record: Record) -> bool:

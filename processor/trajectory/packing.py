@@ -42,6 +42,16 @@ class Resources:
     def __init__(self) -> None:
         self._known: OrderedDict[bytes, Attributes] = OrderedDict()
         self._last: tuple[Attributes, Attributes] | None = None
+        self._alone: OrderedDict[int, tuple[Attributes]] = OrderedDict()
+
+    def together(self, kept: Sequence[Attributes]) -> tuple[Attributes, ...]:
+        """Return resources as a tuple, which most groups with one resource share."""
+        if len(kept) != 1:
+            return tuple(kept)
+        known = self._alone.setdefault(id(kept[0]), (kept[0],))
+        if len(self._alone) > _MAX_RESOURCES:
+            self._alone.popitem(last=False)
+        return known
 
     def same(self, resource: Attributes) -> Attributes:
         """Return the object that stands for all resources with these attributes."""

@@ -32,6 +32,7 @@ from spanledger.processor.component import Settings
 from spanledger.processor.retold import RetoldTools
 from spanledger.processor.step_metrics import ToolCalls
 from spanledger.processor.trajectory import events
+from spanledger.processor.trajectory.matching import Match
 
 if TYPE_CHECKING:
     from spanledger.conventions.run import Run
@@ -86,7 +87,7 @@ class PolicyConfig(Settings):
 
     name: str = pydantic.Field(min_length=1, max_length=128)
     """What it is called in metrics and events."""
-    match: dict[str, str] = pydantic.Field(default_factory=dict, max_length=16)
+    match: Match = pydantic.Field(default_factory=dict)
     """Globs that all have to fit, as for budgets; `agent_name` is who does it. Empty for everybody."""
     tools: NamesConfig | None = None
     """Tools that may be asked for and called."""
@@ -264,6 +265,8 @@ class Compliance:
                 self._tell(ruling, service_name, run_id)
 
     def _zero(self, who: tuple[str, ...]) -> None:
+        if self._violations.get((*who, _ACTIONS[-1])) is not None:
+            return
         for action in _ACTIONS:
             self._evaluations.add((*who, action), 0)
             self._violations.add((*who, action), 0)

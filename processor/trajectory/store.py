@@ -56,7 +56,7 @@ Reason = Literal[
 """Why a group is to be looked at; `late`: spans came after it was closed."""
 
 MAX_SUMMARIES: Final = 100_000
-MAX_HOT: Final = 8_192
+MAX_HOT: Final = 2_048
 """Records that are not packed: while they are few, that would only take time."""
 
 MAX_JUDGEMENTS: Final = 256

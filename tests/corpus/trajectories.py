@@ -204,6 +204,11 @@ class Told:
     """Tools that the application keeps a log of; agents as tools and handoffs are in none."""
     runs: list[Run] = field(default_factory=list)
 
+    @property
+    def failed_attempts(self) -> int:
+        """Return the calls that failed: those with a step, and those that the number of a later attempt tells of."""
+        return sum(run.totals.llm_calls_failed + _hidden_attempts(run.steps) for run in self.runs)
+
     def differences(self) -> dict[RunField, tuple[Any, Any]]:
         """Return field -> (what happened, what was built) for what is not equal."""
         truth, runs = self.truth, self.runs
@@ -215,7 +220,7 @@ class Told:
             "agents": (set(truth.agents) or None, agents & set(truth.agents)),
             "tools": (truth.tools, _in_true_order(truth.tools, self.logged, steps)),
             "calls": (truth.calls, sum(one.llm_calls - one.llm_calls_failed for one in totals)),
-            "failed_calls": (truth.failed_calls, sum(one.llm_calls_failed for one in totals)),
+            "failed_calls": (truth.failed_calls, self.failed_attempts),
             "input": (truth.input, sum(one.input_tokens for one in totals)),
             "output": (truth.output, sum(one.output_tokens for one in totals)),
             "outcome": (_known(truth.outcome), _worst(run.outcome for run in runs)),
@@ -247,6 +252,19 @@ def _agents(run: Run) -> Iterator[str]:
     yield run.agent_name
     yield from (share.name for share in run.agents)
     yield from (handoff.taker for handoff in run.handoffs)
+
+
+def _hidden_attempts(steps: Sequence[RunStep]) -> int:
+    """Return the attempts at model calls that no step stands for: they failed, or there were no more."""
+    hidden = 0
+    last: dict[int | None, RunStep] = {}
+    for step in steps:
+        if step.kind == "llm":
+            before = last.get(step.parent)
+            seen = before.attempt if step.attempt > 1 and before is not None and before.status == "error" else 0
+            hidden += step.attempt - 1 - seen
+            last[step.parent] = step
+    return hidden
 
 
 def _known(outcome: str) -> str | None:

@@ -199,7 +199,7 @@ def _amounts(told: Sequence[Told], prices: Mapping[str, int]) -> Iterator[tuple[
     totals = [run.totals for one in told for run in one.runs]
     failed = sum(one.llm_calls_failed for one in totals)
     yield "calls", (sum(one.truth.calls for one in told), sum(one.llm_calls for one in totals) - failed)
-    yield "failed_calls", (sum(one.truth.failed_calls for one in told), failed)
+    yield "failed_calls", (sum(one.truth.failed_calls for one in told), sum(one.failed_attempts for one in told))
     yield "input", (sum(one.truth.input for one in told), sum(one.input_tokens for one in totals))
     yield "output", (sum(one.truth.output for one in told), sum(one.output_tokens for one in totals))
     yield "cost", (sum(prices.values()), sum(_cost(one) for one in told))

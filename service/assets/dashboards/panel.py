@@ -68,8 +68,6 @@ class Panel:
     leads_to: BoardName | None = None
     """Dashboard that a click goes to, with the labels of the series as its variables."""
     stacked: bool = False
-    bars: bool = False
-    """Graphs: bars instead of lines, for what is added an interval."""
     colors: Mapping[str, Color] | None = None
     """Fixed colours by the name of a series, where that means good or bad."""
     health: bool = False

@@ -42,7 +42,8 @@ def select(name: str, matchers: str = "", suffix: str = "") -> str:
 def own(name: str, matchers: str = "", suffix: str = "") -> str:
     """Return the selector of a metric about the sidecar itself, narrowed to the chosen instances."""
     _ = ROWS[name]
-    return f"{name}{suffix}{_braces('instance=~"$instance"', matchers)}"
+    instance = 'instance=~"$instance"'
+    return f"{name}{suffix}{_braces(instance, matchers)}"
 
 
 def _braces(*matchers: str) -> str:
@@ -58,14 +59,18 @@ def _labels(name: str) -> tuple[str, ...]:
     return {"agent_model": CASCADE, "budget": (), "fleet": ()}.get(level, CASCADE[:2])
 
 
-def added(selector: str, by: str = "", window: str = INTERVAL) -> str:
+def added(selector: str, by: str = "", window: str = RANGE) -> str:
     """Return by how much counters grew within `window`, summed by labels."""
     return _sum(f"increase({selector}[{window}])", by)
 
 
-def speed(selector: str, by: str = "", window: str = INTERVAL) -> str:
-    """Return how fast counters grew, a second, summed by labels."""
-    return _sum(f"rate({selector}[{window}])", by)
+def speed(selector: str, by: str = "", per_s: int = 1, window: str = INTERVAL) -> str:
+    """Return how fast counters grew, in `per_s` seconds, summed by labels.
+
+    Graphs draw this and no sums: what was added in a window that moves by less than itself is seen more than once.
+    """
+    rate = _sum(f"rate({selector}[{window}])", by)
+    return rate if per_s == 1 else f"{per_s} * {rate}"
 
 
 def _sum(expr: str, by: str) -> str:
@@ -84,13 +89,13 @@ def share(part: str, whole: str, *, absent_is_zero: bool = False) -> str:
 
 def mean(name: str, by: str = "", window: str = INTERVAL, matchers: str = "") -> str:
     """Return the mean of what a histogram saw within `window`."""
-    total, count = (added(select(name, matchers, suffix), by, window) for suffix in ("_sum", "_count"))
+    total, count = (speed(select(name, matchers, suffix), by, window=window) for suffix in ("_sum", "_count"))
     return share(total, count)
 
 
 def quantile(q: float, name: str, by: str = "", window: str = INTERVAL, matchers: str = "") -> str:
     """Return a quantile of what a histogram saw within `window`, as exact as its buckets."""
-    buckets = speed(select(name, matchers, "_bucket"), f"{by}, le" if by else "le", window)
+    buckets = speed(select(name, matchers, "_bucket"), f"{by}, le" if by else "le", window=window)
     return f"histogram_quantile({q}, {buckets})"
 
 
@@ -108,9 +113,9 @@ def ranked(selector: str, by: str) -> str:
     return f"sum by ({by}) (increase({selector}[$__range] @ end()))"
 
 
-def largest(selector: str, by: str, most: int = TOP) -> str:
-    """Return a graph's query: what counters added, for the series that added most over the time range."""
-    return top(added(selector, by), by, ranked(selector, by), most)
+def largest(selector: str, by: str, per_s: int = 60, most: int = TOP) -> str:
+    """Return how fast counters grew, in `per_s` seconds, of those that grew most over the time range."""
+    return top(speed(selector, by, per_s), by, ranked(selector, by), most)
 
 
 def table(selector: str, by: str, window: str = RANGE, most: int = ROWS_OF_A_TABLE) -> str:
