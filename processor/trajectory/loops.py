@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 KINDS: Final = frozenset({"llm", "tool", "retrieval"})
 MAX_STEPS: Final = 128
 """The last of a group that are looked at."""
-MAX_KEPT_STEPS: Final = 10_000
+MAX_KEPT_STEPS: Final = 2_000
 MAX_FOUND: Final = 512
 SMALL: Final = 200
 """Records of a group up to which it is taken apart into its runs at once."""

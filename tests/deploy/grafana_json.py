@@ -64,7 +64,7 @@ def variables(dashboard: Json) -> list[Json]:
 
 def label_values(variable: Json, values: Mapping[str, str]) -> tuple[str, str]:
     """Return the selector and the label that a variable has its values from."""
-    found = _LABEL_VALUES.fullmatch(substituted(variable["query"]["query"], values))
+    found = _LABEL_VALUES.fullmatch(substituted(variable["query"], values))
     assert found, f"{variable['name']} is not label_values(...)"
     return found[1] or "", found[2]
 

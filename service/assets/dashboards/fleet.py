@@ -142,7 +142,7 @@ AGENTS: Final = Row(
         Panel(
             "Why", "state-timeline", "The signals behind the worst agents' health: what turned, and when.",
             (Query(top(f"max by ({BY_AGENT}, signal) ({SIGNAL})", f"{BY_AGENT}, signal",
-                       f"max by ({BY_AGENT}, signal) (max_over_time({SIGNAL}[$__range] @ end())) > 0", 20),
+                       f"max by ({BY_AGENT}, signal) (max_over_time({SIGNAL}[$__range] @ end()))", 20),
                    f"{AGENT} {{{{signal}}}}"),),
             health=True, empty="No signal was amber or red", leads_to="trajectories",
         ),

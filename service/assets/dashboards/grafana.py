@@ -131,7 +131,7 @@ def _variable(name: str) -> Json:
         "label": _TITLES[name],
         "datasource": DATASOURCE,
         "definition": query,
-        "query": {"query": query, "refId": f"variable-{name}"},
+        "query": query,
         "regex": "",
         "refresh": 2,
         "sort": 1,

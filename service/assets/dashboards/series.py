@@ -105,7 +105,7 @@ def top(expr: str, by: str, rank: str, most: int = TOP) -> str:
     The same few series over the whole time range: `topk` around a graph's query would choose anew at every step, and
     draw many more than it names. So `rank` is asked once, for the end of the range.
     """
-    return f"{expr}\nand on ({by}) topk({most}, {rank})"
+    return f"{expr}\nand on ({by}) topk({most}, {rank} > 0)"
 
 
 def ranked(selector: str, by: str) -> str:
