@@ -34,9 +34,10 @@ lint: .venv/installed ## ruff and mypy --strict
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-docs: .venv/installed ## write the generated pages of docs/ anew
+docs: .venv/installed ## write the generated pages of docs/ and rules of deploy/ anew
 	$(BIN)/python -m spanledger.service.documentation > docs/configuration.md
 	$(BIN)/python -m spanledger.conventions.metrics > docs/metrics.md
+	$(BIN)/python -m spanledger.service.assets.write
 	$(BIN)/python -m tests.corpus.report
 	$(BIN)/python -m tests.corpus.trajectory_report
 

@@ -17,6 +17,7 @@ from typing import Final, Literal, get_args
 from spanledger.conventions.budgets import Level
 from spanledger.conventions.policies import Action, Approval, PolicyRule
 from spanledger.conventions.reading import StepKind
+from spanledger.conventions.redaction.detectors import ENTITIES
 from spanledger.conventions.run import Completeness, Outcome
 
 MetricType = Literal["counter", "gauge", "histogram"]
@@ -361,6 +362,18 @@ ASSEMBLY: Final = (
     ),
 )  # fmt: skip
 
+REDACTION: Final = (
+    _counter(
+        "spanledger_redactions_total", "What the processor `redaction` took out.",
+        Label(
+            "entity", "What it was: by its form, by a pattern of the configuration, by its key",
+            (*ENTITIES, "blocked_value", "blocked_key", "key"),
+        ),
+        Label("field", "Where it was", ("attributes", "resource", "scope", "event", "link", "body", "name", "status")),
+        Label("action", "What became of it", ("masked", "hashed", "removed")),
+    ),
+)
+
 SEMCONV: Final = (
     _histogram(
         "gen_ai_client_operation_duration_seconds", "Duration of calls to a model or a retriever.",
@@ -578,7 +591,7 @@ SELF: Final = (
     ),
 )  # fmt: skip
 
-METRICS: Final[tuple[Metric, ...]] = (*GENAI, *RUNS, *GOVERNANCE, *SEMCONV, *COLLECTOR, *ASSEMBLY, *SELF)
+METRICS: Final[tuple[Metric, ...]] = (*GENAI, *RUNS, *GOVERNANCE, *REDACTION, *SEMCONV, *COLLECTOR, *ASSEMBLY, *SELF)
 
 
 def reference() -> str:
@@ -587,6 +600,7 @@ def reference() -> str:
         ("Agents, model calls, tools", GENAI, "Made by the connector `genai_metrics` from spans."),
         ("Runs", RUNS, "Made by the connector `trajectory` from closed runs."),
         ("Objectives, budgets, policies, attribution", GOVERNANCE, _ABOUT_GOVERNANCE),
+        ("Redaction", REDACTION, "Made by the processor `redaction`, see [redaction.md](redaction.md)."),
         ("The conventions' own names", SEMCONV, _ABOUT_SEMCONV),
         ("The Collector's names", COLLECTOR, "Existing Collector dashboards work with these."),
         ("How runs are put together", ASSEMBLY, "The connector `trajectory` about itself."),

@@ -12,6 +12,7 @@ A process that ends between sending and forgetting sends again after its next st
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from spanledger.exporters.queue_file import Bury, Change, Delete, Insert, QueueFile, Stored, Unusable, broken
 from spanledger.exporters.retry import pause
-from spanledger.processor.component import Refused
+from spanledger.processor.component import Refused, ShuttingDown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,6 +36,9 @@ TRY_EVERY_S: Final = 1.0
 
 REVIVE_EVERY_S: Final = 5.0
 """How often dead letters are looked at, for those that are to be replayed."""
+
+QUIET_S: Final = 10.0
+"""Between two lines about a disk that works now and then: a file that has its size is such a one."""
 
 _TIDY_EVERY: Final = 256
 
@@ -70,7 +74,11 @@ class Backlog:
         self._wait = wait
         self._last = 0
         self._is_open = False
-        self._tried_s: float | None = None
+        self._opening = asyncio.Lock()
+        self._is_handed_over = False
+        """Whether what was on disk from before is in line."""
+        self._began = self._ended = False
+        self._tried_s = float("-inf")
         self._changes: list[Change] = []
         self._writers: dict[int, asyncio.Future[None]] = {}
         """Those who wait until their insert is written, by its number."""
@@ -80,7 +88,9 @@ class Backlog:
         self._tasks: set[asyncio.Task[None]] = set()
         self._flusher: asyncio.Task[None] | None = None
         self._failing = ""
+        self._said_s = float("-inf")
         self._written = 0
+        self._used = 0
         self._dead = 0
         self._id = str(host.id)
         self._errors = host.metrics.counter("spanledger_queue_storage_errors_total")
@@ -112,7 +122,8 @@ class Backlog:
             self._fails(error)
         except sqlite3.Error as error:
             self._fails(error)
-        self._start(self._look_for_replays(), "dead letters")
+        self._began = True
+        self._start(self._look_after(), "dead letters")
 
     async def close(self) -> None:
         """Write what waits, and close the file."""
@@ -120,13 +131,13 @@ class Backlog:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._flusher is not None:
-            await asyncio.gather(self._flusher, return_exceptions=True)
-        if self._changes and self._is_open:
-            await self._write()
-        await self._in_thread(self._file.close)
+        while self._flusher is not None and not self._flusher.done():
+            await asyncio.wait({self._flusher})
+        # What is given up from here on is sent once more after the next start.
+        self._ended = True
         self._bytes.remove((self._id,))
         self._waiting_letters.remove((self._id,))
+        await self._in_thread(self._file.close)
 
     def statistics(self) -> dict[str, Any]:
         """Return the file, and what is wrong with it."""
@@ -134,19 +145,22 @@ class Backlog:
 
     # -- the way of a request --
 
-    def number(self) -> int:
-        """Return the number of the next request."""
-        self._last += 1
-        return self._last
-
-    async def keep(self, seq: int, delivery: Delivery) -> None:
-        """Return when `delivery` is on disk. Raises `Refused` when it cannot be."""
+    async def keep(self, delivery: Delivery) -> int:
+        """Return the number of `delivery` when it is on disk. Raises `Refused` when it cannot be."""
         if not self._is_open:
             await self._try_open()
-        written = asyncio.get_running_loop().create_future()
-        self._writers[seq] = written
+        if self._closing.is_set():
+            raise ShuttingDown(f"exporter {self._id} is shutting down")
+        seq = self._number()
+        written = self._writers[seq] = asyncio.get_running_loop().create_future()
         self._note(Insert(seq, delivery))
-        await written
+        try:
+            await written
+        except asyncio.CancelledError:
+            # It may be on its way to the disk.
+            self.forget(seq)
+            raise
+        return seq
 
     def hold(self, seq: int, delivery: Delivery) -> None:
         """Keep a request that is on disk in memory too, while there is room."""
@@ -184,7 +198,7 @@ class Backlog:
     def replace(self, seq: int, parts: Sequence[Delivery]) -> None:
         """Keep only `parts` of a request: the others were sent."""
         for part in parts:
-            self._note(Insert(self.number(), part))
+            self._note(Insert(self._number(), part))
         self._note(Delete(seq))
 
     def bury(self, part: Delivery, why: str) -> None:
@@ -195,97 +209,119 @@ class Backlog:
 
     # -- writing --
 
+    def _number(self) -> int:
+        self._last += 1
+        return self._last
+
     def _note(self, change: Change) -> None:
         self._changes.append(change)
-        if self._flusher is None or self._flusher.done():
+        if not self._ended and (self._flusher is None or self._flusher.done()):
             self._flusher = asyncio.create_task(self._flush(), name=f"{self._host.id} storage")
 
     async def _flush(self) -> None:
         while self._changes:
-            if await self._write():
+            changes, self._changes = self._changes, []
+            if (error := await self._write(changes)) is None:
                 continue
-            if self._closing.is_set():
-                return
-            # Requests are refused meanwhile; what was sent is noted when the disk is back.
-            await self._wait(TRY_EVERY_S, self._closing)
+            # A full disk takes nothing new, but what was sent can be noted.
+            rest = self._undone(changes, error)
+            if rest and await self._write(rest) is not None:
+                self._changes[:0] = rest
+                if self._closing.is_set():
+                    return
+                await self._wait(TRY_EVERY_S, self._closing)
 
-    async def _write(self) -> bool:
-        """Write all that waits in one transaction; tell whether that worked."""
-        changes, self._changes = self._changes, []
+    async def _write(self, changes: Sequence[Change]) -> Exception | None:
+        """Write all `changes` in one transaction; return what made that impossible."""
         try:
-            discarded, used, dead = await self._in_thread(self._apply, changes)
-        except (sqlite3.Error, OSError) as error:
+            discarded = await self._in_thread(self._apply, changes)
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait have to hear of it
             self._fails(error)
             if isinstance(error, sqlite3.DatabaseError) and broken(error):
                 await self._begin_anew()
-            self._undone(changes, error)
-            return False
+            return error
         for change in changes:
             if isinstance(change, Insert) and (written := self._writers.pop(change.seq, None)) and not written.done():
                 written.set_result(None)
         if discarded:
             self._letters.add((self._id, "discarded"), discarded)
-        self._dead = dead
-        self._waiting_letters.set((self._id,), dead)
-        self._bytes.set((self._id,), used)
+        self._there_are(self._dead - discarded)
+        self._bytes.set((self._id,), self._used)
         self._works()
-        return True
+        return None
 
-    def _apply(self, changes: Sequence[Change]) -> tuple[int, int, int]:
+    def _apply(self, changes: Sequence[Change]) -> int:
         discarded = self._file.apply(changes)
-        self._written += len(changes)
-        if self._written >= _TIDY_EVERY:
-            self._written = 0
-            self._file.tidy()
-        return discarded, self._file.used_bytes(), self._file.dead()
+        # It is written: what fails now is not the trouble of those who wait for it.
+        with contextlib.suppress(sqlite3.Error):
+            self._written += len(changes)
+            if self._written >= _TIDY_EVERY:
+                self._written = 0
+                self._file.tidy()
+            self._used = self._file.used_bytes()
+        return discarded
 
-    def _undone(self, changes: Sequence[Change], error: Exception) -> None:
-        """Refuse the requests that could not be written; remember what else has to be noted."""
-        again: list[Change] = []
+    def _undone(self, changes: Sequence[Change], error: Exception) -> list[Change]:
+        """Refuse the requests that could not be written; return what else has to be noted."""
+        rest: list[Change] = []
+        refused: set[int] = set()
         for change in changes:
             if isinstance(change, Insert) and (written := self._writers.pop(change.seq, None)):
+                refused.add(change.seq)
                 if not written.done():
                     written.set_exception(self._refusal(error))
             elif isinstance(change, Bury):
-                self._dead -= 1
+                self._there_are(self._dead - 1)
                 self._letters.add((self._id, "discarded"))
-            else:
-                again.append(change)
-        self._changes[:0] = again
+            elif not isinstance(change, Delete) or change.seq not in refused:
+                rest.append(change)
+        return rest
+
+    def _there_are(self, dead: int) -> None:
+        self._dead = dead
+        self._waiting_letters.set((self._id,), dead)
 
     # -- a disk that fails --
 
-    async def _open(self, *, anew: bool = False) -> None:
-        self._tried_s = self._host.monotonic()
-        found = await self._in_thread(self._file.open, self._host.clock_ns())
+    async def _open(self) -> None:
+        try:
+            found = await self._in_thread(self._file.open, self._host.clock_ns())
+        finally:
+            self._tried_s = self._host.monotonic()
         self._is_open = True
         if found.aside is not None:
             self._put_aside(found.aside)
         self._last = max([self._last, *(entry.seq for entry in found.entries)])
-        if not anew:
+        if not self._is_handed_over:
+            self._is_handed_over = True
             self._found(found.entries)
-        self._dead = await self._in_thread(self._file.dead)
-        self._waiting_letters.set((self._id,), self._dead)
+        self._there_are(await self._in_thread(self._file.dead))
         await self._revive()
         self._works()
 
     async def _try_open(self) -> None:
-        now = self._host.monotonic()
-        if self._tried_s is not None and now - self._tried_s < TRY_EVERY_S:
-            raise self._refusal(self._failing)
-        try:
-            await self._open()
-        except (sqlite3.Error, OSError, Unusable) as error:
-            self._fails(error)
-            raise self._refusal(error) from error
+        """Open the file unless it is; raises `Refused`, at once when that failed a moment ago."""
+        if not self._began:
+            raise self._refusal("the exporter is starting")
+        async with self._opening:
+            if self._is_open:
+                return
+            if self._host.monotonic() - self._tried_s < TRY_EVERY_S:
+                raise self._refusal(self._failing)
+            try:
+                await self._open()
+            except (sqlite3.Error, OSError, Unusable) as error:
+                self._fails(error)
+                raise self._refusal(error) from error
 
     async def _begin_anew(self) -> None:
         """Put a file that broke while it was open aside and go on with a new one; what is in line is known."""
-        self._is_open = False
-        try:
-            await self._open(anew=True)
-        except (sqlite3.Error, OSError, Unusable) as error:
-            self._fails(error)
+        async with self._opening:
+            self._is_open = False
+            try:
+                await self._open()
+            except (sqlite3.Error, OSError, Unusable) as error:
+                self._fails(error)
 
     def _put_aside(self, aside: Path) -> None:
         self._aside.add((self._id,))
@@ -296,6 +332,13 @@ class Backlog:
             aside,
         )
 
+    def _is_time_to_say(self) -> bool:
+        now = self._host.monotonic()
+        if now - self._said_s < QUIET_S:
+            return False
+        self._said_s = now
+        return True
+
     def _refusal(self, why: object) -> Refused:
         return Refused(f"exporter {self._id} cannot write its queue to disk: {why}", TRY_EVERY_S, "storage")
 
@@ -303,24 +346,30 @@ class Backlog:
         self._errors.add((self._id,))
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         if not self._failing:
-            self._host.log.error(
-                "storage: cannot use %s: %s; requests are refused until it works", self._file.path, why
-            )
             self._host.report("recoverable_error", f"storage: {why}")
-        self._failing = why
+            if self._is_time_to_say():
+                self._host.log.error(
+                    "storage: cannot use %s: %s; requests are refused until it works", self._file.path, why
+                )
+        self._failing = why or type(error).__name__
 
     def _works(self) -> None:
         if self._failing:
             self._failing = ""
-            self._host.log.info("storage: %s works again", self._file.path)
             self._host.report("ok", "")
+            if self._is_time_to_say():
+                self._host.log.info("storage: %s works again", self._file.path)
 
     # -- dead letters --
 
-    async def _look_for_replays(self) -> None:
+    async def _look_after(self) -> None:
         while not self._closing.is_set():
             await self._wait(REVIVE_EVERY_S, self._closing)
-            if self._dead and self._is_open:
+            if not self._is_open:
+                # What is in it is sent even when no request comes that would try.
+                with contextlib.suppress(Refused):
+                    await self._try_open()
+            elif self._dead:
                 try:
                     await self._revive()
                 except (sqlite3.Error, OSError) as error:
@@ -330,13 +379,14 @@ class Backlog:
         if not self._dead:
             return
         # Numbers are given before the thread gets its turn, so that no request takes one of them.
-        after, self._last = self._last, self._last + self._dead
-        revived = await self._in_thread(self._file.revive, after)
+        numbers = range(self._last + 1, self._last + 1 + self._dead)
+        self._last = numbers[-1]
+        revived = await self._in_thread(self._file.revive, numbers)
         if revived:
             self._letters.add((self._id, "replayed"), len(revived))
             self._found(revived)
-            self._dead = await self._in_thread(self._file.dead)
-            self._waiting_letters.set((self._id,), self._dead)
+        # Some may have been discarded from outside.
+        self._there_are(await self._in_thread(self._file.dead))
 
     def _start(self, work: Any, name: str) -> None:
         task = asyncio.create_task(work, name=f"{self._host.id} {name}")

@@ -196,12 +196,7 @@ class OtlpExporter(Sender):
     async def push(self, delivery: Delivery) -> PartialSuccess | None:
         """Make one call."""
         if self._certificates.changed():
-            old = self._channel
-            await self.connect()
-            if old is not None:
-                # Calls under way end by themselves.
-                self._closing.add(closing := asyncio.create_task(old.close(grace=self._config.timeout or None)))
-                closing.add_done_callback(self._closing.discard)
+            await self._take_newer_certificates()
         identity_metadata = tuple((await identity(self._auth)).items())
         try:
             async with self._starting:
@@ -222,6 +217,18 @@ class OtlpExporter(Sender):
         except grpc.aio.AioRpcError as error:
             raise failure(error.code(), error.details() or "", error.trailing_metadata() or ()) from error
         return partial_success(delivery.signal, answer)
+
+    async def _take_newer_certificates(self) -> None:
+        old = self._channel
+        try:
+            await self.connect()
+        except (ValueError, OSError) as error:
+            self.host.log.error("newer certificates cannot be used, the old ones stay: %s", error)
+            return
+        if old is not None:
+            # Calls under way end by themselves.
+            self._closing.add(closing := asyncio.create_task(old.close(grace=self._config.timeout or None)))
+            closing.add_done_callback(self._closing.discard)
 
 
 def _metadatum(name: str, secret: Secret) -> tuple[str, str | bytes]:

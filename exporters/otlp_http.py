@@ -163,6 +163,7 @@ class OtlpHttpExporter(Sender):
         self._auth = client_auth(config.auth, host.extensions)
         self._certificates = WatchedFiles(config.tls.files(), config.tls.reload_interval, host.monotonic)
         self._session: aiohttp.ClientSession | None = None
+        self._tls: ssl.SSLContext | bool = True
         self._urls = {signal: config.url(signal) for signal in SIGNALS}
         self._headers = {
             "User-Agent": f"spanledger/{__version__}",
@@ -176,16 +177,19 @@ class OtlpHttpExporter(Sender):
 
     async def connect(self) -> None:
         """Open the pool of connections; each is made when it is first needed."""
-        encrypted = any(url.startswith("https:") for url in self._urls.values())
-        context: ssl.SSLContext | bool = ssl_context(self._config.tls) if encrypted else True
+        self._tls = self._context()
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self._config.max_conns_per_host, ssl=context),
+            connector=aiohttp.TCPConnector(limit=self._config.max_conns_per_host),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
             headers=self._headers,
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             trust_env=False,
         )
+
+    def _context(self) -> ssl.SSLContext | bool:
+        encrypted = any(url.startswith("https:") for url in self._urls.values())
+        return ssl_context(self._config.tls) if encrypted else True
 
     async def disconnect(self) -> None:
         """Close the connections."""
@@ -195,8 +199,11 @@ class OtlpHttpExporter(Sender):
     async def push(self, delivery: Delivery) -> PartialSuccess | None:
         """Post one request."""
         if self._certificates.changed():
-            await self.disconnect()
-            await self.connect()
+            try:
+                # Requests under way keep their connections; those to come have others.
+                self._tls = self._context()
+            except (ValueError, OSError) as error:
+                self.host.log.error("newer certificates cannot be used, the old ones stay: %s", error)
         assert self._session is not None
         url = self._urls[delivery.signal]
         if not url:
@@ -214,6 +221,7 @@ class OtlpHttpExporter(Sender):
                 data=body if len(body) <= STREAMED_BYTES else io.BytesIO(body),
                 # A redirect could carry our headers to a host that was not meant to have them.
                 allow_redirects=False,
+                ssl=self._tls,
                 proxy=self._config.proxy_url or None,
                 server_hostname=self._config.tls.server_name_override or None,
             ) as response:

@@ -30,6 +30,9 @@ VERSION: Final = 1
 BUSY_S: Final = 5.0
 _WAL_BYTES: Final = 16 * 2**20
 _VACUUM_PAGES: Final = 1000
+_SPARE: Final = 16
+"""Part of the room for dead letters that is made free at once when there is none left."""
+_ALL: Final = range(1, 2**63)
 
 SUFFIX: Final = ".queue"
 
@@ -43,7 +46,7 @@ CREATE TABLE entries (
     data        BLOB NOT NULL         -- an OTLP Export<Signal>ServiceRequest, protobuf
 );
 CREATE TABLE dead (
-    seq       INTEGER PRIMARY KEY,
+    seq       INTEGER PRIMARY KEY AUTOINCREMENT,  -- people name it: it is never that of another one
     signal    TEXT NOT NULL,
     items     INTEGER NOT NULL,
     received_ns INTEGER NOT NULL,
@@ -52,7 +55,7 @@ CREATE TABLE dead (
     why       TEXT NOT NULL,          -- what the peer said
     replay    INTEGER NOT NULL DEFAULT 0
 );
-CREATE INDEX dead_replay ON dead (replay) WHERE replay = 1;
+CREATE INDEX dead_replay ON dead (replay);  -- whole: they are counted by it, without reading them
 """
 
 
@@ -118,6 +121,8 @@ class QueueFile:
         self._max_bytes = where.max_bytes
         self._max_dead_bytes = where.max_dead_bytes
         self._connection: sqlite3.Connection | None = None
+        self._dead_bytes: int | None = None
+        """Of dead letters, or more where some were deleted from outside; None when it has to be looked up."""
         self._lock = -1
 
     def open(self, now_ns: int) -> Found:
@@ -153,17 +158,25 @@ class QueueFile:
             self._lock = -1
 
     def apply(self, changes: Sequence[Change]) -> int:
-        """Make all changes in one transaction, or none; return the number of dead letters that had to make room."""
+        """Make all changes in one transaction, or none; return the number of dead letters that had to make room.
+
+        The same changes a second time make no difference, but for dead letters.
+        """
         connection = self._opened()
         discarded = 0
-        with transaction(connection):
-            for change in changes:
-                if isinstance(change, Insert):
-                    _insert(connection, change)
-                elif isinstance(change, Delete):
-                    connection.execute("DELETE FROM entries WHERE seq = ?", (change.seq,))
-                else:
-                    discarded += self._bury(connection, change)
+        try:
+            with transaction(connection):
+                # Graves last: in a file that is full they need the room of what is deleted.
+                for change in sorted(changes, key=lambda change: isinstance(change, Bury)):
+                    if isinstance(change, Insert):
+                        _insert(connection, change)
+                    elif isinstance(change, Delete):
+                        connection.execute("DELETE FROM entries WHERE seq = ?", (change.seq,))
+                    else:
+                        discarded += self._bury(connection, change)
+        except BaseException:
+            self._dead_bytes = None
+            raise
         return discarded
 
     def load(self, stored: Stored) -> Delivery | None:
@@ -173,18 +186,20 @@ class QueueFile:
             return None
         return Delivery(stored.signal, bytes(row[0]), stored.items, stored.received_ns)
 
-    def revive(self, after: int) -> tuple[Stored, ...]:
-        """Put the dead letters that are to be replayed back in line, numbered from `after` + 1, and return them."""
+    def revive(self, numbers: range) -> tuple[Stored, ...]:
+        """Put the dead letters that are to be replayed back in line, as many as there are `numbers`; return them."""
         connection = self._opened()
+        self._dead_bytes = None
         with transaction(connection):
-            seqs = [seq for (seq,) in connection.execute("SELECT seq FROM dead WHERE replay = 1 ORDER BY seq")]
-            for number, seq in enumerate(seqs, after + 1):
+            query = "SELECT seq FROM dead WHERE replay = 1 ORDER BY seq LIMIT ?"
+            seqs = [seq for (seq,) in connection.execute(query, (len(numbers),))]
+            for number, seq in zip(numbers, seqs, strict=False):
                 connection.execute(
                     "INSERT INTO entries SELECT ?, signal, items, received_ns, data FROM dead WHERE seq = ?",
                     (number, seq),
                 )
                 connection.execute("DELETE FROM dead WHERE seq = ?", (seq,))
-        return tuple(_entries(connection, after)) if seqs else ()
+        return tuple(_entries(connection, numbers[: len(seqs)])) if seqs else ()
 
     def dead(self) -> int:
         """Return the number of dead letters."""
@@ -201,16 +216,20 @@ class QueueFile:
 
     def _bury(self, connection: sqlite3.Connection, bury: Bury) -> int:
         part = bury.delivery
-        if len(part.data) > self._max_dead_bytes:
+        if part.size > self._max_dead_bytes:
             return 1
+        if self._dead_bytes is None or self._dead_bytes + part.size > self._max_dead_bytes:
+            self._dead_bytes = _dead_bytes(connection)
+        discarded = 0
+        if (excess := self._dead_bytes + part.size - self._max_dead_bytes) > 0:
+            # A little more than needed: adding up the sizes takes long, and is not for every one of a flood.
+            discarded, gained = _discard(connection, excess + self._max_dead_bytes // _SPARE)
+            self._dead_bytes -= gained
         connection.execute(
             "INSERT INTO dead (signal, items, received_ns, data, died_ns, why) VALUES (?, ?, ?, ?, ?, ?)",
             (part.signal, part.items, part.received_ns, part.data, bury.died_ns, bury.why),
         )
-        discarded = 0
-        while _dead_bytes(connection) > self._max_dead_bytes:
-            connection.execute("DELETE FROM dead WHERE seq = (SELECT min(seq) FROM dead)")
-            discarded += 1
+        self._dead_bytes += part.size
         return discarded
 
     def _hold(self) -> None:
@@ -246,8 +265,8 @@ class QueueFile:
         return self._connection
 
 
-def connect(path: Path, *, fsync: bool = False) -> sqlite3.Connection:
-    """Open or create a queue's file. Raises sqlite3.Error, OSError or `Unusable`."""
+def connect(path: Path, *, fsync: bool = False, check: bool = True) -> sqlite3.Connection:
+    """Open or create a queue's file; `check` reads the whole of it. Raises sqlite3.Error, OSError or `Unusable`."""
     # It holds prompts: for the owner's eyes only. SQLite gives its -wal and -shm the same mode.
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
@@ -269,7 +288,7 @@ def connect(path: Path, *, fsync: bool = False) -> sqlite3.Connection:
         if version == 0:
             begin = f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA application_id = {APPLICATION_ID};"
             connection.executescript(f"{begin} PRAGMA user_version = {VERSION}; COMMIT;")
-        elif (state := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+        elif check and (state := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
             raise sqlite3.DatabaseError(f"database disk image is malformed: {state}")
     except BaseException:
         connection.close()
@@ -300,9 +319,9 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def _entries(connection: sqlite3.Connection, after: int = 0) -> Iterator[Stored]:
-    query = "SELECT seq, signal, items, length(data), received_ns FROM entries WHERE seq > ? ORDER BY seq"
-    for seq, signal, items, size, received_ns in connection.execute(query, (after,)):
+def _entries(connection: sqlite3.Connection, numbers: range = _ALL) -> Iterator[Stored]:
+    query = "SELECT seq, signal, items, length(data), received_ns FROM entries WHERE seq BETWEEN ? AND ? ORDER BY seq"
+    for seq, signal, items, size, received_ns in connection.execute(query, (numbers[0], numbers[-1])):
         if signal in SIGNALS:
             yield Stored(seq, signal, items, size, received_ns)
 
@@ -310,11 +329,24 @@ def _entries(connection: sqlite3.Connection, after: int = 0) -> Iterator[Stored]
 def _insert(connection: sqlite3.Connection, insert: Insert) -> None:
     one = insert.delivery
     row = (insert.seq, one.signal, one.items, one.received_ns, one.data)
-    connection.execute("INSERT INTO entries VALUES (?, ?, ?, ?, ?)", row)
+    # A write whose end was not seen is made again.
+    connection.execute("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?)", row)
 
 
 def _dead_bytes(connection: sqlite3.Connection) -> int:
     return int(connection.execute("SELECT coalesce(sum(length(data)), 0) FROM dead").fetchone()[0])
+
+
+def _discard(connection: sqlite3.Connection, size: int) -> tuple[int, int]:
+    """Delete the oldest dead letters until `size` bytes are gone; return how many went, and their bytes."""
+    oldest: list[tuple[int]] = []
+    gained = 0
+    for seq, length in connection.execute("SELECT seq, length(data) FROM dead ORDER BY seq"):
+        oldest.append((seq,))
+        if (gained := gained + length) >= size:
+            break
+    connection.executemany("DELETE FROM dead WHERE seq = ?", oldest)
+    return len(oldest), gained
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:

@@ -110,13 +110,12 @@ class Sender(ABC):
 
     async def start(self) -> None:
         """Get ready. A peer that is away is no reason to fail: that is what the queue is for."""
-        if self._backlog is not None:
-            await self._backlog.open()
+        await self.connect()
         try:
-            await self.connect()
-        except BaseException:
             if self._backlog is not None:
-                await self._backlog.close()
+                await self._backlog.open()
+        except BaseException:
+            await self.disconnect()
             raise
         self.outcomes.take_over(self._queues)
         self._started = True
@@ -174,6 +173,9 @@ class Sender(ABC):
     def reserve(self, delivery: Delivery) -> None:
         """Hold room for `delivery`, or raise `Refused`."""
         try:
+            if not self._started:
+                # In a reload, requests come before what it needs was given up by its predecessor.
+                raise Refused(f"exporter {self.host.id} is starting", reason="not_ready")
             self._queues[delivery.signal].reserve(delivery)
         except (Refused, Rejected) as error:
             self.outcomes.rejected(delivery, error)
@@ -182,8 +184,7 @@ class Sender(ABC):
     async def keep(self, delivery: Delivery) -> None:
         """Write a reserved delivery to disk. Raises `Refused` when that is not possible now."""
         if self._backlog is not None:
-            seq = self._kept[id(delivery)] = self._backlog.number()
-            await self._backlog.keep(seq, delivery)
+            self._kept[id(delivery)] = await self._backlog.keep(delivery)
 
     def release(self, delivery: Delivery) -> None:
         """Give the room of `reserve` back."""

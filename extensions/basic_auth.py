@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
-import binascii
 import hashlib
 import hmac
 import importlib
+import re
 import secrets
 from collections import OrderedDict
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar, Final
 
 import pydantic
 
 from spanledger.extensions.secret_file import SecretFile
-from spanledger.processor.auth import CLIENT, SERVER, Unauthenticated
+from spanledger.processor.auth import CLIENT, SERVER, CannotTell, Unauthenticated
 from spanledger.processor.component import ComponentConfig, Host, Passive, Settings, register
 from spanledger.processor.settings import Secret
 
 _MAX_PASSED: Final = 1024
 _MAX_HEADER: Final = 4096
+_MAX_WAITING: Final = 64
+"""Passwords that wait to be compared; one takes a quarter of a second."""
 _BCRYPT: Final = ("$2y$", "$2b$", "$2a$")
+_BCRYPT_WHOLE: Final = re.compile(r"\$2[aby]\$\d\d\$[./0-9A-Za-z]{53}")
+_SHA1: Final = "{SHA}"
 
 
 class Htpasswd(Settings):
@@ -85,23 +91,27 @@ class BasicAuth(Passive):
         self._key = secrets.token_bytes(32)
         self._passed: OrderedDict[bytes, None] = OrderedDict()
         """Headers that were right, as keyed digests with the hash they were compared with: bcrypt takes long."""
+        # One at a time: comparing takes a core, and strangers can make us do it.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=str(host.id))
+        self._turn = asyncio.Lock()
+        self._waiting = 0
+        htpasswd, client = config.htpasswd, config.client_auth
+        self._inline = _users(htpasswd.inline.get_secret_value()) if htpasswd and htpasswd.inline else {}
+        self._users = SecretFile(htpasswd.file, host, _users) if htpasswd and htpasswd.file else None
         self._files = {
-            path: SecretFile(path, host.monotonic)
-            for path in (
-                config.htpasswd.file if config.htpasswd else "",
-                config.client_auth.username_file if config.client_auth else "",
-                config.client_auth.password_file if config.client_auth else "",
-            )
+            path: SecretFile(path, host, str.strip)
+            for path in ((client.username_file, client.password_file) if client else ())
             if path
         }
 
     async def start(self) -> None:
         """Read the files, so that a mistake is seen now."""
-        for path, file in self._files.items():
+        files: dict[str, SecretFile[Any]] = {**self._files}
+        if self._config.htpasswd is not None and self._users is not None:
+            files[self._config.htpasswd.file] = self._users
+        for path, file in files.items():
             try:
-                text = file.text()
-                if self._config.htpasswd is not None:
-                    _users(text)
+                file.value()
             except (OSError, ValueError) as error:
                 why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
                 raise ValueError(f"cannot use {path}: {why}") from error
@@ -114,10 +124,12 @@ class BasicAuth(Passive):
             raise Unauthenticated("no user and password: send the header Authorization with `Basic …`")
         try:
             user, _, password = base64.b64decode(encoded, validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:
             raise Unauthenticated("the header Authorization is not base64 of `user:password`") from None
-        known = self._known().get(user)
-        if known is None or not self._matches(given, password, known):
+        users = self._known()
+        # One who is not there is compared with somebody: the time it takes must not tell who is.
+        known = users.get(user, next(iter(users.values()), ""))
+        if not await self._matches(given, password, known) or user not in users:
             raise Unauthenticated("user or password are not right")
 
     async def headers(self) -> Mapping[str, str]:
@@ -125,32 +137,41 @@ class BasicAuth(Passive):
         client = self._config.client_auth
         if client is None:
             raise ValueError("client_auth is not configured")
-        user = self._files[client.username_file].text().strip() if client.username_file else client.username
+        user = self._files[client.username_file].value() if client.username_file else client.username
         password = (
-            self._files[client.password_file].text().strip()
-            if client.password_file
-            else client.password.get_secret_value()
+            self._files[client.password_file].value() if client.password_file else client.password.get_secret_value()
         )
         return {"authorization": f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"}
 
     def _known(self) -> dict[str, str]:
-        htpasswd = self._config.htpasswd
-        if htpasswd is None:
-            return {}
-        users = _users(self._files[htpasswd.file].text()) if htpasswd.file else {}
-        return users | (_users(htpasswd.inline.get_secret_value()) if htpasswd.inline else {})
+        if self._users is None:
+            return self._inline
+        try:
+            return self._users.value() | self._inline
+        except (OSError, ValueError):
+            raise CannotTell("the file with the users cannot be used") from None
 
-    def _matches(self, given: str, password: str, known: str) -> bool:
+    async def _matches(self, given: str, password: str, known: str) -> bool:
         digest = hmac.digest(self._key, f"{given}\n{known}".encode(), "sha256")
-        if digest in self._passed:
-            self._passed.move_to_end(digest)
-            return True
-        if not _is(password, known):
-            return False
+        if digest not in self._passed:
+            if self._waiting >= _MAX_WAITING:
+                raise CannotTell("too many passwords are being compared")
+            self._waiting += 1
+            try:
+                async with self._turn:
+                    # Its sender's requests come together: one of them is compared.
+                    if digest not in self._passed and not await self._is(password, known):
+                        return False
+            finally:
+                self._waiting -= 1
         self._passed[digest] = None
+        self._passed.move_to_end(digest)
         if len(self._passed) > _MAX_PASSED:
             self._passed.popitem(last=False)
         return True
+
+    async def _is(self, password: str, known: str) -> bool:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, _is, password, known)
 
 
 def _users(text: str) -> dict[str, str]:
@@ -162,10 +183,15 @@ def _users(text: str) -> dict[str, str]:
         user, colon, known = line.strip().partition(":")
         if not colon or not user:
             raise ValueError(f"line {number} is not `user:hash`")
+        if not known:
+            raise ValueError(f"line {number} has no password: everybody would be let in")
         if known.startswith(_BCRYPT):
+            if not _BCRYPT_WHOLE.fullmatch(known):
+                raise ValueError(f"line {number} has a bcrypt hash that is not whole")
             _bcrypt()
-        elif known.startswith("$apr1$"):
-            raise ValueError(f"line {number} has an MD5 hash; make a bcrypt one with `htpasswd -B`")
+        elif known.startswith(("$", "{")) and not known.startswith(_SHA1):
+            # Taken as it stands, it would be a password: that of whoever reads the file.
+            raise ValueError(f"line {number} has a hash of another kind; make a bcrypt one with `htpasswd -B`")
         users[user] = known
     return users
 
@@ -173,9 +199,9 @@ def _users(text: str) -> dict[str, str]:
 def _is(password: str, known: str) -> bool:
     if known.startswith(_BCRYPT):
         return bool(_bcrypt().checkpw(password.encode()[:72], known.encode()))
-    if known.startswith("{SHA}"):
+    if known.startswith(_SHA1):
         digest = base64.b64encode(hashlib.sha1(password.encode()).digest()).decode()  # noqa: S324 - the file's choice
-        return hmac.compare_digest(digest.encode(), known[5:].encode())
+        return hmac.compare_digest(digest.encode(), known.removeprefix(_SHA1).encode())
     return hmac.compare_digest(password.encode(), known.encode())
 
 

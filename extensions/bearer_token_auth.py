@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar
 import pydantic
 
 from spanledger.extensions.secret_file import SecretFile
-from spanledger.processor.auth import CLIENT, SERVER, Unauthenticated
+from spanledger.processor.auth import CLIENT, SERVER, CannotTell, Unauthenticated
 from spanledger.processor.component import ComponentConfig, Host, Passive, register
 from spanledger.processor.settings import Secret
 
@@ -59,7 +59,7 @@ class BearerTokenAuth(Passive):
         given = (config.token, *config.tokens)
         self._tokens = tuple(secret.get_secret_value() for secret in given if secret is not None)
         self._filename = config.filename
-        self._file = SecretFile(config.filename, host.monotonic) if config.filename else None
+        self._file = SecretFile(config.filename, host, _tokens) if config.filename else None
 
     async def start(self) -> None:
         """Read the file, so that a mistake is seen now."""
@@ -70,8 +70,13 @@ class BearerTokenAuth(Passive):
 
     async def authenticate(self, headers: Mapping[str, str]) -> None:
         """Compare with each known token, in a time that tells nothing."""
-        given = headers.get(self._header, "").encode()
-        matches = [hmac.compare_digest(given, f"{self._prefix}{token}".encode()) for token in self._known()]
+        # What is no text comes as surrogates.
+        given = headers.get(self._header, "").encode(errors="surrogatepass")
+        try:
+            known = self._known()
+        except (OSError, ValueError):
+            raise CannotTell("the file with the tokens cannot be used") from None
+        matches = [hmac.compare_digest(given, f"{self._prefix}{token}".encode()) for token in known]
         if not any(matches):
             raise Unauthenticated(
                 f"no valid token: send the header {self._header} with `{self._prefix}TOKEN`"
@@ -84,12 +89,14 @@ class BearerTokenAuth(Passive):
         return {self._header: f"{self._prefix}{self._known()[0]}"}
 
     def _known(self) -> tuple[str, ...]:
-        if self._file is None:
-            return self._tokens
-        found = tuple(line.strip() for line in self._file.text().splitlines() if line.strip())
-        if not found or not all(map(_sendable, found)):
-            raise ValueError("it has no token, or one with characters that no header can carry")
-        return found
+        return self._tokens if self._file is None else self._file.value()
+
+
+def _tokens(text: str) -> tuple[str, ...]:
+    found = tuple(line.strip() for line in text.splitlines() if line.strip())
+    if not found or not all(map(_sendable, found)):
+        raise ValueError("it has no token, or one with characters that no header can carry")
+    return found
 
 
 def _sendable(token: str) -> bool:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import pydantic
 
-from spanledger.processor.auth import SERVER, Unauthenticated
+from spanledger.processor.auth import SERVER, CannotTell, Unauthenticated
 from spanledger.processor.component import ComponentConfig, Host, register
 
 # Signatures by a key that only the issuer has; never `none`, never a shared secret.
@@ -54,13 +54,16 @@ class OidcConfig(ComponentConfig):
 
     @pydantic.model_validator(mode="after")
     def _whole(self) -> OidcConfig:
-        url = urlsplit(self.issuer_url)
-        loopback = url.hostname in {"localhost", "127.0.0.1", "::1"}
-        if url.scheme != "https" and not (url.scheme == "http" and loopback):
+        if not _trusted(self.issuer_url):
             raise ValueError("issuer_url is not an https URL: whoever answers there decides who may send")
         if not self.audience and not self.ignore_audience:
             raise ValueError("audience is missing (ignore_audience: true takes tokens that were made for others)")
         return self
+
+
+def _trusted(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in {"localhost", "127.0.0.1", "::1"})
 
 
 @register("extension", "oidc", config=OidcConfig, signals=(), stability="alpha")
@@ -81,6 +84,7 @@ class OidcAuth:
         self._keys: dict[str, Any] = {}
         self._asked_s = float("-inf")
         self._asking = asyncio.Lock()
+        self._refreshing: asyncio.Task[None] | None = None
         self._why = ""
 
     async def start(self) -> None:
@@ -88,7 +92,9 @@ class OidcAuth:
         await self._refresh()
 
     async def shutdown(self, deadline: float) -> int:
-        """Nothing is open."""
+        """Stop asking."""
+        if self._refreshing is not None:
+            self._refreshing.cancel()
         return 0
 
     def statistics(self) -> Mapping[str, Any]:
@@ -99,7 +105,7 @@ class OidcAuth:
         """Verify signature, issuer, audience and time of the token."""
         scheme, _, token = headers.get(self._config.attribute.lower(), "").partition(" ")
         token = token.strip()
-        if scheme.lower() != "bearer" or not token or len(token) > _MAX_TOKEN:
+        if scheme.lower() != "bearer" or not token or not token.isascii() or len(token) > _MAX_TOKEN:
             raise Unauthenticated(f"no token: send the header {self._config.attribute} with `Bearer TOKEN`")
         key = await self._key_of(token)
         try:
@@ -112,37 +118,48 @@ class OidcAuth:
                 leeway=LEEWAY_S,
                 options={"require": ["exp", "iss"], "verify_aud": not self._config.ignore_audience},
             )
-        except self._jwt.PyJWTError as error:
-            # The library's sentences name the claim that is wrong, never its value.
+        except (self._jwt.PyJWTError, TypeError, ValueError) as error:
+            # TypeError: the algorithm in the header is not that of the key. The library's sentences name the claim
+            # that is wrong, never its value.
             raise Unauthenticated(f"the token is not valid: {error}") from None
 
     async def _key_of(self, token: str) -> Any:
         try:
             name = str(self._jwt.get_unverified_header(token).get("kid", ""))
-        except self._jwt.PyJWTError:
+        except (self._jwt.PyJWTError, ValueError, RecursionError):
             raise Unauthenticated("the token is not a JSON web token") from None
-        if self._host.monotonic() - self._asked_s >= REFRESH_S or name not in self._keys:
+        if (key := self._known(name)) is None:
             await self._refresh()
-        if name in self._keys:
-            return self._keys[name]
+            key = self._known(name)
+        elif self._is_old() and (self._refreshing is None or self._refreshing.done()):
+            # Nobody waits for an issuer that takes long to say what is known.
+            self._refreshing = asyncio.create_task(self._refresh(), name=f"{self._host.id} keys")
+        if key is not None:
+            return key
+        if self._why:
+            raise CannotTell("the issuer does not tell its keys")
+        raise Unauthenticated("the token is signed with a key that the issuer does not have")
+
+    def _is_old(self) -> bool:
+        return self._host.monotonic() - self._asked_s >= REFRESH_S
+
+    def _known(self, name: str) -> Any | None:
         if not name and len(self._keys) == 1:
             return next(iter(self._keys.values()))
-        if not self._keys:
-            raise Unauthenticated("tokens cannot be checked now: the issuer does not tell its keys")
-        raise Unauthenticated("the token is signed with a key that the issuer does not have")
+        return self._keys.get(name)
 
     async def _refresh(self) -> None:
         """Ask the issuer for its keys, not too often; what is known stays when it does not answer."""
         async with self._asking:
-            now = self._host.monotonic()
-            if now - self._asked_s < ASK_AGAIN_S:
+            if self._host.monotonic() - self._asked_s < ASK_AGAIN_S:
                 return
-            self._asked_s = now
             try:
                 about = json.loads(await self._fetch(f"{self._config.issuer_url.rstrip('/')}/{_DISCOVERY}"))
                 if about["issuer"] != self._config.issuer_url:
                     raise ValueError("its discovery document names another issuer")
-                keys = json.loads(await self._fetch(str(about["jwks_uri"])))["keys"]
+                if not _trusted(where := str(about["jwks_uri"])):
+                    raise ValueError("its keys are not at an https URL")
+                keys = json.loads(await self._fetch(where))["keys"]
                 self._keys = dict(self._usable(keys))
             except (aiohttp.ClientError, TimeoutError, OSError, ValueError, LookupError, TypeError) as error:
                 self._why = str(error) or type(error).__name__
@@ -151,6 +168,9 @@ class OidcAuth:
             else:
                 self._why = ""
                 self._host.report("ok", "")
+            finally:
+                # From the end of the answer: those who waited for it do not ask again, one after the other.
+                self._asked_s = self._host.monotonic()
 
     def _usable(self, keys: Any) -> list[tuple[str, Any]]:
         usable: list[tuple[str, Any]] = []

@@ -4,44 +4,61 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from spanledger.processor.component import Host
 
 CHECK_EVERY_S: Final = 1.0
 MAX_BYTES: Final = 1024 * 1024
 
+_T = TypeVar("_T")
 
-class SecretFile:
-    """The text of a file, read anew when it has changed; looked at once a second at most."""
 
-    def __init__(self, path: str, monotonic: Callable[[], float]) -> None:
+class SecretFile(Generic[_T]):
+    """What `parse` makes of a file's text, anew when the file has changed; looked at once a second at most.
+
+    `parse` raises ValueError for what it cannot use, with a message that holds no secret.
+    """
+
+    def __init__(self, path: str, host: Host, parse: Callable[[str], _T]) -> None:
         self._path = Path(path)
-        self._monotonic = monotonic
+        self._host = host
+        self._parse = parse
         self._state: tuple[int, int, int] | None = None
-        self._text = ""
+        self._value: _T | None = None
+        self._problem = ""
         self._looked_s = float("-inf")
 
-    def text(self) -> str:
-        """Return the text. Raises OSError while there has never been one, ValueError for what is no text.
+    def value(self) -> _T:
+        """Return what is in the file. Raises OSError while there has never been one.
 
-        A file that goes away later, or is no text any more, leaves the text that was read last.
+        A file that goes away later leaves what was read last. One that cannot be used any more raises
+        ValueError: whoever empties a list of tokens does not mean that the old ones hold on.
         """
-        now = self._monotonic()
+        now = self._host.monotonic()
         if now - self._looked_s >= CHECK_EVERY_S:
             try:
-                self._text = self._read()
+                self._look()
                 self._looked_s = now
-            except (OSError, ValueError):
+            except OSError:
                 if self._state is None:
                     raise
-        return self._text
+        if self._value is None:
+            raise ValueError(self._problem)
+        return self._value
 
-    def _read(self) -> str:
+    def _look(self) -> None:
         status = self._path.stat()
         state = status.st_ino, status.st_size, status.st_mtime_ns
         if state == self._state:
-            return self._text
-        if status.st_size > MAX_BYTES:
-            raise ValueError(f"{self._path} has more than {MAX_BYTES} bytes")
-        text = self._path.read_text(encoding="utf-8")
+            return
+        try:
+            if status.st_size > MAX_BYTES:
+                raise ValueError(f"it has more than {MAX_BYTES} bytes")
+            self._value, self._problem = self._parse(self._path.read_text(encoding="utf-8")), ""
+        except ValueError as error:
+            self._value, self._problem = None, str(error)
+            if self._state is not None:
+                self._host.log.error("cannot use %s any more: %s", self._path, error)
         self._state = state
-        return text

@@ -90,7 +90,7 @@ class Accounts:
         return [one for one in self._neighbours(report) if one.twin_of is report]
 
     def changed(self) -> list[Report]:
-        """Return the calls whose verdict may be another one than when this was asked last."""
+        """Return the calls whose verdict may be another one than when this was asked last, in the order they came."""
         affected: dict[Report, None] = {}
         while self._changed:
             report, _ = self._changed.popitem()
@@ -99,7 +99,7 @@ class Accounts:
                 if echo not in affected:
                     self._changed[echo] = None
             self._compare(report, affected)
-        return list(affected)
+        return [*reversed(affected)]  # the last one was looked at first
 
     def sums(self) -> list[Report]:
         """Return the sums of calls that may be other ones than when this was asked last."""

@@ -9,22 +9,33 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Final, Protocol
 
-from spanledger.processor.component import ComponentId, Needs, PipelineError, Settings
+from spanledger.processor.component import ComponentId, Needs, PipelineError, Refused, Settings
 from spanledger.processor.settings import IdOfComponent
 
 SERVER: Final = "server authentication"
 CLIENT: Final = "client authentication"
 
 
+CHALLENGE: Final = 'Bearer, Basic realm="spanledger"'
+"""`WWW-Authenticate` of an answer to those who are not known."""
+
+
 class Unauthenticated(PipelineError):  # noqa: N818 - reads as the condition it is
     """The request does not say who sends it, or not truly. The message goes to the sender and holds no secret."""
+
+
+class CannotTell(Refused):
+    """Whether the sender is known cannot be told now, for a reason of ours: it may try again."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"who sends this cannot be checked now: {why}", reason="not_ready")
 
 
 class ServerAuth(Protocol):
     """Looks at requests that come in."""
 
     async def authenticate(self, headers: Mapping[str, str]) -> None:
-        """Return when the sender is known; raises `Unauthenticated`. Names of headers are in lower case."""
+        """Return when the sender is known; raises `Unauthenticated` or `CannotTell`. Names are in lower case."""
         ...
 
 

@@ -141,6 +141,8 @@ class ScopeGroup:
     """The resource in the outline, which it has in common with its other groups."""
     schema_url: str | None = None
     """Set to replace the scope's schema URL."""
+    rewritten: bool = False
+    """The resource or the scope was edited, in `parent` or `node`, and so the request is written anew."""
 
     def like(self, scope: str) -> ScopeGroup:
         """Return an empty group of the same resource, and of the scope of that name, that is not sent on."""
@@ -254,7 +256,8 @@ class Batch:
         for group in self.groups:
             if group.schema_url is not None:
                 group.node.schema_url = group.schema_url.encode()
-        if not self.rejected and not any(group.changed or group.schema_url is not None for group in self.groups):
+        edited = any(group.changed or group.rewritten or group.schema_url is not None for group in self.groups)
+        if not self.rejected and not edited:
             return self.wire
         parts: list[bytes] = []
         for _, groups in groupby(self.groups, lambda group: id(group.parent)):

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from spanledger.processor.auth import ServerAuth, Unauthenticated
+from spanledger.processor.auth import CHALLENGE, CannotTell, ServerAuth, Unauthenticated
 from spanledger.processor.settings import TLSServer, host_and_port
 from spanledger.processor.watched_files import WatchedFiles
 
@@ -128,7 +128,9 @@ def _known(auth: ServerAuth) -> Middleware:
             # This mapping knows no upper and lower case.
             await auth.authenticate(request.headers)
         except Unauthenticated as error:
-            raise web.HTTPUnauthorized(text=f"{error}\n", headers={"WWW-Authenticate": "Bearer, Basic"}) from error
+            raise web.HTTPUnauthorized(text=f"{error}\n", headers={"WWW-Authenticate": CHALLENGE}) from error
+        except CannotTell as error:
+            raise web.HTTPServiceUnavailable(text=f"{error}\n", headers={"Retry-After": "1"}) from error
         return await handler(request)
 
     return check

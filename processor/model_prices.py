@@ -1,7 +1,7 @@
 """Shows what tokens of the models in use cost, so that a dashboard can ask what another model would have cost.
 
-The prices are those of a plain call today: standard tier, short context, no fee beside tokens. Operators' own prices and
-contracts are in them.
+The prices are those of a plain call today: standard tier, short context, no fee beside tokens. Operators' own prices
+and contracts are in them.
 """
 
 from __future__ import annotations

@@ -136,10 +136,13 @@ class Sidecar:
                 stopping.add_done_callback(self._drained)
                 await asyncio.wait({stopping}, timeout=SWITCH_S)
                 for node in waiting:
-                    await _start_again(node)
+                    await _start_again(node, stopping)
                     started.append(node)
             except CannotStart as error:
                 await self._shutdown(started, time_left_s=SWITCH_S)
+                # What still ends would be taken for something that runs.
+                if self._drains:
+                    await asyncio.wait(self._drains)
                 await self._put_back(old)
                 raise CannotStart(f"{error}; the old configuration runs on") from error
             self._graph = new
@@ -233,13 +236,16 @@ async def _shutdown_one(node: Node, deadline: float, surroundings: Surroundings)
     return lost
 
 
-async def _start_again(node: Node) -> None:
-    """Start a component whose predecessor may need a moment more to let go of a port or a file."""
-    for attempt in range(SWITCH_TRIES):
+async def _start_again(node: Node, predecessors: asyncio.Future[int] | None = None) -> None:
+    """Start a component whose predecessor may hold a port or a file until it has ended, and a moment more."""
+    tries = SWITCH_TRIES
+    while True:
         try:
             await _start(node)
         except CannotStart:
-            if attempt == SWITCH_TRIES - 1:
+            if predecessors is None or predecessors.done():
+                tries -= 1
+            if not tries:
                 raise
             await asyncio.sleep(SWITCH_S / 2)
         else:

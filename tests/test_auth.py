@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import json
 import ssl
 import subprocess
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,14 +20,14 @@ import jwt
 import pydantic
 import pytest
 from aiohttp import web
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from spanledger.exporters.otlp import OtlpConfig, OtlpExporter
 from spanledger.exporters.otlp_http import OtlpHttpConfig, OtlpHttpExporter
 from spanledger.extensions.basic_auth import BasicAuth, BasicAuthConfig
 from spanledger.extensions.bearer_token_auth import BearerTokenAuth, BearerTokenConfig
 from spanledger.extensions.oidc_auth import OidcAuth, OidcConfig
-from spanledger.processor.auth import Unauthenticated
+from spanledger.processor.auth import CannotTell, Unauthenticated
 from spanledger.processor.batch import Delivery
 from spanledger.processor.component import ComponentId
 from spanledger.processor.listen import WebServer
@@ -62,6 +64,7 @@ def userpass(user: str, password: str) -> dict[str, str]:
         ({"token": "s3cret"}, {"authorization": "Bearer other"}, False),
         ({"token": "s3cret"}, {"authorization": "s3cret"}, False),
         ({"token": "s3cret"}, {"authorization": "Bearer ünicode"}, False),
+        ({"token": "s3cret"}, {"authorization": "Bearer \udcff"}, False),
         ({"token": "s3cret"}, {}, False),
         ({"tokens": ["a", "b"]}, {"authorization": "Bearer b"}, True),
         ({"token": "k", "header": "X-Api-Key", "scheme": ""}, {"x-api-key": "k"}, True),
@@ -94,6 +97,13 @@ async def test_tokens_of_a_file_change_with_it(tmp_path: Path) -> None:
     path.unlink()
     clock.now_s += 1
     await extension.authenticate({"authorization": "Bearer three"})
+    path.write_text("\n")
+    clock.now_s += 1
+    with pytest.raises(CannotTell):
+        await extension.authenticate({"authorization": "Bearer three"})
+    path.write_text("four")
+    clock.now_s += 1
+    await extension.authenticate({"authorization": "Bearer four"})
 
 
 @pytest.mark.parametrize(
@@ -106,6 +116,10 @@ async def test_tokens_of_a_file_change_with_it(tmp_path: Path) -> None:
         (BasicAuthConfig, {"htpasswd": {}}, "no users"),
         (BasicAuthConfig, {"htpasswd": {"inline": "nonsense"}}, "line 1 is not"),
         (BasicAuthConfig, {"htpasswd": {"inline": "u:$apr1$x$y"}}, "htpasswd -B"),
+        (BasicAuthConfig, {"htpasswd": {"inline": "u:$6$salt$hash"}}, "hash of another kind"),
+        (BasicAuthConfig, {"htpasswd": {"inline": "u:{SSHA}aGFzaA=="}}, "hash of another kind"),
+        (BasicAuthConfig, {"htpasswd": {"inline": "u:$2b$12$short"}}, "not whole"),
+        (BasicAuthConfig, {"htpasswd": {"inline": "u:"}}, "everybody would be let in"),
         (BasicAuthConfig, {"client_auth": {}}, "no username"),
         (OidcConfig, {"issuer_url": "http://example.com", "audience": "a"}, "not an https URL"),
         (OidcConfig, {"issuer_url": "https://example.com"}, "audience is missing"),
@@ -149,6 +163,35 @@ async def test_basic_auth_knows_the_hashes_of_htpasswd(kind: str, tmp_path: Path
     ):  # fmt: skip
         with pytest.raises(Unauthenticated):
             await extension.authenticate(headers)
+
+
+@pytest.mark.parametrize("given", ["Basic \udcff", "Basic ü", "Basic /w==", "Basic " + "A" * 5])
+async def test_what_is_no_text_is_nobody(given: str) -> None:
+    """And no fault of ours."""
+    with pytest.raises(Unauthenticated):
+        await basic(htpasswd={"inline": "alice:pass"}).authenticate({"authorization": given})
+
+
+async def test_comparing_passwords_leaves_the_loop_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One at a time, once for requests that come together, as long for users who are not there."""
+    compared: list[bytes] = []
+
+    def checkpw(password: bytes, _known: bytes) -> bool:
+        with pytest.raises(RuntimeError):
+            asyncio.get_running_loop()
+        compared.append(password)
+        return password == b"right"
+
+    monkeypatch.setattr(bcrypt, "checkpw", checkpw)
+    extension = basic(htpasswd={"inline": f"alice:{HASHES['bcrypt']}"})
+    await asyncio.gather(*(extension.authenticate(userpass("alice", "right")) for _ in range(10)))
+    assert compared == [b"right"]
+    with pytest.raises(Unauthenticated):
+        await extension.authenticate(userpass("bob", "right"))
+    assert compared == [b"right", b"right"]
+    guesses = (extension.authenticate(userpass("alice", str(guess))) for guess in range(100))
+    outcomes = Counter(type(one) for one in await asyncio.gather(*guesses, return_exceptions=True))
+    assert outcomes == {Unauthenticated: 64, CannotTell: 36}
 
 
 async def test_basic_auth_to_a_backend(tmp_path: Path) -> None:
@@ -223,9 +266,25 @@ async def test_token_of_the_issuer_passes() -> None:
         lambda issuer: {"authorization": f"Bearer {jwt.encode({'iss': ISSUER}, '', 'none')}"},
         lambda _issuer: {"authorization": "Bearer nonsense"},
         lambda _issuer: {"authorization": "Bearer " + "x" * 20_000},
+        lambda _issuer: {"authorization": "Bearer \udcff"},
+        lambda _issuer: {"authorization": f"Bearer {base64.urlsafe_b64encode(b'[' * 9000).decode()}.e30.e30"},
+        lambda issuer: issuer.token("RS256", key=rsa.generate_private_key(65537, 2048)),
         lambda _issuer: {},
     ],
-    ids=["audience", "issuer", "expired", "another key", "shared secret", "unsigned", "nonsense", "endless", "none"],
+    ids=[
+        "audience",
+        "issuer",
+        "expired",
+        "another key",
+        "shared secret",
+        "unsigned",
+        "nonsense",
+        "endless",
+        "no text",
+        "nested",
+        "another algorithm",
+        "none",
+    ],
 )
 async def test_forged_token_does_not_pass(forged: Callable[[Issuer], dict[str, str]]) -> None:
     """And nothing but Unauthenticated comes out."""
@@ -253,7 +312,7 @@ async def test_issuer_that_is_away_leaves_the_known_keys() -> None:
     issuer, clock = Issuer(), Clock()
     issuer.away = True
     extension = await oidc(issuer, clock)
-    with pytest.raises(Unauthenticated, match="cannot be checked now"):
+    with pytest.raises(CannotTell, match="does not tell its keys"):
         await extension.authenticate(issuer.token())
     issuer.away = False
     clock.now_s += 10
@@ -261,6 +320,39 @@ async def test_issuer_that_is_away_leaves_the_known_keys() -> None:
     issuer.away = True
     clock.now_s += 4000
     await extension.authenticate(issuer.token())
+
+
+async def test_nobody_waits_for_keys_that_are_known() -> None:
+    """An issuer that takes long to say them again holds up no request."""
+    issuer, clock = Issuer(), Clock()
+    extension = await oidc(issuer, clock)
+    answered = asyncio.Event()
+
+    async def slow(url: str) -> bytes:
+        await answered.wait()
+        return await issuer.fetch(url)
+
+    extension._fetch = slow
+    clock.now_s += 4000
+    for _ in range(2):
+        await extension.authenticate(issuer.token())
+    assert extension._refreshing is not None
+    answered.set()
+    await extension._refreshing
+    assert len(issuer.asked) == 4
+
+
+async def test_keys_come_by_an_encrypted_way() -> None:
+    """Whoever could answer in the issuer's place would decide who may send."""
+    issuer = Issuer()
+
+    async def fetch(url: str) -> bytes:
+        return (await issuer.fetch(url)).replace(b"https://issuer.example/keys", b"http://issuer.example/keys")
+
+    config = OidcConfig.model_validate({"issuer_url": ISSUER, "audience": "spanledger"})
+    extension = OidcAuth(config, host("oidc"), fetch=fetch)
+    await extension.start()
+    assert extension.statistics() == {"keys": 0, "last_error": "its keys are not at an https URL"}
 
 
 # -- on the wire --
@@ -337,8 +429,6 @@ def serial(address: str) -> str:
 
 async def test_new_certificates_are_used_without_a_restart(tmp_path: Path) -> None:
     """By both protocols; a broken file leaves the old one."""
-    import asyncio
-
     made = make_certificates(tmp_path)
     tls = {"cert_file": str(made.server), "key_file": str(made.server_key), "reload_interval": "1ns"}
     async with running(grpc_options={"tls": tls}, http_options={"tls": tls}) as otlp:

@@ -64,6 +64,7 @@ class Bench:
             wait=self._wait,
             draw=lambda: 0.5,
         )
+        self.sender._started = True  # There is nothing to connect to.
 
     async def _wait(self, delay_s: float, _wake: asyncio.Event | None) -> None:
         self.waits.append(delay_s)

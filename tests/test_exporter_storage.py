@@ -6,6 +6,7 @@ import asyncio
 import os
 import sqlite3
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -18,14 +19,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from spanledger.exporters.answer import PartialSuccess, Permanent, Retryable, TooLarge
-from spanledger.exporters.backlog import TRY_EVERY_S
+from spanledger.exporters.backlog import TRY_EVERY_S, Backlog
 from spanledger.exporters.queue import QueueConfig
-from spanledger.exporters.queue_file import Bury, Delete, Insert, QueueFile, Stored
+from spanledger.exporters.queue_file import Bury, Delete, Found, Insert, QueueFile, Stored
 from spanledger.exporters.retry import RetryConfig
 from spanledger.exporters.sender import Sender
 from spanledger.extensions.file_storage import FileStorage, FileStorageConfig, file_name
 from spanledger.processor.batch import Delivery, Outline
-from spanledger.processor.component import ComponentId, Refused
+from spanledger.processor.component import ComponentId, Refused, ShuttingDown
 from spanledger.processor.storage import StorageFile
 from spanledger.service.commands import dlq
 from spanledger.service.flow import Pipeline, transfer
@@ -311,6 +312,167 @@ async def test_file_that_breaks_while_it_is_open_is_kept_aside(tmp_path: Path) -
     await life.end()
 
 
+def backlog_of(life: Life) -> Backlog:
+    """Return what a life has on disk."""
+    assert life.exporter._backlog is not None
+    return life.exporter._backlog
+
+
+async def test_disk_that_was_away_at_the_start_gives_back_what_it_has(tmp_path: Path) -> None:
+    """Once, also when several requests find it back at the same time, and none takes the number of another."""
+    peer = Peer(away)
+    life = Life(tmp_path, peer)
+    await life.exporter.start()
+    await life.offer(spans(1), spans(2))
+    await life.crash()
+    after = Life(tmp_path, peer)
+    backlog = backlog_of(after)
+    works = backlog._file.open
+
+    def fails(_now_ns: int) -> Found:
+        raise OSError(30, "Read-only file system")
+
+    backlog._file.open = fails  # type: ignore[method-assign]
+    await after.exporter.start()
+    with pytest.raises(Refused, match="Read-only"):
+        await after.offer(spans(3))
+    backlog._file.open = works  # type: ignore[method-assign]
+    after.clock.now_s += TRY_EVERY_S
+    await asyncio.gather(after.offer(spans(4)), after.offer(spans(5)))
+    peer.comes_back()
+    await after.settle()
+    assert sorted(peer.took) == [1, 2, 4, 5]
+    assert after.numbers.total("spanledger_dropped_items_total") == 0
+    await after.end()
+
+
+async def test_nothing_is_taken_before_the_start(tmp_path: Path) -> None:
+    """In a reload, requests come while the predecessor still holds the file."""
+    life = Life(tmp_path, Peer())
+    with pytest.raises(Refused, match="is starting"):
+        await life.offer(spans(1))
+    assert not list(tmp_path.iterdir())
+    await life.exporter.start()
+    await life.offer(spans(1))
+    await life.settle()
+    assert life.peer.took == [1]
+    await life.end()
+
+
+@pytest.mark.parametrize("moment", ["waiting", "being written"])
+async def test_client_that_goes_away_leaves_nothing_on_disk(tmp_path: Path, moment: str) -> None:
+    """Its request was not acknowledged: it comes again."""
+    life = Life(tmp_path, Peer(away))
+    await life.exporter.start()
+    offering = asyncio.create_task(life.offer(spans(1)))
+    file = backlog_of(life)._file
+    works, writing, go_on = file.apply, threading.Event(), threading.Event()
+
+    def slow(changes: Sequence[Any]) -> int:
+        writing.set()
+        go_on.wait()
+        return works(changes)
+
+    file.apply = slow  # type: ignore[method-assign]
+    if moment == "being written":
+        await asyncio.to_thread(writing.wait)
+    else:
+        while not backlog_of(life)._changes:
+            await asyncio.sleep(0)
+    offering.cancel()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await offering
+    await life.settle()
+    assert life.exporter.statistics()["queues"]["traces"]["size"] == 0
+    assert file.open(0).entries == ()
+    await life.end()
+
+
+async def test_disk_that_fails_for_long_fills_no_memory(tmp_path: Path) -> None:
+    """What is refused, or whose client is gone, is not remembered."""
+    life = Life(tmp_path, Peer())
+    await life.exporter.start()
+    backlog = backlog_of(life)
+
+    def fails(_changes: Sequence[Any]) -> int:
+        raise OSError(28, "No space left on device")
+
+    backlog._file.apply = fails  # type: ignore[method-assign]
+    for number in range(20):
+        offering = asyncio.create_task(life.offer(spans(number)))
+        if number % 2:
+            await asyncio.sleep(0)
+            offering.cancel()
+        with pytest.raises((Refused, asyncio.CancelledError)):
+            await offering
+    assert (backlog._changes, backlog._writers, life.exporter._kept) == ([], {}, {})
+    await life.end()
+
+
+async def test_what_was_sent_is_noted_although_nothing_new_fits(tmp_path: Path) -> None:
+    """A process that is killed at its limit does not send again what came between two refusals."""
+    peer = Peer(away)
+    life = Life(tmp_path, peer)
+    await life.exporter.start()
+    await life.offer(spans(1))
+    backlog = backlog_of(life)
+    works = backlog._file.apply
+
+    def is_full(changes: Sequence[Any]) -> int:
+        if any(isinstance(change, Insert) for change in changes):
+            raise sqlite3.OperationalError("database or disk is full")
+        return works(changes)
+
+    backlog._file.apply = is_full  # type: ignore[method-assign]
+    backlog._changes = [Insert(99, spans(99))]
+    peer.comes_back()
+    await life.settle()
+    backlog._changes.clear()
+    assert backlog._file.open(0).entries == ()
+    await life.end()
+
+
+async def test_fault_of_our_own_refuses_and_hangs_nobody(tmp_path: Path) -> None:
+    """Whatever the writing raises, those who wait for it hear of it."""
+    life = Life(tmp_path, Peer())
+    await life.exporter.start()
+    file = backlog_of(life)._file
+    works = file.apply
+
+    def fails(_changes: Sequence[Any]) -> int:
+        raise ValueError("surrogates not allowed")
+
+    file.apply = fails  # type: ignore[method-assign]
+    with pytest.raises(Refused, match="surrogates"):
+        await life.offer(spans(1))
+    file.apply = works  # type: ignore[method-assign]
+    await life.offer(spans(2))
+    await life.settle()
+    assert life.peer.took == [2]
+    await life.end()
+
+
+async def test_request_that_comes_as_the_file_closes_is_refused(tmp_path: Path) -> None:
+    """It had its room before the queue closed; nobody would write it any more."""
+    life = Life(tmp_path, Peer())
+    await life.exporter.start()
+    life.exporter.reserve(spans(1))
+    await life.end()
+    with pytest.raises(ShuttingDown):
+        await life.exporter.keep(spans(1))
+
+
+def test_writing_the_same_twice_makes_no_difference(tmp_path: Path) -> None:
+    """The end of a write may go unseen."""
+    file = queue_file(tmp_path)
+    file.open(0)
+    for _ in range(2):
+        file.apply([Insert(1, spans(1)), Insert(2, spans(2)), Delete(1)])
+    assert [entry.seq for entry in file.open(0).entries] == [2]
+    file.close()
+
+
 @pytest.mark.parametrize(
     ("prepare", "message"),
     [
@@ -442,6 +604,34 @@ async def test_room_for_dead_letters_is_bounded(tmp_path: Path) -> None:
     await life.end()
 
 
+def test_grave_in_a_full_file_has_the_room_of_what_it_replaces(tmp_path: Path) -> None:
+    """A request that is refused for good is kept although nothing more could be written."""
+    file = queue_file(tmp_path, max_bytes=2**20)
+    file.open(0)
+    big = spans(1, size=400_000)
+    file.apply([Insert(1, big), Insert(2, big)])
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        file.apply([Insert(3, big)])
+    assert file.apply([Bury(big, 1, "no"), Delete(1)]) == 0
+    assert file.dead() == 1
+    file.close()
+
+
+def test_letters_that_were_discarded_from_outside_make_room(tmp_path: Path) -> None:
+    """What is left is not thrown away for the sake of what is gone."""
+    file = queue_file(tmp_path, max_dead_bytes=1_000_000)
+    file.open(0)
+    big = spans(1, size=300_000)
+    file.apply([Bury(big, 1, "no")] * 3)
+    with closing(sqlite3.connect(file.path)) as connection, connection:
+        connection.execute("DELETE FROM dead WHERE seq <= 2")
+    assert file.apply([Bury(big, 1, "no")] * 2) == 0
+    assert file.apply([Bury(big, 1, "no")]) == 1
+    with closing(sqlite3.connect(file.path)) as connection, connection:
+        assert connection.execute("SELECT seq FROM dead").fetchall() == [(4,), (5,), (6,)]
+    file.close()
+
+
 def test_names_of_files_are_safe_and_different() -> None:
     """An id may hold anything but blanks."""
     names = [
@@ -497,9 +687,10 @@ class CrashingQueue(RuleBasedStateMachine):
         """Put all dead letters back in line."""
         with closing(sqlite3.connect(self.file.path)) as connection, connection:
             connection.execute("UPDATE dead SET replay = 1")
-        for entry in self.file.revive(self.next):
+        numbers = range(self.next, self.next + 100)
+        for entry in self.file.revive(numbers):
             self.dead[entry.items] -= 1
-            assert entry.seq > self.next
+            assert entry.seq in numbers
             # Their spans have the numbers of an earlier request: only how many they are is looked at.
             self.file.apply([Delete(entry.seq)])
         self.next += 100

@@ -196,6 +196,16 @@ def test_a_call_after_a_failed_one_is_a_retry(following: Mapping[str, Any], retr
     assert sum(series(table, "spanledger_llm_retries_total").values()) == retries
 
 
+def test_priced_calls_are_counted_in_the_order_in_which_they_came() -> None:
+    """What prices find out about the calls of a request is asked after all of them: a retry still follows its failure."""
+    failed = replace(FAILED, call=Call(inference=True, scope="sdk", failed=True), span_id=b"f" * 8)
+    again = replace(failed, status="ok", start_ns=failed.end_ns, end_ns=failed.end_ns + 1, span_id=b"g" * 8)
+
+    table = counted(failed, replace(again, call=Call(inference=True, scope="sdk", input=100, output=20)))
+
+    assert sum(series(table, "spanledger_llm_retries_total").values()) == 1
+
+
 def test_a_success_ends_the_retries() -> None:
     """The call after it is a new one."""
     again = replace(FAILED, status="ok", start_ns=FAILED.end_ns, end_ns=FAILED.end_ns + 1)

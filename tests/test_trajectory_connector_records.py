@@ -141,13 +141,13 @@ def group(number: int) -> Group:
 
 def test_an_index_is_bounded_and_forgets_what_was_remembered_longest() -> None:
     """And follows groups that became one."""
-    index: Recent[int] = Recent(2)
+    index: Recent[int] = Recent(4)
     first, second, third = group(1), group(2), group(3)
-    for key, one in ((1, first), (2, second), (1, first), (3, third)):
+    for key, one in ((1, second), (2, second), (1, first), (3, third), (4, first)):
         index.note(key, one)
     third.merged_into = first
 
-    assert (len(index), index.find(2), index.find(3)) == (2, None, first)
+    assert (len(index), index.find(2), index.find(1), index.find(3)) == (3, None, first, first)
     first.state = "gone"
     assert index.find(1) is None
 

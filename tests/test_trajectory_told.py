@@ -202,3 +202,16 @@ def test_nodes_of_graphs(path: str, node: str) -> None:
     """The innermost node that is more than a part of a ready-made agent, from wherever it is written."""
     assert node_of({"langsmith.metadata.langgraph_checkpoint_ns": path}) == node
     assert node_of({"metadata": f'{{"langgraph_node": "x", "langgraph_checkpoint_ns": "{path}"}}'}) == node
+
+
+def test_a_span_around_the_asking_call_is_not_what_it_asked_for() -> None:
+    """Names may be the same all the way up: what lies above a call is not its tool."""
+    story = Story()
+    outer = story.bridge(0, 100)
+    story.records[-1] = replace(outer, name="search")
+    story.llm(0, 0, below=outer, asks=[("c1", "search")])
+    story.llm(50, 60, below=outer, reads=["c1"], asks=[])
+
+    (run,) = build(story.records)
+
+    assert tools(run) == [("search", "messages")]

@@ -10,9 +10,10 @@ arrival, no memory: whoever keeps the records may build whenever a document is n
                missing,  of       traces     a work     runs   │
                circles   services                      begin   │
                                                                ▼
-       Run <── assemble <── outcome, failure <── usage <── calls <── order     each run by itself
-                            paths, facts         leaves    who asked  causes
-                                                 win       attempts   first
+       Run <── assemble <── outcome, failure <── usage <── agents <── calls <── order <── told     each run
+                            paths, facts         leaves    who did    who asked  causes    tools     by itself
+                                                 win       it         attempts   first     without
+                                                                                           a span
 
 Phases that work on trees have `tree.Node`s, those on a run its `order.Placed` steps by index. All of it is
 O(n log n) in the number of records.

@@ -100,13 +100,14 @@ def _parents(nodes: Sequence[Node]) -> list[Node | None]:
                 break
             path.append(current)
             stands = resolve(current)
-            if stands in kept and (stands is current or not _lies_below(stands, node)):
+            if stands in kept:
                 found = stands
                 break
             current = current.parent
         for above in path:
             nearest[above] = found
-        parents.append(_above_itself(node, kept) if found is node else found)
+        around = found is not None and bool(found.twins) and _lies_below(found, node)
+        parents.append(_above_itself(node, kept) if around else found)
     return parents
 
 
@@ -127,7 +128,7 @@ def _above_itself(node: Node, kept: set[Node]) -> Node | None:
     """Return the nearest step above a node whose own twin is what comes first above it."""
     for above in node.ancestors():
         stands = resolve(above)
-        if stands is not node and stands in kept:
+        if stands in kept and not _lies_below(stands, node):
             return stands
     return None
 

@@ -73,7 +73,7 @@ def _adopt(draft: Draft, call: Node, tool: Node) -> None:
     for node, edge in sorted(draft.joined.items(), key=lambda item: item[0].rank):
         source = edge.from_trace_id, edge.from_span_id
         begins = edge.basis == "arguments" and source == call.key and tool.start <= node.start < tool.end
-        if node.parent is None and (begins or source in below):
+        if node.parent is None and (begins or source in below) and node not in tool.ancestors():
             node.parent, node.basis = tool, edge.basis
             below.add(node.key)
 
@@ -172,7 +172,10 @@ def _reads(later: Node, call: Node, request: ToolRequest) -> bool:
 
 def _span_of(call: Node, request: ToolRequest, reader: Node | None, structure: Sequence[Node]) -> Node | None:
     """Return the outermost of the spans that are named after a tool and lie between its request and its result."""
+    above = set(call.ancestors())
     for node in structure:
+        if node in above:
+            continue
         word = _LAST_WORD.search(node.record.name)
         if (
             word is not None

@@ -32,6 +32,7 @@ MAX_RECORDS: Final = 1_000
 """Spans of one run up to which it is rolled up in passing."""
 
 _ROOTS: Final = frozenset({"agent", "workflow", "other"})
+_STRUCTURE: Final = frozenset({"other", "evaluation"})
 
 
 def annotate(
@@ -69,13 +70,13 @@ def annotate(
                 root, totals = key_of(plain[0]), plain[1]
                 run_id = f"{trace_id.hex()}-{root[16:].hex()}"
                 wanted[root] = {**wanted.get(root, {}), **roll_up(run_id, totals, "success", "complete")}
-                continue
-            built = _build(present, group, assembly)
-            assembly.remember(group.traces[0] if group is not None else trace_id, built)
-            for run in built.runs:
-                key = trace_id + bytes.fromhex(run.root_span_id or "")
-                if key in candidates:
-                    wanted[key] = {**wanted.get(key, {}), **root_attributes(run)}
+            elif any(isinstance(one, Step) and one.kind not in _STRUCTURE for one in present.values()):
+                built = _build(present, group, assembly)
+                assembly.remember(group.traces[0] if group is not None else trace_id, built)
+                for run in built.runs:
+                    key = trace_id + bytes.fromhex(run.root_span_id or "")
+                    if key in candidates:
+                        wanted[key] = {**wanted.get(key, {}), **root_attributes(run)}
         yield
     _write(batch, wanted)
     return skipped

@@ -276,6 +276,7 @@ class Assembly:
         for change in changes:
             if not change.before:
                 self._histories.add(change.run)
+        self.store.left(group)
 
     def _place_waiting(self, now_s: float) -> None:
         for judgement in tuple(self._unplaced)[:CHECK_EVERY]:

@@ -110,6 +110,8 @@ class Group:
     completeness: Completeness = "open"
     """Of the runs that were reported last."""
     merged_into: Group | None = None
+    leaving: int = 0
+    """How often it was closed or revised and is yet to be told of."""
     shown: Label | None = None
     """The label under which its size is in the gauges."""
     told: dict[str, Loop] | None = None
@@ -198,6 +200,10 @@ class Group:
         self.keys += b"".join(key.ljust(_KEY_BYTES, b"\0") for key in hot)
         self.resources = resources.together(kept)
         self.size_bytes = self._size()
+
+    def clear(self) -> None:
+        """Give up the records: indexes remember a group for longer than it is of use."""
+        self.hot, self.packed, self.keys, self.resources = None, (), b"", ()
 
     def replace(self, key: Key, record: Record) -> bool:
         """Keep the better of two reports of one span; tell whether that is the new one."""

@@ -42,31 +42,31 @@ _K = TypeVar("_K", bound=Hashable)
 
 
 class Recent(Generic[_K]):
-    """Key -> the group that last had it, for at most `limit` keys."""
+    """Key -> the group that last had it, for the last `limit` keys, about.
+
+    In two halves: when the young one is full, it becomes the old one. Of keys only the hash is kept, for there are
+    several for each step: 64 bits, keyed with a secret of the process for texts and ids.
+    """
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._groups: OrderedDict[_K, Group] = OrderedDict()
+        self._half = max(1, limit // 2)
+        self._young: dict[int, Group] = {}
+        self._old: dict[int, Group] = {}
 
     def __len__(self) -> int:
-        return len(self._groups)
+        return len(self._young) + len(self._old)
 
     def find(self, key: _K) -> Group | None:
         """Return the group as it is now; None when there is none or it was forgotten."""
-        group = self._groups.get(key)
-        if group is None:
-            return None
-        living = group.living()
-        if living is None:
-            del self._groups[key]
-        return living
+        number = hash(key)
+        group = self._young.get(number) or self._old.get(number)
+        return None if group is None else group.living()
 
     def note(self, key: _K, group: Group) -> None:
         """Remember `group` under `key`."""
-        self._groups[key] = group
-        self._groups.move_to_end(key)
-        if len(self._groups) > self._limit:
-            self._groups.popitem(last=False)
+        if len(self._young) >= self._half:
+            self._young, self._old = {}, self._young
+        self._young[hash(key)] = group
 
 
 class Chains:
@@ -147,6 +147,9 @@ class Joins:
         self._given: Recent[int] = Recent(limit)
         self._asked: Recent[int] = Recent(limit)
         """Texts that a model gave a tool: what somebody who is asked just this works for."""
+        self._sources = (self._by_tool_call, self._by_conversation, self._by_history, self._by_arguments)
+        self._sources_of_bound = (self._by_tool_call, self._by_arguments)
+        """Of spans with a parent."""
 
     def statistics(self) -> dict[str, int]:
         """Return the number of keys in each index."""
@@ -183,7 +186,7 @@ class Joins:
         if step.turn and "conversation" in self._stitch:
             yield self._turns.find(step.turn)
         yield from self._followers(step, now_s)
-        for sources in (self._by_tool_call, self._by_conversation, self._by_history, self._by_arguments):
+        for sources in self._sources if is_loose(step) else self._sources_of_bound:
             found = [group for group in sources(step, now_s) if group is not None]
             yield from found
             if found:
@@ -193,30 +196,29 @@ class Joins:
         """Let later spans find `group` by what `step` says. A judge says whom it judges, not who it is."""
         if step.kind == "evaluation":
             return
-        detail = step.detail
+        loose, detail = is_loose(step), step.detail
         if step.kind == "tool" and len(step.tool_call_id) >= MIN_ID_CHARS:
             self._called.note(step.tool_call_id, group)
         if detail is not None:
             for request in detail.requests[:_MAX_IDS]:
                 if len(request.id) >= MIN_ID_CHARS:
                     self._requested.note(request.id, group)
+                for text in request.texts:
+                    self._given.note(text, group)
         if step.turn:
             self._turns.note(step.turn, group)
         if step.conversation_id:
             self._sessions.note(step.conversation_id, group)
         if len(step.response_id) >= MIN_ID_CHARS:
             self._responses.note(step.response_id, group)
-            if is_loose(step):
+            if loose:
                 self._loose_responses.note(step.response_id, group)
-        for like in (likeness(step), None if is_loose(step) else running(step)):
+        for like in (likeness(step), None if loose else running(step)):
             if like is not None:
                 self._alike.note(like, work_of(step), group)
-        for request in detail.requests if detail is not None else ():
-            for text in request.texts:
-                self._given.note(text, group)
         if (asked := asked_first(step)) is not None:
             self._asked.note(asked, group)
-        if not is_loose(step):
+        if not loose:
             return
         if in_conversation(step):
             conversation = step.service_name, step.conversation_id
@@ -292,7 +294,9 @@ class Joins:
     def _by_history(self, step: Step, _now_s: float) -> Iterator[Group | None]:
         if "history" in self._stitch and step.detail is not None and continues(step):
             for digest in reversed(step.detail.history[-HISTORY:]):
-                yield self._after.take(digest)
+                if (group := self._after.take(digest)) is not None:
+                    yield group
+                    return
 
     def _by_arguments(self, step: Step, now_s: float) -> Iterator[Group | None]:
         if "history" in self._stitch and (asked := asked_first(step)) is not None:

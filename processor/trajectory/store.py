@@ -403,13 +403,23 @@ class Store:
         self._closed[group.number] = group
         group.queued_s = float("inf")
         self._schedule(group, now_s)
-        self._leaving.append((group, reason))
+        self._leave(group, reason)
 
     def _revise(self, group: Group, now_s: float) -> None:
         group.state = "closed"
         self._closed.move_to_end(group.number)
         self._schedule(group, now_s)
-        self._leaving.append((group, "late"))
+        self._leave(group, "late")
+
+    def _leave(self, group: Group, reason: Reason) -> None:
+        group.leaving += 1
+        self._leaving.append((group, reason))
+
+    def left(self, group: Group) -> None:
+        """Note that a group was told of."""
+        group.leaving -= 1
+        if group.state == "gone" and not group.leaving:
+            group.clear()
 
     def _forget(self, group: Group, now_s: float) -> None:
         """Keep only the trace ids. Whoever still holds the group to look at it has its records."""
@@ -435,6 +445,8 @@ class Store:
         self._bytes -= group.size_bytes
         if self._hot.pop(group.number, None) is not None:
             self._hot_records -= len(group.hot or ())
+        if not group.leaving:
+            group.clear()
 
     # -- limits --
 
@@ -461,7 +473,7 @@ class Store:
     def _forget_closed(self, now_s: float) -> None:
         group = next(iter(self._closed.values()))
         if group.state == "revised":
-            self._leaving.append((group, "late"))
+            self._leave(group, "late")
         self._forget(group, now_s)
 
     def _quietest(self, line: OrderedDict[int, Group], newest: Group, among: int) -> Group:

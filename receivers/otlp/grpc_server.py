@@ -1,4 +1,4 @@
-"""OTLP over gRPC: three Export methods, health and reflection. A transport and nothing else.
+"""OTLP over gRPC: three Export methods, health and, where everybody may send, reflection. A transport, nothing else.
 
 Three choices follow from how gRPC behaves in Python:
 
@@ -81,7 +81,9 @@ class GrpcServer:
             except RuntimeError as error:
                 raise OSError(errno.EADDRINUSE, f"endpoint {address}: {error}; set {KEY}") from error
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        reflection.enable_server_reflection([*_SERVICE.values(), health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+        if self._auth is None:
+            names = [*_SERVICE.values(), health.SERVICE_NAME, reflection.SERVICE_NAME]
+            reflection.enable_server_reflection(names, server)
         server.add_generic_rpc_handlers(tuple(self._handlers()))
         await server.start()
         self._server, self.addresses = server, addresses

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from spanledger.processor.auth import CHALLENGE
 from spanledger.processor.component import Rejected
 from spanledger.processor.listen import WebServer
 from spanledger.receivers.otlp.answers import encode, response, retry_after, status
@@ -102,6 +103,8 @@ class HttpServer:
             headers = answer_headers(self._config.cors, request.headers.get("Origin"))
             if (seconds := retry_after(answer)) is not None:
                 headers["Retry-After"] = seconds
+            if answer.http_status == web.HTTPUnauthorized.status_code:
+                headers["WWW-Authenticate"] = CHALLENGE
             return web.Response(
                 status=answer.http_status,
                 body=encode(message, as_json),

@@ -21,7 +21,11 @@ def _increase(metric: str, window: str, by: str = BY) -> str:
 
 
 def _average(metric: str, window: str, by: str = BY) -> str:
-    return f"{_increase(f'{metric}_sum', window, by)} / ({_increase(f'{metric}_count', window, by)} > 0)"
+    return _ratio(_increase(f"{metric}_sum", window, by), _increase(f"{metric}_count", window, by))
+
+
+def _ratio(part: str, whole: str) -> str:
+    return f"{part}\n/ ({whole} > 0)"
 
 
 def _quantile(quantile: float, metric: str, by: str = BY) -> str:
@@ -34,35 +38,63 @@ def _named(label: str, parts: dict[str, str]) -> str:
 
 
 VOLUME: Final = (
-    Recording("agent:spanledger_runs:increase15m", _increase("spanledger_runs_total", "15m"), "Runs that ended in the last 15 minutes."),
-    Recording("agent:spanledger_runs:increase1h", _increase("spanledger_runs_total", "1h"), "Runs that ended in the last hour."),
     Recording(
-        "agent:spanledger_runs_success:increase1h", _increase('spanledger_runs_total{outcome="success"}', "1h"),
+        "agent:spanledger_runs:increase15m",
+        _increase("spanledger_runs_total", "15m"),
+        "Runs that ended in the last 15 minutes.",
+    ),
+    Recording(
+        "agent:spanledger_runs:increase1h",
+        _increase("spanledger_runs_total", "1h"),
+        "Runs that ended in the last hour.",
+    ),
+    Recording(
+        "agent:spanledger_runs_success:increase1h",
+        _increase('spanledger_runs_total{outcome="success"}', "1h"),
         "Runs that succeeded in the last hour.",
     ),
     *(
         Recording(
             f"agent:spanledger_run_failures:ratio{window}",
-            f"""{_increase('spanledger_runs_total{outcome="failure"}', window)} / ({_increase("spanledger_runs_total", window)} > 0)""",
+            _ratio(
+                _increase('spanledger_runs_total{outcome="failure"}', window),
+                _increase("spanledger_runs_total", window),
+            ),
             f"Share of the runs of the last {window} that failed, 0 to 1.",
         )
         for window in WINDOWS
     ),
-)  # fmt: skip
+)
 
 COST: Final = (
-    Recording("agent:spanledger_llm_cost_usd:increase10m", _increase("spanledger_llm_cost_usd_total", "10m"), "Spent on model calls in the last 10 minutes, USD; runs under way included."),
-    Recording("agent:spanledger_llm_cost_usd:increase1h", _increase("spanledger_llm_cost_usd_total", "1h"), "Spent on model calls in the last hour, USD; runs under way included."),
-    Recording("agent_model:spanledger_llm_cost_usd:increase1h", _increase("spanledger_llm_cost_usd_total", "1h", MODEL), "The same by provider and model."),
-    Recording("agent:spanledger_run_cost_usd:increase1h", _increase("spanledger_run_cost_usd_total", "1h"), "Cost of the runs that ended in the last hour, USD."),
+    Recording(
+        "agent:spanledger_llm_cost_usd:increase10m",
+        _increase("spanledger_llm_cost_usd_total", "10m"),
+        "Spent on model calls in the last 10 minutes, USD; runs under way included.",
+    ),
+    Recording(
+        "agent:spanledger_llm_cost_usd:increase1h",
+        _increase("spanledger_llm_cost_usd_total", "1h"),
+        "Spent on model calls in the last hour, USD; runs under way included.",
+    ),
+    Recording(
+        "agent_model:spanledger_llm_cost_usd:increase1h",
+        _increase("spanledger_llm_cost_usd_total", "1h", MODEL),
+        "The same by provider and model.",
+    ),
+    Recording(
+        "agent:spanledger_run_cost_usd:increase1h",
+        _increase("spanledger_run_cost_usd_total", "1h"),
+        "Cost of the runs that ended in the last hour, USD.",
+    ),
     Recording(
         "agent:spanledger_cost_per_run_usd:ratio1h",
-        "agent:spanledger_run_cost_usd:increase1h / (agent:spanledger_runs:increase1h > 0)",
+        _ratio("agent:spanledger_run_cost_usd:increase1h", "agent:spanledger_runs:increase1h"),
         "Cost of a run, mean of the last hour, USD.",
     ),
     Recording(
         "agent:spanledger_cost_per_success_usd:ratio1h",
-        "agent:spanledger_run_cost_usd:increase1h / (agent:spanledger_runs_success:increase1h > 0)",
+        _ratio("agent:spanledger_run_cost_usd:increase1h", "agent:spanledger_runs_success:increase1h"),
         "Cost of a successful run in the last hour, USD: what failed runs cost is paid by those that succeeded.",
     ),
     Recording(
@@ -72,9 +104,12 @@ COST: Final = (
     ),
     Recording(
         "agent:spanledger_cost_per_run_usd:avg7d",
-        "sum_over_time(agent:spanledger_run_cost_usd:increase1h[7d:1h] offset 1h)\n"
-        "/ (sum_over_time(agent:spanledger_runs:increase1h[7d:1h] offset 1h) > 0)",
-        "Cost of a run over the week that ended an hour ago, USD: all cost by all runs, so that quiet nights do not weigh as much as busy days.",
+        _ratio(
+            "sum_over_time(agent:spanledger_run_cost_usd:increase1h[7d:1h] offset 1h)",
+            "sum_over_time(agent:spanledger_runs:increase1h[7d:1h] offset 1h)",
+        ),
+        "Cost of a run over the week that ended an hour ago, USD: all cost by all runs, so that quiet nights "
+        "do not weigh as much as busy days.",
     ),
     Recording(
         "agent:spanledger_cost_per_run_usd:hours7d",
@@ -83,8 +118,10 @@ COST: Final = (
     ),
     Recording(
         "agent:spanledger_cost_per_run_usd:avg24h",
-        "sum_over_time(agent:spanledger_run_cost_usd:increase1h[24h:1h] offset 12h)\n"
-        "/ (sum_over_time(agent:spanledger_runs:increase1h[24h:1h] offset 12h) > 0)",
+        _ratio(
+            "sum_over_time(agent:spanledger_run_cost_usd:increase1h[24h:1h] offset 12h)",
+            "sum_over_time(agent:spanledger_runs:increase1h[24h:1h] offset 12h)",
+        ),
         "Cost of a run in the 24 hours that ended 12 hours ago, USD: yesterday, as seen from the morning.",
     ),
     Recording(
@@ -92,58 +129,73 @@ COST: Final = (
         "avg_over_time(agent:spanledger_llm_cost_usd:increase1h[24h:1h] offset 12h)",
         "Spent in an hour, mean of the 24 hours that ended 12 hours ago, USD.",
     ),
-)  # fmt: skip
+)
 
 ERRORS: Final = (
     Recording(
         "agent_type:spanledger_calls:increase15m",
-        _named("type", {
-            "llm_error": _increase("spanledger_llm_calls_total", "15m"),
-            "tool_failure": _increase("spanledger_tool_calls_total", "15m"),
-            "run_failure": "agent:spanledger_runs:increase15m",
-        }),
+        _named(
+            "type",
+            {
+                "llm_error": _increase("spanledger_llm_calls_total", "15m"),
+                "tool_failure": _increase("spanledger_tool_calls_total", "15m"),
+                "run_failure": "agent:spanledger_runs:increase15m",
+            },
+        ),
         "Model calls, tool calls and runs of the last 15 minutes, under the `type` of error that they can end with.",
     ),
     Recording(
         "agent_type:spanledger_errors:increase15m",
-        _named("type", {
-            "llm_error": _increase('spanledger_llm_calls_total{status="error"}', "15m"),
-            "tool_failure": _increase('spanledger_tool_calls_total{status="error"}', "15m"),
-            "run_failure": _increase('spanledger_runs_total{outcome="failure"}', "15m"),
-        }),
+        _named(
+            "type",
+            {
+                "llm_error": _increase('spanledger_llm_calls_total{status="error"}', "15m"),
+                "tool_failure": _increase('spanledger_tool_calls_total{status="error"}', "15m"),
+                "run_failure": _increase('spanledger_runs_total{outcome="failure"}', "15m"),
+            },
+        ),
         "Those of them that failed, by `type`: `llm_error`, `tool_failure`, `run_failure`.",
     ),
     Recording(
         "agent_type:spanledger_errors:ratio15m",
-        "agent_type:spanledger_errors:increase15m / (agent_type:spanledger_calls:increase15m > 0)",
+        _ratio("agent_type:spanledger_errors:increase15m", "agent_type:spanledger_calls:increase15m"),
         "Error rate of the last 15 minutes by `type`, 0 to 1.",
     ),
     Recording(
         "agent_error:spanledger_errors:increase15m",
-        _named("type", {
-            "llm_error": _increase('spanledger_llm_calls_total{status="error"}', "15m", f"{BY}, error_type"),
-            "tool_failure": _increase('spanledger_tool_calls_total{status="error"}', "15m", f"{BY}, error_type"),
-        }),
+        _named(
+            "type",
+            {
+                "llm_error": _increase('spanledger_llm_calls_total{status="error"}', "15m", f"{BY}, error_type"),
+                "tool_failure": _increase('spanledger_tool_calls_total{status="error"}', "15m", f"{BY}, error_type"),
+            },
+        ),
         "Failed calls of the last 15 minutes by `type` and by the `error_type` of the span.",
     ),
-    Recording("agent:spanledger_llm_calls:increase5m", _increase("spanledger_llm_calls_total", "5m"), "Model calls of the last 5 minutes."),
+    Recording(
+        "agent:spanledger_llm_calls:increase5m",
+        _increase("spanledger_llm_calls_total", "5m"),
+        "Model calls of the last 5 minutes.",
+    ),
     Recording(
         "agent:spanledger_llm_retries:ratio5m",
-        f"{_increase('spanledger_llm_retries_total', '5m')} / (agent:spanledger_llm_calls:increase5m > 0)",
+        _ratio(_increase("spanledger_llm_retries_total", "5m"), "agent:spanledger_llm_calls:increase5m"),
         "Share of the model calls of the last 5 minutes that repeat another, 0 to 1.",
     ),
-)  # fmt: skip
+)
 
 LATENCY: Final = (
     *(
         Recording(
-            f"agent:spanledger_run_duration_seconds:p{round(q * 100)}_15m", _quantile(q, "spanledger_run_duration_seconds"),
+            f"agent:spanledger_run_duration_seconds:p{round(q * 100)}_15m",
+            _quantile(q, "spanledger_run_duration_seconds"),
             f"P{round(q * 100)} of the duration of runs over 15 minutes, seconds.",
         )
         for q in (0.5, 0.95, 0.99)
     ),
     Recording(
-        "agent_model:spanledger_llm_duration_seconds:p95_15m", _quantile(0.95, "spanledger_llm_duration_seconds", MODEL),
+        "agent_model:spanledger_llm_duration_seconds:p95_15m",
+        _quantile(0.95, "spanledger_llm_duration_seconds", MODEL),
         "P95 of the duration of model calls over 15 minutes, seconds.",
     ),
     Recording(
@@ -151,7 +203,7 @@ LATENCY: Final = (
         _quantile(0.95, "spanledger_tool_duration_seconds", f"{BY}, tool_name"),
         "P95 of the duration of tool calls over 15 minutes, seconds.",
     ),
-)  # fmt: skip
+)
 
 QUALITY: Final = (
     Recording(
@@ -171,29 +223,48 @@ QUALITY: Final = (
     ),
     Recording(
         "agent:spanledger_runs_evaluated:ratio6h",
-        f"{_increase('spanledger_runs_evaluated_total', '6h')} / ({_increase('spanledger_runs_total', '6h')} > 0)",
+        _ratio(_increase("spanledger_runs_evaluated_total", "6h"), _increase("spanledger_runs_total", "6h")),
         "Share of the runs of the last 6 hours that were judged, 0 to 1.",
     ),
-)  # fmt: skip
+)
 
 SHAPE: Final = (
-    Recording("agent:spanledger_run_steps:avg1h", _average("spanledger_run_steps", "1h"), "Steps of a run, mean of the last hour."),
     Recording(
-        "agent:spanledger_run_steps:avg7d", "avg_over_time(agent:spanledger_run_steps:avg1h[7d:1h] offset 1d)",
+        "agent:spanledger_run_steps:avg1h",
+        _average("spanledger_run_steps", "1h"),
+        "Steps of a run, mean of the last hour.",
+    ),
+    Recording(
+        "agent:spanledger_run_steps:avg7d",
+        "avg_over_time(agent:spanledger_run_steps:avg1h[7d:1h] offset 1d)",
         "Its mean over the week that ended a day ago: a creep of hours is no part of it.",
     ),
-    Recording("agent:spanledger_run_llm_calls:avg1h", _average("spanledger_run_llm_calls", "1h"), "Model calls of a run, mean of the last hour: how deep the loop of reasoning goes."),
     Recording(
-        "agent:spanledger_run_llm_calls:avg7d", "avg_over_time(agent:spanledger_run_llm_calls:avg1h[7d:1h] offset 1d)",
+        "agent:spanledger_run_llm_calls:avg1h",
+        _average("spanledger_run_llm_calls", "1h"),
+        "Model calls of a run, mean of the last hour: how deep the loop of reasoning goes.",
+    ),
+    Recording(
+        "agent:spanledger_run_llm_calls:avg7d",
+        "avg_over_time(agent:spanledger_run_llm_calls:avg1h[7d:1h] offset 1d)",
         "Its mean over the week that ended a day ago.",
     ),
-    Recording("agent:spanledger_run_depth:avg1h", _average("spanledger_run_depth", "1h"), "Agents above one another in a run, mean of the last hour."),
-    Recording("agent:spanledger_loops:increase1h", _increase("spanledger_loops_total", "1h"), "Loops that were found in the last hour."),
     Recording(
-        "agent:spanledger_loop_wasted_cost_usd:increase1h", _increase("spanledger_loop_wasted_cost_usd_total", "1h"),
+        "agent:spanledger_run_depth:avg1h",
+        _average("spanledger_run_depth", "1h"),
+        "Agents above one another in a run, mean of the last hour.",
+    ),
+    Recording(
+        "agent:spanledger_loops:increase1h",
+        _increase("spanledger_loops_total", "1h"),
+        "Loops that were found in the last hour.",
+    ),
+    Recording(
+        "agent:spanledger_loop_wasted_cost_usd:increase1h",
+        _increase("spanledger_loop_wasted_cost_usd_total", "1h"),
         "Cost of the steps that loops repeated in the last hour, USD.",
     ),
-)  # fmt: skip
+)
 
 _NOW: Final = "agent_tool:spanledger_tool_share:ratio6h"
 _WEEK: Final = "agent_tool:spanledger_tool_share:ratio7d"
@@ -205,7 +276,8 @@ def _share(calls: str) -> str:
 
 TOOLS: Final = (
     Recording(
-        "agent_tool:spanledger_tool_calls:increase6h", _increase("spanledger_tool_calls_total", "6h", f"{BY}, tool_name"),
+        "agent_tool:spanledger_tool_calls:increase6h",
+        _increase("spanledger_tool_calls_total", "6h", f"{BY}, tool_name"),
         "Calls of a tool in the last 6 hours.",
     ),
     Recording(
@@ -213,13 +285,19 @@ TOOLS: Final = (
         "sum_over_time(agent_tool:spanledger_tool_calls:increase6h[7d:6h] offset 6h)",
         "Calls of a tool in the week before those.",
     ),
-    Recording(_NOW, _share("agent_tool:spanledger_tool_calls:increase6h"), "Share of a tool in the calls of the last 6 hours, 0 to 1."),
+    Recording(
+        _NOW,
+        _share("agent_tool:spanledger_tool_calls:increase6h"),
+        "Share of a tool in the calls of the last 6 hours, 0 to 1.",
+    ),
     Recording(_WEEK, _share("agent_tool:spanledger_tool_calls:increase7d"), "Its share in the week before, 0 to 1."),
     Recording(
         "agent:spanledger_tool_mix:tvd6h",
         # The arms after the first are tools seen on one side only.
-        f"0.5 * sum by ({BY}) (\n  abs({_NOW} - {_WEEK})\n  or ({_NOW} unless {_WEEK})\n  or ({_WEEK} unless {_NOW})\n)",
-        "How far the mix of tools is from that of the week before: 0 the same, 1 nothing in common (total variation distance).",
+        f"0.5 * sum by ({BY}) (\n  abs({_NOW} - {_WEEK})\n  or ({_NOW} unless {_WEEK})\n  or ({_WEEK} unless "
+        f"{_NOW})\n)",
+        "How far the mix of tools is from that of the week before: 0 the same, 1 nothing in common (total "
+        "variation distance).",
     ),
     Recording(
         "agent:spanledger_tool_mix:noise6h",
@@ -227,7 +305,7 @@ TOOLS: Final = (
         f"  / sum by ({BY}) (agent_tool:spanledger_tool_calls:increase6h)\n), <drift.least>)",
         "The distance that chance alone seldom passes with so many tools and calls: beyond it the mix has moved.",
     ),
-)  # fmt: skip
+)
 
 BUDGETS: Final = tuple(
     Recording(
@@ -258,7 +336,8 @@ _ERRORS: Final = (
 )
 _COST: Final = "agent:spanledger_cost_per_run_usd:ratio1h"
 _COST_WEEK: Final = (
-    "(agent:spanledger_cost_per_run_usd:avg7d and agent:spanledger_cost_per_run_usd:hours7d >= <cost.min_history_hours>)"
+    "(agent:spanledger_cost_per_run_usd:avg7d\n"
+    "    and agent:spanledger_cost_per_run_usd:hours7d >= <cost.min_history_hours>)"
 )
 _SCORE: Final = "agent_evaluation:spanledger_evaluation_score:avg6h"
 _LEAST: Final = f"max by ({BY}, evaluation_name) (spanledger_slo_evaluation_score)"
@@ -266,31 +345,43 @@ _LEAST: Final = f"max by ({BY}, evaluation_name) (spanledger_slo_evaluation_scor
 HEALTH: Final = (
     Recording(
         "agent:spanledger_health:signal",
-        _named("signal", {
-            "errors": _levels(f"{_ERRORS} > bool <health.errors_amber>", f"{_ERRORS} > bool <errors.ratio>"),
-            "latency": _levels(
-                f"{_DURATION} > bool on ({BY}) (<health.latency_amber> * {_OBJECTIVE})",
-                f"{_DURATION} > bool on ({BY}) {_OBJECTIVE}",
-            ),
-            "cost": _levels(
-                f"{_COST} > bool on ({BY}) (<health.cost_amber> * {_COST_WEEK})",
-                f"{_COST} > bool on ({BY}) (<cost.per_run_factor> * {_COST_WEEK})",
-            ),
-            "quality": _levels(
-                f"max by ({BY}) ({_SCORE} < bool on ({BY}, evaluation_name) ({_LEAST} * <health.quality_amber>))",
-                f"max by ({BY}) ({_SCORE} < bool on ({BY}, evaluation_name) {_LEAST})",
-            ),
-            "loops": _levels(
-                "agent:spanledger_loops:increase1h > bool 0",
-                "agent:spanledger_loops:increase1h > bool (<loops.ratio> * agent:spanledger_runs:increase1h)",
-            ),
-            "safety": f"2 * ({_increase('spanledger_policy_violations_total', '1h')} > bool 0)",
-        }),
-        "0 green, 1 amber, 2 red by `signal`: `errors`, `latency`, `cost`, `quality`, `loops`, `safety`. A signal without data or objective is not there.",
+        _named(
+            "signal",
+            {
+                "errors": _levels(f"{_ERRORS} > bool <health.errors_amber>", f"{_ERRORS} > bool <errors.ratio>"),
+                "latency": _levels(
+                    f"{_DURATION} > bool on ({BY}) (<health.latency_amber> * {_OBJECTIVE})",
+                    f"{_DURATION} > bool on ({BY}) {_OBJECTIVE}",
+                ),
+                "cost": _levels(
+                    f"{_COST} > bool on ({BY}) (<health.cost_amber> * {_COST_WEEK})",
+                    f"{_COST} > bool on ({BY}) (<cost.per_run_factor> * {_COST_WEEK})",
+                ),
+                "quality": _levels(
+                    f"max by ({BY}) ({_SCORE} < bool on ({BY}, evaluation_name) ({_LEAST} * <health.quality_amber>))",
+                    f"max by ({BY}) ({_SCORE} < bool on ({BY}, evaluation_name) {_LEAST})",
+                ),
+                "loops": _levels(
+                    "agent:spanledger_loops:increase1h > bool 0",
+                    "agent:spanledger_loops:increase1h > bool (<loops.ratio> * agent:spanledger_runs:increase1h)",
+                ),
+                "safety": f"2 * ({_increase('spanledger_policy_violations_total', '1h')} > bool 0)",
+            },
+        ),
+        "0 green, 1 amber, 2 red by `signal`: `errors`, `latency`, `cost`, `quality`, `loops`, `safety`. A "
+        "signal without data or objective is not there.",
     ),
-    Recording("agent:spanledger_health:level", f"max by ({BY}) (agent:spanledger_health:signal)", "The worst signal of an agent: 0 green, 1 amber, 2 red."),
-    Recording("fleet:spanledger_health:level", "max (agent:spanledger_health:level)", "The worst agent: 0 green, 1 amber, 2 red."),
-)  # fmt: skip
+    Recording(
+        "agent:spanledger_health:level",
+        f"max by ({BY}) (agent:spanledger_health:signal)",
+        "The worst signal of an agent: 0 green, 1 amber, 2 red.",
+    ),
+    Recording(
+        "fleet:spanledger_health:level",
+        "max (agent:spanledger_health:level)",
+        "The worst agent: 0 green, 1 amber, 2 red.",
+    ),
+)
 
 GROUPS: Final = (
     Group("spanledger.volume", VOLUME),

@@ -15,7 +15,7 @@ Values = Mapping[str, str]
 """Each value by its name, `cost.min_runs`, as it is written into a rule."""
 
 
-class BadValues(ValueError):
+class BadValues(ValueError):  # noqa: N818 # a noun, as the other errors of the house
     """A file of values that cannot be used; the message says why."""
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 import yaml
 
 from spanledger.service.assets import alerts, recording
+from spanledger.service.assets.dashboards import files as dashboards
 from spanledger.service.assets.rule import Alert, Group, Recording
 from spanledger.service.assets.values import Values, fill, read
 
@@ -41,6 +42,7 @@ def render(values: Values) -> dict[str, str]:
         "prometheus/recording.rules.yaml": rules_file(recording.GROUPS, values),
         "prometheus/alerts.rules.yaml": rules_file(alerts.GROUPS, values),
         "prometheus/prometheus.yaml": fill(_PROMETHEUS, values),
+        **dashboards.files(values),
     }
 
 
@@ -78,10 +80,10 @@ def _alert(alert: Alert, values: Values) -> dict[str, Any]:
 
 
 def _variables(alert: Alert) -> str:
-    """Return what makes the dashboard show the agent that the alert is about."""
+    """Return what makes the dashboard show what the alert is about: its variables have the names of labels."""
     named = [
-        f"var-{variable}={{{{ $labels.{label} | urlquery }}}}"
-        for variable, label in (("service", "service_name"), ("agent", "agent_name"))
+        f"var-{label}={{{{ $labels.{label} | urlquery }}}}"
+        for label in ("service_name", "agent_name", "instance")
         if f"$labels.{label}" in alert.summary
     ]
     return f"?{'&'.join(named)}" if named else ""

@@ -146,7 +146,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     from spanledger.exporters.queue_file import Unusable, connect
 
     try:
-        return connect(path)
+        return connect(path, check=False)
     except Unusable as error:
         raise LookupError(str(error)) from error
 

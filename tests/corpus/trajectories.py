@@ -72,9 +72,7 @@ class Workshop:
             for span, reading in zip(group.items, group.readings, strict=True):
                 if reading is not None:
                     detail = self._details.read(span, reading, resource.attributes)
-                    yield make_step(
-                        span, resource.service_name, reading, resource.attributes, detail, group.scope.name
-                    )
+                    yield make_step(span, resource.service_name, reading, resource.attributes, detail, group.scope.name)
                 elif span is not None:
                     yield make_bridge(span, resource.service_name)
 

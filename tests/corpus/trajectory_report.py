@@ -110,9 +110,11 @@ the last request first, and one span in a request in any order (`tests/corpus/te
 
 A cell says in how many recordings the fact was right in every run, of those that had such a fact: a recording without
 a failed call does not count for retries. A run is found if one run was built for it, and none too many. *Retries* are
-failed attempts at a model call. A letter leads to the reason why the fact was not told; `tests/corpus/withheld.yaml`
-and `tests/corpus/withheld_trajectories.yaml` list them. Nothing may be wrong without a reason: a test fails, and this
-page is not written.
+failed attempts at a model call: those with a step of their own, and those that the number of a later attempt tells of.
+Tools that ran side by side have no order. A letter leads to the reason why the fact was not told;
+`tests/corpus/withheld.yaml` and `tests/corpus/withheld_trajectories.yaml` list them. Nothing may be wrong without a
+reason: a test fails, and this page is not written. What is known of stacks without recordings is in
+`tests/trajectory_cases`.
 
 {stacks} stacks, {recordings} recordings, {runs} runs.
 """

@@ -6,7 +6,7 @@ and whatever else fires in one is part of what it says.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from tests.deploy.timelines import Clock, Phase, agent, counter, gauge, series, sidecar
@@ -33,12 +33,18 @@ class Timeline:
     cases: tuple[Case, ...]
     around: Series
     """What is there beside them."""
+    groups: tuple[str, ...] = ()
+    """Of rules that are played; all without. Fewer make long timelines short."""
+
+    def firing(self) -> Timeline:
+        """Return the cases in which something fires."""
+        return replace(self, cases=tuple(case for case in self.cases if case.fires))
 
 
 # -- days: what compares with the past --
 
 _DAYS: Final = Clock(4)
-_PAST: Final = 52.0
+_PAST: Final = 34.0
 _NOW: Final = 3.0
 
 
@@ -50,10 +56,13 @@ def _changed(about: str, name: str, now: Phase, *fires: str, before: Phase | Non
     objectives = [
         series("spanledger_slo_latency_seconds", gauge(_DAYS, (hours, 30)), service_name=name, agent_name="planner"),
         series(
-            "spanledger_slo_evaluation_score", gauge(_DAYS, (hours, 0.5)), service_name=name, agent_name="planner",
+            "spanledger_slo_evaluation_score",
+            gauge(_DAYS, (hours, 0.5)),
+            service_name=name,
+            agent_name="planner",
             evaluation_name="helpfulness",
         ),
-    ]  # fmt: skip
+    ]
     phases = [Phase(**{**_fields(usual), "hours": usual_hours}), now]
     return Case(about, name, [*agent(_DAYS, name, phases), *objectives], fires)
 
@@ -65,37 +74,60 @@ def _fields(phase: Phase) -> dict[str, object]:
 _NEW: Final = Phase(_PAST, absent=True)
 
 _DAYS_CASES: Final = (
-    _changed("AgentCostPerSuccessHigh", "success-dear", Phase(1.5, cost=0.25), "AgentCostPerSuccessHigh", "AgentCostPerRequestAboveWeek"),
+    _changed(
+        "AgentCostPerSuccessHigh",
+        "success-dear",
+        Phase(1.5, cost=0.25),
+        "AgentCostPerSuccessHigh",
+        "AgentCostPerRequestAboveWeek",
+    ),
     _changed("AgentCostPerSuccessHigh", "success-dearer", Phase(1.5, cost=0.15)),
     _changed("AgentCostPerSuccessHigh", "success-rare", Phase(1.5, runs=4, cost=0.25)),
     _changed("AgentCostPerSuccessHigh", "success-new", Phase(3, cost=0.9), before=_NEW),
     _changed(
-        "AgentCostPerSuccessHigh", "success-seldom", Phase(1.5, failed=0.6),
-        "AgentCostPerSuccessHigh", "AgentFailureBurnFast",
+        "AgentCostPerSuccessHigh",
+        "success-seldom",
+        Phase(1.5, cut_short=0.6),
+        "AgentCostPerSuccessHigh",
+        "RunsCutShort",
     ),
-    _changed("AgentCostPerRequestAboveWeek", "request-dear", Phase(1.5, cost=0.25), "AgentCostPerSuccessHigh", "AgentCostPerRequestAboveWeek"),
+    _changed(
+        "AgentCostPerRequestAboveWeek",
+        "request-dear",
+        Phase(1.5, cost=0.25),
+        "AgentCostPerSuccessHigh",
+        "AgentCostPerRequestAboveWeek",
+    ),
     _changed("AgentCostPerRequestAboveWeek", "request-new", Phase(3, cost=0.3), before=_NEW),
     _changed("AgentCostPerRequestAboveWeek", "request-few", Phase(1.5, runs=3, cost=0.3)),
     _changed(
-        "AgentCostJump", "jump", Phase(1.5, cost=0.6),
-        "AgentCostJump", "AgentCostPerSuccessHigh", "AgentCostPerRequestAboveWeek",
+        "AgentCostJump",
+        "jump",
+        Phase(1.5, cost=0.6),
+        "AgentCostJump",
+        "AgentCostPerSuccessHigh",
+        "AgentCostPerRequestAboveWeek",
     ),
     _changed("AgentCostJump", "jump-of-volume", Phase(1.5, runs=200), "AgentCostJump"),
     _changed("AgentCostJump", "jump-cheap", Phase(1.5, runs=300, cost=0.001), before=Phase(1, cost=0.001)),
     _changed("AgentCostJump", "jump-new", Phase(3, runs=60, cost=0.2), before=_NEW),
-    _changed("AgentEvaluationScoreLow", "score-low", Phase(3, score=0.1), "AgentEvaluationScoreLow", "AgentEvaluationScoreDropping", before=Phase(1, score=0.55)),
+    _changed(
+        "AgentEvaluationScoreLow",
+        "score-low",
+        Phase(3, score=0.1),
+        "AgentEvaluationScoreLow",
+        "AgentEvaluationScoreDropping",
+        before=Phase(1, score=0.55),
+    ),
     _changed("AgentEvaluationScoreLow", "score-few", Phase(3, score=0.1, runs=1), before=Phase(1, score=0.55, runs=1)),
     _changed("AgentEvaluationScoreLow", "score-good", Phase(3, score=0.6), before=Phase(1, score=0.62)),
     _changed("AgentEvaluationScoreDropping", "score-drops", Phase(3, score=0.3), "AgentEvaluationScoreDropping"),
     _changed("AgentEvaluationScoreDropping", "score-wavers", Phase(3, score=0.7)),
     _changed("AgentEvaluationScoreDropping", "score-new", Phase(3, score=0.52), before=_NEW),
-    _changed("AgentLoopDepthCreep", "creep", Phase(2.5, turns=7), "AgentLoopDepthCreep"),
-    _changed("AgentLoopDepthCreep", "creep-little", Phase(2.5, turns=5)),
-    _changed("AgentLoopDepthCreep", "creep-new", Phase(3, turns=40), before=_NEW),
     _changed("AgentToolMixDrift", "drift", Phase(3, tools={"delete": 3}), "AgentToolMixDrift"),
     _changed("AgentToolMixDrift", "drift-little", Phase(3, tools={"search": 1.9, "book": 1.1})),
     _changed("AgentToolMixDrift", "drift-new", Phase(3, tools={"delete": 3}), before=_NEW),
-)  # fmt: skip
+)
 
 _RUNAWAY = "spanledger_open_run_steps_max"
 
@@ -104,9 +136,11 @@ def _open_run(name: str, what: str, value: float, *fires: str, history: bool = T
     usual = Phase(_PAST + _NOW) if history else Phase(_PAST + _NOW, absent=True)
     gauges = gauge(_DAYS, (_PAST + _NOW - 0.2, 1), (0.2, value))
     return Case(
-        "AgentRunaway", name,
-        [*agent(_DAYS, name, [usual]), series(what, gauges, service_name=name, agent_name="planner")], fires,
-    )  # fmt: skip
+        "AgentRunaway",
+        name,
+        [*agent(_DAYS, name, [usual]), series(what, gauges, service_name=name, agent_name="planner")],
+        fires,
+    )
 
 
 _OPEN: Final = (
@@ -123,16 +157,16 @@ def _receiving(name: str, hours_silent: float, *fires: str) -> Case:
     total = _PAST + _NOW
     values = counter(_DAYS, [(total - hours_silent, 1000), (hours_silent, 0)])
     return Case(
-        "SidecarReceivesNothing", name,
-        sidecar(_DAYS, total, name, otelcol_receiver_accepted_spans_total=values), fires,
-    )  # fmt: skip
+        "SidecarReceivesNothing",
+        name,
+        sidecar(_DAYS, total, name, otelcol_receiver_accepted_spans_total=values),
+        fires,
+    )
 
 
 _RECEIVING: Final = (_receiving("deaf", 2, "SidecarReceivesNothing"), _receiving("pause", 0.9))
 
-DAYS: Final = Timeline(
-    _DAYS, _PAST + _NOW, (*_DAYS_CASES, *_OPEN, *_RECEIVING), sidecar(_DAYS, _PAST + _NOW)
-)  # fmt: skip
+DAYS: Final = Timeline(_DAYS, _PAST + _NOW, (*_DAYS_CASES, *_OPEN, *_RECEIVING), sidecar(_DAYS, _PAST + _NOW))
 
 # -- a week: what compares with the same time a week ago --
 
@@ -142,7 +176,8 @@ def _silent(name: str, *phases: Phase, fires: tuple[str, ...] = ()) -> Case:
 
 
 WEEK: Final = Timeline(
-    _DAYS, 176,
+    _DAYS,
+    176,
     (
         _silent("silent", Phase(172), Phase(4, runs=0), fires=("AgentSilent",)),
         _silent("gone", Phase(172), Phase(4, absent=True), fires=("AgentSilent",)),
@@ -151,7 +186,27 @@ WEEK: Final = Timeline(
         _silent("young", Phase(100, absent=True), Phase(72), Phase(4, runs=0)),
     ),
     sidecar(_DAYS, 176),
-)  # fmt: skip
+    ("spanledger.volume", "spanledger.alerts.reliability"),
+)
+
+# -- more than two days: what compares with days that ended yesterday --
+
+
+def _creeping(name: str, now: Phase, *fires: str, new: bool = False) -> Case:
+    return Case("AgentLoopDepthCreep", name, agent(_DAYS, name, [Phase(54 - now.hours, absent=new), now]), fires)
+
+
+CREEP: Final = Timeline(
+    _DAYS,
+    54,
+    (
+        _creeping("creep", Phase(2.5, turns=7), "AgentLoopDepthCreep"),
+        _creeping("creep-little", Phase(2.5, turns=5)),
+        _creeping("creep-new", Phase(3, turns=40), new=True),
+    ),
+    sidecar(_DAYS, 54),
+    ("spanledger.volume", "spanledger.trajectories", "spanledger.alerts.quality"),
+)
 
 # -- a working day: what burns for hours --
 
@@ -159,9 +214,7 @@ _SHIFT: Final = Clock(2)
 _DAY: Final = 8.0
 
 
-def _budget(
-    about: str, name: str, spent: str, *fires: str, period: float | None = 86400, limit: float = 240
-) -> Case:  # fmt: skip
+def _budget(about: str, name: str, spent: str, *fires: str, period: float | None = 86400, limit: float = 240) -> Case:
     shown = [
         series("spanledger_budget_spent_usd", spent, budget=name),
         series("spanledger_budget_limit_usd", gauge(_SHIFT, (_DAY, limit)), budget=name),
@@ -177,7 +230,8 @@ def _failing(about: str, name: str, now: Phase, *fires: str) -> Case:
 
 # A budget of 240 USD a day is 10 an hour.
 SHIFT: Final = Timeline(
-    _SHIFT, _DAY,
+    _SHIFT,
+    _DAY,
     (
         _budget(
             "BudgetBurnFast", "burns", counter(_SHIFT, [(_DAY - 2, 10), (2, 80)]), "BudgetBurnFast", "BudgetBurnSlow"
@@ -188,7 +242,9 @@ SHIFT: Final = Timeline(
         # A run that turns out to be a cent cheaper is no new period.
         _budget("BudgetBurnFast", "corrected", gauge(_SHIFT, (_DAY - 0.1, 200), (0.1, 199.99))),
         _budget(
-            "BudgetBurnFast", "new-period", f"{gauge(_SHIFT, (_DAY - 0.7, 190))} {counter(_SHIFT, [(0.7, 100)])}",
+            "BudgetBurnFast",
+            "new-period",
+            f"{gauge(_SHIFT, (_DAY - 0.7, 190))} {counter(_SHIFT, [(0.7, 100)])}",
             "BudgetBurnFast",
         ),
         _budget("BudgetBurnSlow", "leaks", counter(_SHIFT, [(1, 10), (_DAY - 1, 30)]), "BudgetBurnSlow"),
@@ -197,7 +253,7 @@ SHIFT: Final = Timeline(
         _failing("AgentFailureBurnSlow", "fails-within-budget", Phase(7, failed=0.04, runs=20)),
     ),
     sidecar(_SHIFT, _DAY),
-)  # fmt: skip
+)
 
 # -- hours: everything else --
 
@@ -214,11 +270,18 @@ def _objective(name: str) -> dict[str, str]:
     return series("spanledger_slo_latency_seconds", gauge(_HOURS, (_LONG, 30)), service_name=name, agent_name="planner")
 
 
-def _violation(about: str, name: str, values: str, rule: str, *fires: str, up: str | None = None, uptime: str | None = None) -> Case:
+def _violation(
+    about: str, name: str, values: str, rule: str, *fires: str, up: str | None = None, uptime: str | None = None
+) -> Case:
     labels = {
-        "service_name": name, "agent_name": "planner", "policy": "travel", "rule": rule, "action": "executed",
-        "tool_name": "rm" if rule in ("tools", "approval") else "", "instance": f"of-{name}",
-    }  # fmt: skip
+        "service_name": name,
+        "agent_name": "planner",
+        "policy": "travel",
+        "rule": rule,
+        "action": "executed",
+        "tool_name": "rm" if rule in ("tools", "approval") else "",
+        "instance": f"of-{name}",
+    }
     changed = {key: value for key, value in (("up", up), ("otelcol_process_uptime_seconds", uptime)) if value}
     around = sidecar(_HOURS, _LONG, f"of-{name}", **changed)
     return Case(about, name, [series("spanledger_policy_violations_total", values, **labels), *around], fires)
@@ -238,10 +301,15 @@ def _violations(about: str, rule: str, name: str) -> tuple[Case, ...]:
         _violation(about, f"{name}-never", gauge(_HOURS, (_LONG, 0)), rule),
         _violation(about, f"{name}-away", gauge(_HOURS, *_AWAY), rule, up=_UP_AGAIN),
         _violation(
-            about, f"{name}-started", _BORN, rule, about,
-            up=gauge(_HOURS, (_LONG - 0.1, None), (0.1, 1)), uptime=f"_x{_HOURS.samples(_LONG - 0.1) - 1} 5+60x5",
+            about,
+            f"{name}-started",
+            _BORN,
+            rule,
+            about,
+            up=gauge(_HOURS, (_LONG - 0.1, None), (0.1, 1)),
+            uptime=f"_x{_HOURS.samples(_LONG - 0.1) - 1} 5+60x5",
         ),
-    )  # fmt: skip
+    )
 
 
 def _breach(about: str, name: str, level: str, values: str, *fires: str) -> Case:
@@ -256,9 +324,19 @@ _BREACHES: Final = (
 )
 
 _AGENTS: Final = (
-    _agent("AgentSpendWithoutSuccess", "fruitless", Phase(1.5, failed=1, runs=12, cost=0.2), "AgentSpendWithoutSuccess"),
-    _agent("AgentSpendWithoutSuccess", "fruitless-cheap", Phase(1.5, failed=1, runs=12, cost=0.01)),
-    _agent("AgentSpendWithoutSuccess", "one-success", Phase(1.5, failed=0.9, runs=12, cost=0.2)),
+    _agent(
+        "AgentSpendWithoutSuccess",
+        "fruitless",
+        Phase(1.5, failed=1, runs=12, cost=0.2),
+        "AgentSpendWithoutSuccess",
+        "AgentFailureBurnSlow",
+    ),
+    _agent(
+        "AgentSpendWithoutSuccess", "fruitless-cheap", Phase(1.5, failed=1, runs=12, cost=0.01), "AgentFailureBurnSlow"
+    ),
+    _agent(
+        "AgentSpendWithoutSuccess", "one-success", Phase(1.5, failed=0.9, runs=12, cost=0.2), "AgentFailureBurnSlow"
+    ),
     _agent("AgentSpendVelocity", "spree", Phase(0.3, runs=300, cost=2), "AgentSpendVelocity"),
     _agent("AgentSpendVelocity", "busy", Phase(0.3, runs=300, cost=0.5)),
     _agent("AgentLoopWaste", "waste", Phase(1.5, wasted=0.05), "AgentLoopWaste"),
@@ -273,13 +351,21 @@ _AGENTS: Final = (
     _agent("AgentErrorRateHigh", "tool-errors", Phase(0.5, runs=60, tool_errors=0.2), "AgentErrorRateHigh"),
     _agent("AgentErrorRateHigh", "some-errors", Phase(0.5, runs=60, llm_errors=0.03, tool_errors=0.03)),
     _agent("AgentErrorRateHigh", "few-errors", Phase(0.5, runs=4, llm_errors=0.5, tool_errors=0.5)),
-    _agent("AgentFailureBurnFast", "fails", Phase(1.2, runs=60, failed=0.5), "AgentFailureBurnFast"),
+    _agent(
+        "AgentFailureBurnFast", "fails", Phase(1.2, runs=60, failed=0.5), "AgentFailureBurnFast", "AgentFailureBurnSlow"
+    ),
     _agent("AgentFailureBurnFast", "fails-a-little", Phase(1.2, runs=60, failed=0.1)),
     _agent("AgentFailureBurnFast", "fails-seldom-run", Phase(1.2, runs=6, failed=0.5)),
     _agent("AgentRetryRateHigh", "retries", Phase(0.4, runs=60, retries=0.4), "AgentRetryRateHigh"),
     _agent("AgentRetryRateHigh", "retries-briefly", Phase(0.15, runs=60, retries=0.4)),
     _agent("AgentRetryRateHigh", "retries-few", Phase(0.4, runs=20, retries=0.5)),
-    _agent("AgentLatencyAboveObjective", "slow", Phase(0.5, runs=120, seconds=50), "AgentLatencyAboveObjective", extra=(_objective("slow"),)),
+    _agent(
+        "AgentLatencyAboveObjective",
+        "slow",
+        Phase(0.5, runs=120, seconds=50),
+        "AgentLatencyAboveObjective",
+        extra=(_objective("slow"),),
+    ),
     _agent("AgentLatencyAboveObjective", "slow-without-objective", Phase(0.5, runs=120, seconds=50)),
     _agent("AgentLatencyAboveObjective", "slow-few", Phase(0.5, runs=12, seconds=50), extra=(_objective("slow-few"),)),
     _agent("AgentLoopsFound", "loops", Phase(1.5, loops=0.3), "AgentLoopsFound"),
@@ -288,7 +374,7 @@ _AGENTS: Final = (
     _agent("SpansMissing", "orphans-few", Phase(1.5, orphans=0.01)),
     _agent("RunsCutShort", "cut-short", Phase(1.5, cut_short=0.6), "RunsCutShort"),
     _agent("RunsCutShort", "cut-short-few", Phase(1.5, cut_short=0.1)),
-)  # fmt: skip
+)
 
 
 def _sidecar(about: str, name: str, *fires: str, extra: Series | None = None, **changed: str | None) -> Case:
@@ -319,7 +405,9 @@ def _queue(name: str, size: float) -> Series:
 
 def _refused(name: str, per_hour: float) -> Series:
     return [
-        series("spanledger_refused_requests_total", counter(_HOURS, [(_LONG, per_hour)]), instance=name, reason="memory")
+        series(
+            "spanledger_refused_requests_total", counter(_HOURS, [(_LONG, per_hour)]), instance=name, reason="memory"
+        )
     ]
 
 
@@ -344,25 +432,85 @@ _SIDECARS: Final = (
     _sidecar("SidecarQueueFilling", "half-full", extra=_queue("half-full", 500)),
     _sidecar("SidecarLagging", "lags", "SidecarLagging", spanledger_loop_lag_seconds=_until_now(0.01, 0.3, 1.2)),
     _sidecar("SidecarLagging", "hiccup", spanledger_loop_lag_seconds=_until_now(0.01, 0.05, 1.2)),
-    _counted("SidecarStorageFailing", "disk", "spanledger_queue_storage_errors_total", "SidecarStorageFailing", exporter="otlp"),
-    _counted("SidecarStorageFailing", "run-store", "spanledger_run_store_aside_total", "SidecarStorageFailing", exporter="run_store"),
-    _counted("SidecarStorageFailing", "disk-fine", "spanledger_queue_storage_errors_total", minutes_ago=None, exporter="otlp"),
-    _sidecar("DeadLettersWaiting", "letters", "DeadLettersWaiting", extra=_one("letters", "spanledger_dead_letters", 3, exporter="otlp")),
-    _sidecar("DeadLettersWaiting", "no-letters", extra=_one("no-letters", "spanledger_dead_letters", 0, exporter="otlp")),
-    _sidecar("PriceListOld", "old-prices", "PriceListOld", spanledger_price_data_age_seconds=gauge(_HOURS, (_LONG, 70 * 86400))),
-    _sidecar("PriceListOld", "prices-of-last-month", spanledger_price_data_age_seconds=gauge(_HOURS, (_LONG, 50 * 86400))),
-    _sidecar("PriceFileRefused", "bad-file", "PriceFileRefused", extra=_one("bad-file", "spanledger_price_refresh_ok", 0, source="prices.yaml")),
-    _sidecar("PriceFileRefused", "good-file", extra=_one("good-file", "spanledger_price_refresh_ok", 1, source="prices.yaml")),
-    _counted("SeriesOverflow", "overflow", "spanledger_series_overflow_total", "SeriesOverflow", minutes_ago=30, metric="spanledger_llm_calls_total"),
-    _counted("SeriesOverflow", "overflow-long-ago", "spanledger_series_overflow_total", minutes_ago=100, metric="spanledger_llm_calls_total"),
-    _counted("SidecarFaults", "faults", "spanledger_normalizer_errors_total", "SidecarFaults", minutes_ago=30, dialect="otel"),
+    _counted(
+        "SidecarStorageFailing",
+        "disk",
+        "spanledger_queue_storage_errors_total",
+        "SidecarStorageFailing",
+        exporter="otlp",
+    ),
+    _counted(
+        "SidecarStorageFailing",
+        "run-store",
+        "spanledger_run_store_aside_total",
+        "SidecarStorageFailing",
+        exporter="run_store",
+    ),
+    _counted(
+        "SidecarStorageFailing", "disk-fine", "spanledger_queue_storage_errors_total", minutes_ago=None, exporter="otlp"
+    ),
+    _sidecar(
+        "DeadLettersWaiting",
+        "letters",
+        "DeadLettersWaiting",
+        extra=_one("letters", "spanledger_dead_letters", 3, exporter="otlp"),
+    ),
+    _sidecar(
+        "DeadLettersWaiting", "no-letters", extra=_one("no-letters", "spanledger_dead_letters", 0, exporter="otlp")
+    ),
+    _sidecar(
+        "PriceListOld",
+        "old-prices",
+        "PriceListOld",
+        spanledger_price_data_age_seconds=gauge(_HOURS, (_LONG, 70 * 86400)),
+    ),
+    _sidecar(
+        "PriceListOld", "prices-of-last-month", spanledger_price_data_age_seconds=gauge(_HOURS, (_LONG, 50 * 86400))
+    ),
+    _sidecar(
+        "PriceFileRefused",
+        "bad-file",
+        "PriceFileRefused",
+        extra=_one("bad-file", "spanledger_price_refresh_ok", 0, source="prices.yaml"),
+    ),
+    _sidecar(
+        "PriceFileRefused", "good-file", extra=_one("good-file", "spanledger_price_refresh_ok", 1, source="prices.yaml")
+    ),
+    _counted(
+        "SeriesOverflow",
+        "overflow",
+        "spanledger_series_overflow_total",
+        "SeriesOverflow",
+        minutes_ago=30,
+        metric="spanledger_llm_calls_total",
+    ),
+    _counted(
+        "SeriesOverflow",
+        "overflow-long-ago",
+        "spanledger_series_overflow_total",
+        minutes_ago=100,
+        metric="spanledger_llm_calls_total",
+    ),
+    _counted(
+        "SidecarFaults", "faults", "spanledger_normalizer_errors_total", "SidecarFaults", minutes_ago=30, dialect="otel"
+    ),
     _counted("SidecarFaults", "no-faults", "spanledger_normalizer_errors_total", minutes_ago=None, dialect="otel"),
-    _sidecar("ConfigReloadFailed", "reload", "ConfigReloadFailed", extra=[series("spanledger_config_reloads_total", _until_now(0, 0.5, 1), instance="reload", result="failed")]),
-    _sidecar("ConfigReloadFailed", "reload-ok", extra=[series("spanledger_config_reloads_total", _until_now(0, 0.5, 1), instance="reload-ok", result="ok")]),
-)  # fmt: skip
+    _sidecar(
+        "ConfigReloadFailed",
+        "reload",
+        "ConfigReloadFailed",
+        extra=[series("spanledger_config_reloads_total", _until_now(0, 0.5, 1), instance="reload", result="failed")],
+    ),
+    _sidecar(
+        "ConfigReloadFailed",
+        "reload-ok",
+        extra=[series("spanledger_config_reloads_total", _until_now(0, 0.5, 1), instance="reload-ok", result="ok")],
+    ),
+)
 
 HOURS: Final = Timeline(
-    _HOURS, _LONG,
+    _HOURS,
+    _LONG,
     (
         *_AGENTS,
         *_violations("AgentToolOutsideAllowlist", "tools", "tool"),
@@ -372,13 +520,13 @@ HOURS: Final = Timeline(
         *_SIDECARS,
     ),
     sidecar(_HOURS, _LONG),
-)  # fmt: skip
+)
 
 # -- nothing at all --
 
 NOTHING: Final = Timeline(_HOURS, 1, (Case("SidecarAbsent", "", [], ("SidecarAbsent",)),), [])
 
-TIMELINES: Final = {"days": DAYS, "week": WEEK, "shift": SHIFT, "hours": HOURS, "nothing": NOTHING}
+TIMELINES: Final = {"days": DAYS, "week": WEEK, "creep": CREEP, "shift": SHIFT, "hours": HOURS, "nothing": NOTHING}
 
 
 def all_cases() -> list[Case]:

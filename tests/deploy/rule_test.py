@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,24 @@ def _labels(**labels: str) -> str:
     return "{" + ", ".join(f'{key}="{value}"' for key, value in labels.items() if value) + "}"
 
 
-def document(timeline: Timeline, rules: Path) -> dict[str, Any]:
-    """Return a test that everything that fires at the end is what the cases say, and nothing else."""
+def document(timeline: Timeline, rules: Path, scratch: Path) -> dict[str, Any]:
+    """Return a test that everything that fires at the end is what the cases say, and nothing else.
+
+    The rules that it plays are written to the directory `scratch`.
+    """
+    played = scratch / "played.rules.yaml"
+    groups = [
+        group
+        for name in ("recording.rules.yaml", "alerts.rules.yaml")
+        for group in yaml.safe_load((rules / name).read_text())["groups"]
+        if not timeline.groups or group["name"] in timeline.groups
+    ]
+    played.write_text(yaml.safe_dump({"groups": groups}, width=10_000))
     expected = [(name, case.name) for case in timeline.cases for name in case.fires]
     minutes = round(timeline.hours * 60)
     last = minutes - minutes % round(timeline.clock.step_minutes) - round(timeline.clock.step_minutes)
     return {
-        "rule_files": [str(rules / "recording.rules.yaml"), str(rules / "alerts.rules.yaml")],
+        "rule_files": [str(played)],
         "evaluation_interval": f"{timeline.clock.step_minutes:g}m",
         "tests": [
             {
@@ -43,7 +55,15 @@ def document(timeline: Timeline, rules: Path) -> dict[str, Any]:
     }
 
 
-def write(timeline: Timeline, rules: Path, target: Path) -> Path:
-    """Write the test of a timeline to a file and return it."""
-    target.write_text(yaml.safe_dump(document(timeline, rules), sort_keys=False, width=10_000))
+def write(timeline: Timeline, rules: Path, directory: Path) -> Path:
+    """Write the test of a timeline to a file in a directory and return it."""
+    target = directory / "test.yaml"
+    target.write_text(yaml.safe_dump(document(timeline, rules, directory), sort_keys=False, width=10_000))
     return target
+
+
+def difference(text: str) -> str:
+    """Return what promtool expected and did not get, and the other way round, of what it says about a failed test."""
+    expected, _, got = text.partition("got:")
+    there, wanted = (set(re.findall(r"{[^}]*}", part)) for part in (got, expected.partition("exp:")[2]))
+    return f"missing {sorted(wanted - there)}, unexpected {sorted(there - wanted)}" if got else text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+
 
 @dataclass(frozen=True, slots=True)
 class Phase:
@@ -91,42 +91,59 @@ def series(name: str, values: str, /, **labels: str) -> dict[str, str]:
 
 def agent(clock: Clock, service: str, phases: Sequence[Phase]) -> list[dict[str, str]]:
     """Return all series of an agent `planner` that is the only one of its service."""
-    who = {"service_name": service, "agent_name": "planner"}
-    model = {"provider": "openai", "model": "gpt-4o-mini"}
-
-    def rows() -> Iterator[tuple[str, dict[str, str], Any]]:
-        call = {**who, **model, "operation": "chat"}
-        yield "spanledger_runs_total", {**who, "outcome": "success", "completeness": "complete"}, lambda p: p.runs * (1 - p.failed) * (1 - p.cut_short)
-        yield "spanledger_runs_total", {**who, "outcome": "failure", "completeness": "complete"}, lambda p: p.runs * p.failed * (1 - p.cut_short)
-        yield "spanledger_runs_total", {**who, "outcome": "unknown", "completeness": "truncated"}, lambda p: p.runs * p.cut_short
-        yield "spanledger_run_cost_usd_total", {**who, "outcome": "success"}, lambda p: p.runs * p.cost
-        yield "spanledger_llm_cost_usd_total", {**who, **model}, lambda p: p.runs * p.cost
-        yield "spanledger_llm_calls_total", {**call, "status": "ok", "error_type": ""}, lambda p: p.runs * p.turns * (1 - p.llm_errors)
-        yield "spanledger_llm_calls_total", {**call, "status": "error", "error_type": "rate_limit"}, lambda p: p.runs * p.turns * p.llm_errors
-        yield "spanledger_llm_retries_total", {**who, **model}, lambda p: p.runs * p.turns * p.retries
-        yield "spanledger_llm_calls_without_usage_total", {**who, **model}, lambda p: p.runs * p.turns * p.no_usage
-        yield "spanledger_llm_tokens_total", {**who, **model, "token_type": "input"}, lambda p: p.runs * p.turns * 1000
-        yield "spanledger_llm_unpriced_tokens_total", {"service_name": service, **model, "reason": "unknown_model"}, lambda p: p.runs * p.turns * 1000 * p.unpriced
-        for tool in sorted({tool for phase in phases for tool in phase.tools}):
-            called = {**who, "tool_name": tool}
-            yield "spanledger_tool_calls_total", {**called, "status": "ok", "error_type": ""}, lambda p, t=tool: p.runs * p.tools.get(t, 0) * (1 - p.tool_errors)
-            yield "spanledger_tool_calls_total", {**called, "status": "error", "error_type": "timeout"}, lambda p, t=tool: p.runs * p.tools.get(t, 0) * p.tool_errors
-        for bound in ("5", "30", "60", "+Inf"):
-            yield "spanledger_run_duration_seconds_bucket", {**who, "le": bound}, lambda p, b=bound: p.runs * (p.seconds <= float(b))
-        for shape, amount in (("run_llm_calls", lambda p: p.turns), ("run_steps", lambda p: 1 + p.turns + sum(p.tools.values()))):
-            yield f"spanledger_{shape}_sum", who, lambda p, a=amount: p.runs * a(p)
-            yield f"spanledger_{shape}_count", who, lambda p: p.runs
-        judged = {**who, "evaluation_name": "helpfulness", "label": ""}
-        yield "spanledger_evaluation_score_sum", judged, lambda p: p.runs * (p.score or 0)
-        yield "spanledger_evaluation_score_count", judged, lambda p: p.runs * (p.score is not None)
-        yield "spanledger_loops_total", {**who, "rule": "exact_repeat"}, lambda p: p.runs * p.loops
-        yield "spanledger_loop_wasted_cost_usd_total", {**who, "rule": "exact_repeat"}, lambda p: p.runs * p.wasted
-        yield "spanledger_orphan_spans_total", {"service_name": service}, lambda p: p.runs * (1 + p.turns + sum(p.tools.values())) * p.orphans
-
+    tools = sorted({tool for phase in phases for tool in phase.tools})
+    columns = [list(_rates(phase, service, tools)) for phase in phases]
     return [
-        series(name, counter(clock, [(p.hours, None if p.absent else rate(p)) for p in phases]), **labels)
-        for name, labels, rate in rows()
+        series(
+            same[0][0],
+            counter(clock, [(p.hours, None if p.absent else row[2]) for p, row in zip(phases, same, strict=True)]),
+            **same[0][1],
+        )
+        for same in zip(*columns, strict=True)
     ]
+
+
+def _rates(p: Phase, service: str, tools: Sequence[str]) -> Iterator[tuple[str, dict[str, str], float]]:
+    """Yield name, labels and increase in an hour of every counter."""
+    of = {"service_name": service}
+    who = {**of, "agent_name": "planner"}
+    model = {**who, "provider": "openai", "model": "gpt-4o-mini"}
+    calls = p.runs * p.turns
+    steps = p.runs * (1 + p.turns + sum(p.tools.values()))
+
+    for outcome, share in (("success", 1 - p.failed), ("failure", p.failed)):
+        labels = {**who, "outcome": outcome, "completeness": "complete"}
+        yield "spanledger_runs_total", labels, p.runs * share * (1 - p.cut_short)
+    cut = {**who, "outcome": "unknown", "completeness": "truncated"}
+    yield "spanledger_runs_total", cut, p.runs * p.cut_short
+    yield "spanledger_run_cost_usd_total", {**who, "outcome": "success"}, p.runs * p.cost
+    yield "spanledger_llm_cost_usd_total", model, p.runs * p.cost
+
+    for status, error_type, share in (("ok", "", 1 - p.llm_errors), ("error", "rate_limit", p.llm_errors)):
+        labels = {**model, "operation": "chat", "status": status, "error_type": error_type}
+        yield "spanledger_llm_calls_total", labels, calls * share
+    yield "spanledger_llm_retries_total", model, calls * p.retries
+    yield "spanledger_llm_calls_without_usage_total", model, calls * p.no_usage
+    yield "spanledger_llm_tokens_total", {**model, "token_type": "input"}, calls * 1000
+    unpriced = {**of, "provider": "openai", "model": "gpt-4o-mini", "reason": "unknown_model"}
+    yield "spanledger_llm_unpriced_tokens_total", unpriced, calls * 1000 * p.unpriced
+    for tool in tools:
+        for status, error_type, share in (("ok", "", 1 - p.tool_errors), ("error", "timeout", p.tool_errors)):
+            labels = {**who, "tool_name": tool, "status": status, "error_type": error_type}
+            yield "spanledger_tool_calls_total", labels, p.runs * p.tools.get(tool, 0) * share
+
+    for bound in ("5", "30", "60", "+Inf"):
+        within = p.runs * (p.seconds <= float(bound))
+        yield "spanledger_run_duration_seconds_bucket", {**who, "le": bound}, within
+    for shape, amount in (("run_llm_calls", calls), ("run_steps", steps)):
+        yield f"spanledger_{shape}_sum", who, amount
+        yield f"spanledger_{shape}_count", who, p.runs
+    judged = {**who, "evaluation_name": "helpfulness", "label": ""}
+    yield "spanledger_evaluation_score_sum", judged, p.runs * (p.score or 0)
+    yield "spanledger_evaluation_score_count", judged, p.runs * (p.score is not None)
+    yield "spanledger_loops_total", {**who, "rule": "exact_repeat"}, p.runs * p.loops
+    yield "spanledger_loop_wasted_cost_usd_total", {**who, "rule": "exact_repeat"}, p.runs * p.wasted
+    yield "spanledger_orphan_spans_total", of, steps * p.orphans
 
 
 def sidecar(clock: Clock, hours: float, instance: str = "sidecar", **changed: str | None) -> list[dict[str, str]]:

@@ -81,6 +81,14 @@ def promtool() -> Path:
     return installed("prometheus", "usr", "bin", "promtool")
 
 
+@pytest.fixture(params=["prometheus", "prometheus-newest"])
+def suite(request: pytest.FixtureRequest) -> Path:
+    """Return the programs of Prometheus and Alertmanager: the distribution's, and the newest that Debian has."""
+    if request.param == "prometheus-newest" and not (PEERS / request.param).exists():
+        pytest.skip("no newest Prometheus: tests/peers/install.sh says why")
+    return installed(request.param, "usr", "bin")
+
+
 @pytest.fixture
 def node_modules() -> Path:
     """Return the folder of the Node.js SDK."""

@@ -13,7 +13,7 @@ import yaml
 from tests.processes import Process, answers, free_ports, http_get
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 
@@ -36,6 +36,18 @@ class Prometheus:
             for sample in self._api("query", query=expression)["result"]
         }
 
+    def over(self, expression: str, start_s: float, end_s: float, step_s: int) -> list[dict[str, Any]]:
+        """Return the matrix of `expression` between two times, seconds since the epoch."""
+        times = {"start": str(start_s), "end": str(end_s), "step": str(step_s)}
+        matrix: list[dict[str, Any]] = self._api("query_range", query=expression, **times)["result"]
+        return matrix
+
+    def label_values(self, label: str, selector: str = "") -> list[str]:
+        """Return the values of a label, of the series that `selector` names."""
+        match = {"match[]": selector} if selector else {}
+        values: list[str] = self._api(f"label/{label}/values", **match)
+        return values
+
     def value(self, expression: str) -> float | None:
         """Return the only value of `expression`, None while there is none."""
         values = list(self.query(expression).values())
@@ -54,13 +66,27 @@ class Prometheus:
 
 
 @contextlib.contextmanager
-def prometheus(binary: Path, directory: Path, target: str) -> Iterator[Prometheus]:
-    """Run a Prometheus server that scrapes `target`."""
+def prometheus(
+    binary: Path, directory: Path, target: str, rules: Sequence[Path] = (), alertmanager: str = ""
+) -> Iterator[Prometheus]:
+    """Run a Prometheus server that scrapes `target` and evaluates the files `rules`, every second if they say no other.
+
+    What is in `directory / "tsdb"` before is its past. Alerts go to `alertmanager`, host:port.
+    """
     address = f"127.0.0.1:{free_ports(1)[0]}"
     config = directory / "prometheus.yaml"
     scrape = {"job_name": "spanledger", "static_configs": [{"targets": [target]}]}
+    every_second = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
+    told = [{"static_configs": [{"targets": [alertmanager]}]}] if alertmanager else []
     config.write_text(
-        yaml.safe_dump({"global": {"scrape_interval": "1s", "scrape_timeout": "1s"}, "scrape_configs": [scrape]})
+        yaml.safe_dump(
+            {
+                "global": every_second,
+                "scrape_configs": [scrape],
+                "rule_files": [str(path) for path in rules],
+                "alerting": {"alertmanagers": told},
+            }
+        )
     )
     process = Process(
         [

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import random
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
 from opentelemetry.trace import SpanKind, Status, StatusCode
@@ -45,7 +45,11 @@ def play(provider: TracerProvider, now_ns: int, seed: int, *, bad: bool = True) 
     """Play one run; with `bad` it loops, and does what it may not."""
     clock = _Clock(provider.get_tracer("refunds.tracing", "1.0.0"), now_ns - 30_000_000_000, seed)
     user = f"user-{seed % 5}"
-    common: dict[str, AttributeValue] = {"gen_ai.conversation.id": f"refund-{seed}", "user.id": user, "team": "payments"}
+    common: dict[str, AttributeValue] = {
+        "gen_ai.conversation.id": f"refund-{seed}",
+        "user.id": user,
+        "team": "payments",
+    }
     with _agent(clock, common, "refunds") as root:
         _chat(clock, common, "refunds", seed)
         if seed % 3:
@@ -60,6 +64,8 @@ def play(provider: TracerProvider, now_ns: int, seed: int, *, bad: bool = True) 
                 _tool(clock, common, "refunds", "lookup_order", 1)
             _tool(clock, common, "refunds", "delete_account", seed, error=seed % 2 == 0)
             root.set_status(Status(StatusCode.ERROR, "gave up"))
+            # More tokens than the calls below tell: some call was not seen.
+            root.set_attributes({"gen_ai.usage.input_tokens": 90_000, "gen_ai.usage.output_tokens": 9_000})
         root.add_event(
             "gen_ai.evaluation.result",
             {
@@ -70,7 +76,7 @@ def play(provider: TracerProvider, now_ns: int, seed: int, *, bad: bool = True) 
         )
 
 
-def _agent(clock: _Clock, common: Mapping[str, AttributeValue], name: str) -> contextmanager[trace.Span]:
+def _agent(clock: _Clock, common: Mapping[str, AttributeValue], name: str) -> AbstractContextManager[trace.Span]:
     attributes = {**common, "gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": name}
     return clock.span(f"invoke_agent {name}", attributes)
 
@@ -104,7 +110,7 @@ def _tool(
         "gen_ai.operation.name": "execute_tool",
         "gen_ai.tool.name": name,
         "gen_ai.tool.call.id": f"call_{clock.draw.getrandbits(48):012x}",
-        "gen_ai.tool.call.arguments": json.dumps({"number": argument}),
+        "gen_ai.tool.call.arguments": json.dumps({"number": argument, "to": "jane@example.org"}),
         "gen_ai.agent.name": agent,
     }
     with clock.span(f"execute_tool {name}", attributes) as span:

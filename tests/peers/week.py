@@ -29,7 +29,9 @@ OF_AGENTS: Final = {
 """Recorded series that averages of days are made of -> what was usual."""
 
 
-def openmetrics(now_s: float, agents: Sequence[Agent], tools: Sequence[tuple[str, str, str]], scores: Sequence[str]) -> str:
+def openmetrics(
+    now_s: float, agents: Sequence[Agent], tools: Sequence[tuple[str, str, str]], scores: Sequence[str]
+) -> str:
     """Return the week before `now_s` as OpenMetrics, one sample an hour on the hour, as subqueries ask for it."""
     return "\n".join([*_families(now_s, agents, tools, scores), "# EOF\n"])
 

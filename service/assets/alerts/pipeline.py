@@ -19,7 +19,10 @@ def _without(series: str, component: str) -> str:
 
 ALERTS: Final = (
     Alert(
-        "SidecarDown", "pipeline", "page", "pipeline",
+        "SidecarDown",
+        "pipeline",
+        "page",
+        "pipeline",
         f"{_UP} == 0",
         f"{INSTANCE} does not answer",
         "Prometheus cannot scrape {{ $labels.instance }}. Until it is back nothing of its agents is seen, neither what "
@@ -27,27 +30,39 @@ ALERTS: Final = (
         "2m",
     ),
     Alert(
-        "SidecarAbsent", "pipeline", "page", "pipeline",
+        "SidecarAbsent",
+        "pipeline",
+        "page",
+        "pipeline",
         f"absent({_UP})",
         "Prometheus knows no sidecar at all",
-        "There is no target of the job <scrape.job>: the scrape configuration or the discovery lost it, and with it every "
+        "There is no target of the job <scrape.job>: the scrape configuration or the discovery lost it, and "
+        "with it every "
         "other alert of spanledger is silent.",
         "5m",
     ),
     Alert(
-        "SidecarPartMissing", "pipeline", "ticket", "pipeline",
-        "\nor\n".join((
-            _without("spanledger_runs_open", "trajectory"),
-            _without("spanledger_uncounted_steps_total", "genai_metrics"),
-            _without("spanledger_price_data_info", "genai_pricing"),
-        )),
+        "SidecarPartMissing",
+        "pipeline",
+        "ticket",
+        "pipeline",
+        "\nor\n".join(
+            (
+                _without("spanledger_runs_open", "trajectory"),
+                _without("spanledger_uncounted_steps_total", "genai_metrics"),
+                _without("spanledger_price_data_info", "genai_pricing"),
+            )
+        ),
         f"{INSTANCE} runs without {{{{ $labels.component }}}}",
         "It answers, but shows no series of {{ $labels.component }}: rules that need them have nothing to look at and "
         "stay silent.",
         "15m",
     ),
     Alert(
-        "SidecarReceivesNothing", "pipeline", "ticket", "pipeline",
+        "SidecarReceivesNothing",
+        "pipeline",
+        "ticket",
+        "pipeline",
         f"sum by ({_BY}) (increase(otelcol_receiver_accepted_spans_total[1h] offset 1d)) > <pipeline.min_spans>\n"
         f"unless sum by ({_BY}) (increase(otelcol_receiver_accepted_spans_total[1h])) > 0\n"
         f"unless on ({_BY}) {_UP} == 0",
@@ -56,39 +71,58 @@ ALERTS: Final = (
         "15m",
     ),
     Alert(
-        "SidecarDropping", "pipeline", "page", "pipeline",
+        "SidecarDropping",
+        "pipeline",
+        "page",
+        "pipeline",
         happened("spanledger_dropped_items_total", f"{_BY}, exporter, signal, reason"),
         f"{INSTANCE} lost {_TIMES} {{{{ $labels.signal }}}} items for {{{{ $labels.exporter }}}}",
         f"{_TIMES} items were accepted and then lost in the last ten minutes ({{{{ $labels.reason }}}}): their senders "
         f"will not send them again. Metrics and runs have them; the backend has not.",
     ),
     Alert(
-        "SidecarRefusing", "pipeline", "ticket", "pipeline",
+        "SidecarRefusing",
+        "pipeline",
+        "ticket",
+        "pipeline",
         f"sum by ({_BY}) (increase(spanledger_refused_requests_total[10m]))\n"
-        f"  / (sum by ({_BY}) (increase(spanledger_request_duration_seconds_count[10m])) > 0) > <pipeline.refused_ratio>",
+        f"  / (sum by ({_BY}) (increase(spanledger_request_duration_seconds_count[10m])) > 0) > "
+        "<pipeline.refused_ratio>",
         f"{INSTANCE} refuses {PERCENT} of the requests",
-        f"{PERCENT} of the requests of ten minutes were refused. Senders keep them for a while and try again; then they "
+        f"{PERCENT} of the requests of ten minutes were refused. Senders keep them for a while and try again; "
+        "then they "
         f"drop them.",
         "10m",
     ),
     Alert(
-        "SidecarQueueFilling", "pipeline", "ticket", "pipeline",
+        "SidecarQueueFilling",
+        "pipeline",
+        "ticket",
+        "pipeline",
         "otelcol_exporter_queue_size / (otelcol_exporter_queue_capacity > 0) > <pipeline.queue_ratio>",
         f"{INSTANCE} has a queue that is {PERCENT} full, {{{{ $labels.exporter }}}}",
-        f"The queue of {{{{ $labels.exporter }}}} ({{{{ $labels.data_type }}}}) is {PERCENT} full. When it is full, requests "
+        f"The queue of {{{{ $labels.exporter }}}} ({{{{ $labels.data_type }}}}) is {PERCENT} full. When it is "
+        "full, requests "
         f"are refused, for all backends.",
         "10m",
     ),
     Alert(
-        "SidecarLagging", "pipeline", "ticket", "pipeline",
+        "SidecarLagging",
+        "pipeline",
+        "ticket",
+        "pipeline",
         "min_over_time(spanledger_loop_lag_seconds[5m]) > <pipeline.lag_s>",
         f"{INSTANCE} is {{{{ $value | humanizeDuration }}}} behind",
-        "Its event loop was never less than {{ $value | humanizeDuration }} late in five minutes: it has more to do than one "
+        "Its event loop was never less than {{ $value | humanizeDuration }} late in five minutes: it has more "
+        "to do than one "
         "core can.",
         "5m",
     ),
     Alert(
-        "SpansMissing", "pipeline", "ticket", "pipeline",
+        "SpansMissing",
+        "pipeline",
+        "ticket",
+        "pipeline",
         "sum by (service_name) (increase(spanledger_orphan_spans_total[1h]))\n"
         "  / (sum by (service_name) (increase(spanledger_run_steps_sum[1h])) > 0) > <pipeline.orphan_ratio>\n"
         "and sum by (service_name) (increase(spanledger_orphan_spans_total[1h])) >= <pipeline.min_orphans>",
@@ -98,7 +132,10 @@ ALERTS: Final = (
         "15m",
     ),
     Alert(
-        "RunsCutShort", "pipeline", "ticket", "pipeline",
+        "RunsCutShort",
+        "pipeline",
+        "ticket",
+        "pipeline",
         'sum by (service_name) (increase(spanledger_runs_total{completeness=~"evicted|rootless|truncated"}[1h]))\n'
         "  / (sum by (service_name) (increase(spanledger_runs_total[1h])) > 0) > <pipeline.cut_short_ratio>\n"
         'and sum by (service_name) (increase(spanledger_runs_total{completeness=~"evicted|rootless|truncated"}[1h]))\n'
@@ -109,7 +146,10 @@ ALERTS: Final = (
         "15m",
     ),
     Alert(
-        "SidecarStorageFailing", "pipeline", "page", "pipeline",
+        "SidecarStorageFailing",
+        "pipeline",
+        "page",
+        "pipeline",
         "\nor\n".join(
             f'label_replace({happened(series, _BY)}, "what", "{what}", "", "")'
             for series, what in (
@@ -120,41 +160,60 @@ ALERTS: Final = (
             )
         ),
         f"{INSTANCE} fails to write to its disk, {{{{ $labels.what }}}}",
-        f"{_TIMES} failures in ten minutes ({{{{ $labels.what }}}}). What is acknowledged no longer survives a crash, and "
+        f"{_TIMES} failures in ten minutes ({{{{ $labels.what }}}}). What is acknowledged no longer survives a "
+        "crash, and "
         f"requests may be refused.",
     ),
     Alert(
-        "DeadLettersWaiting", "pipeline", "ticket", "pipeline",
+        "DeadLettersWaiting",
+        "pipeline",
+        "ticket",
+        "pipeline",
         "spanledger_dead_letters > 0",
         f"{INSTANCE} keeps {_TIMES} requests that {{{{ $labels.exporter }}}} refused for good",
         f"{_TIMES} requests wait for somebody to look at them, send them again or discard them.",
         "15m",
     ),
     Alert(
-        "PriceListOld", "pipeline", "ticket", "cost",
+        "PriceListOld",
+        "pipeline",
+        "ticket",
+        "cost",
         "min by (job, instance) (spanledger_price_data_age_seconds) > <pipeline.price_age_days> * 86400",
         f"{INSTANCE} prices with a list that is {{{{ $value | humanizeDuration }}}} old",
-        "The newest list of prices in use is {{ $value | humanizeDuration }} old: new models have no price, and prices that "
+        "The newest list of prices in use is {{ $value | humanizeDuration }} old: new models have no price, "
+        "and prices that "
         "changed are wrong.",
         "1h",
     ),
     Alert(
-        "PriceFileRefused", "pipeline", "ticket", "cost",
+        "PriceFileRefused",
+        "pipeline",
+        "ticket",
+        "cost",
         "spanledger_price_refresh_ok == 0",
         f"{INSTANCE} refused the file with prices {{{{ $labels.source }}}}",
-        "The file changed and could not be used, so the prices that were read before stay in use. The log says what is wrong "
+        "The file changed and could not be used, so the prices that were read before stay in use. The log "
+        "says what is wrong "
         "with it.",
         "5m",
     ),
     Alert(
-        "SeriesOverflow", "pipeline", "ticket", "pipeline",
+        "SeriesOverflow",
+        "pipeline",
+        "ticket",
+        "pipeline",
         happened("spanledger_series_overflow_total", f"{_BY}, metric", "1h", 3600),
         f"{INSTANCE} has no room for more series of {{{{ $labels.metric }}}}",
-        f"{_TIMES} values of {{{{ $labels.metric }}}} were counted as `__other__` in the last hour: sums are right, but "
+        f"{_TIMES} values of {{{{ $labels.metric }}}} were counted as `__other__` in the last hour: sums are "
+        "right, but "
         f"agents, models or tools are told apart no longer. A label has more values than it should.",
     ),
     Alert(
-        "SidecarFaults", "pipeline", "ticket", "pipeline",
+        "SidecarFaults",
+        "pipeline",
+        "ticket",
+        "pipeline",
         "\nor\n".join(
             f'label_replace({happened(series, _BY, "1h", 3600)}, "what", "{what}", "", "")'
             for series, what in (
@@ -167,9 +226,12 @@ ALERTS: Final = (
         f"traceback.",
     ),
     Alert(
-        "ConfigReloadFailed", "pipeline", "ticket", "pipeline",
+        "ConfigReloadFailed",
+        "pipeline",
+        "ticket",
+        "pipeline",
         happened('spanledger_config_reloads_total{result="failed"}', _BY, "1h", 3600),
         f"{INSTANCE} runs on an old configuration",
         "Its configuration was changed and could not be used in the last hour; it goes on with the one before.",
     ),
-)  # fmt: skip
+)

@@ -25,16 +25,23 @@ def _burn(long: str, short: str, factor: str) -> str:
 
 ALERTS: Final = (
     Alert(
-        "AgentErrorRateHigh", "reliability", "ticket", "fleet",
+        "AgentErrorRateHigh",
+        "reliability",
+        "ticket",
+        "fleet",
         "agent_type:spanledger_errors:ratio15m > <errors.ratio>\n"
         "and agent_type:spanledger_calls:increase15m >= <errors.min_calls>\n"
         "and agent_type:spanledger_errors:increase15m >= <errors.min_errors>",
         f"{AGENT} has {{{{ $labels.type }}}} in {PERCENT} of what it does",
-        f"{{{{ $labels.type }}}} in {PERCENT} of the last 15 minutes, over <errors.ratio>. What the spans call it:{_TOP}.",
+        f"{{{{ $labels.type }}}} in {PERCENT} of the last 15 minutes, over <errors.ratio>. What the spans call "
+        f"it:{_TOP}.",
         "2m",
     ),
     Alert(
-        "AgentFailureBurnFast", "reliability", "page", "fleet",
+        "AgentFailureBurnFast",
+        "reliability",
+        "page",
+        "fleet",
         _burn("1h", "5m", "<failures.fast_burn>"),
         f"{AGENT} fails in {PERCENT} of its runs",
         f"{PERCENT} of the runs of the last hour failed, and still do in the last five minutes. The objective allows "
@@ -42,7 +49,10 @@ ALERTS: Final = (
         "2m",
     ),
     Alert(
-        "AgentFailureBurnSlow", "reliability", "ticket", "fleet",
+        "AgentFailureBurnSlow",
+        "reliability",
+        "ticket",
+        "fleet",
         _burn("6h", "30m", "<failures.slow_burn>"),
         f"{AGENT} fails in {PERCENT} of its runs, for hours",
         f"{PERCENT} of the runs of six hours failed, and still do in the last half hour. The objective allows "
@@ -50,16 +60,23 @@ ALERTS: Final = (
         "15m",
     ),
     Alert(
-        "AgentRetryRateHigh", "reliability", "ticket", "fleet",
+        "AgentRetryRateHigh",
+        "reliability",
+        "ticket",
+        "fleet",
         "agent:spanledger_llm_retries:ratio5m > <retries.ratio>\n"
         "and agent:spanledger_llm_calls:increase5m >= <retries.min_calls>",
         f"{AGENT} repeats {PERCENT} of its model calls",
-        f"{PERCENT} of the model calls of five minutes were retries, for ten minutes now. Retries are paid for where the "
+        f"{PERCENT} of the model calls of five minutes were retries, for ten minutes now. Retries are paid for "
+        "where the "
         f"provider answered.",
         "10m",
     ),
     Alert(
-        "AgentLatencyAboveObjective", "reliability", "ticket", "fleet",
+        "AgentLatencyAboveObjective",
+        "reliability",
+        "ticket",
+        "fleet",
         f"agent:spanledger_run_duration_seconds:p95_15m > max by ({BY}) (spanledger_slo_latency_seconds)\n"
         "and agent:spanledger_runs:increase15m >= <latency.min_runs>",
         f"{AGENT} is slow, P95 of its runs is {{{{ $value | humanizeDuration }}}}",
@@ -68,12 +85,16 @@ ALERTS: Final = (
         "5m",
     ),
     Alert(
-        "AgentSilent", "reliability", "ticket", "fleet",
+        "AgentSilent",
+        "reliability",
+        "ticket",
+        "fleet",
         f"{_RUNS_BEFORE.format(offset='1d')}\nand {_RUNS_BEFORE.format(offset='7d')}\n"
         "unless sum_over_time(agent:spanledger_runs:increase1h[3h:1h]) > 0",
         f"{AGENT} has had no runs for three hours",
-        "None ended in three hours; at this time yesterday there were {{ $value | humanize }} an hour, and as many a week "
+        "None ended in three hours; at this time yesterday there were {{ $value | humanize }} an hour, and as "
+        "many a week "
         "ago. Absence looks like health on every other panel.",
         "15m",
     ),
-)  # fmt: skip
+)

@@ -12,24 +12,37 @@ _TOOL: Final = "{{ $labels.tool_name }} ({{ $labels.action }}, policy {{ $labels
 
 ALERTS: Final = (
     Alert(
-        "AgentToolOutsideAllowlist", "safety", "page", "safety",
+        "AgentToolOutsideAllowlist",
+        "safety",
+        "page",
+        "safety",
         happened(f'{_VIOLATIONS}{{rule="tools"}}', f"{BY}, policy, tool_name, action"),
         f"{AGENT} used a tool outside its allowlist, {_TOOL}",
-        f"{{{{ $value | humanize }}}} calls of {_TOOL} in the last ten minutes. `executed` has happened; `attempted` was "
-        f"asked for by the model; `blocked` was refused by something in the application. Stop it first, then investigate.",
+        f"{{{{ $value | humanize }}}} calls of {_TOOL} in the last ten minutes. `executed` has happened; "
+        "`attempted` was "
+        "asked for by the model; `blocked` was refused by something in the application. Stop it first, then "
+        "investigate.",
     ),
     Alert(
-        "AgentPolicyViolation", "safety", "page", "safety",
+        "AgentPolicyViolation",
+        "safety",
+        "page",
+        "safety",
         happened(f'{_VIOLATIONS}{{rule=~"models|providers|delegation"}}', f"{BY}, policy, rule, action"),
         f"{AGENT} broke the rule on {{{{ $labels.rule }}}} of policy {{{{ $labels.policy }}}}",
-        "{{ $value | humanize }} times in the last ten minutes ({{ $labels.action }}). `models` and `providers` say that "
+        "{{ $value | humanize }} times in the last ten minutes ({{ $labels.action }}). `models` and "
+        "`providers` say that "
         "data may have gone where it must not; `delegation` that work went to an agent that may not have it.",
     ),
     Alert(
-        "AgentApprovalMissing", "safety", "page", "safety",
+        "AgentApprovalMissing",
+        "safety",
+        "page",
+        "safety",
         happened(f'{_VIOLATIONS}{{rule="approval"}}', f"{BY}, policy, tool_name, action"),
         f"{AGENT} acted without the approval of a person, {_TOOL}",
-        f"{{{{ $value | humanize }}}} calls of {_TOOL} in the last ten minutes that policy demands an approval for, and "
+        f"{{{{ $value | humanize }}}} calls of {_TOOL} in the last ten minutes that policy demands an approval "
+        "for, and "
         f"none was found before them.",
     ),
-)  # fmt: skip
+)

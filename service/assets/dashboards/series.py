@@ -1,4 +1,4 @@
-"""PromQL for panels, written from the table of metrics: a name that is not there is a KeyError when dashboards are made.
+"""PromQL for panels, written from the table of metrics: a name that is not there is a KeyError at once.
 
 A selector follows every variable of the dashboards that its metric has a label for. Windows are `$__rate_interval`
 in graphs and `$__range` in numbers about the whole time range. What has a series for each value that data chose is

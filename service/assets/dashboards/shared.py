@@ -13,28 +13,31 @@ MODEL: Final = "{{provider}} {{model}}"
 AGENT_COLUMNS: Final = {"service_name": "Service", "agent_name": "Agent"}
 MODEL_COLUMNS: Final = {"provider": "Provider", "model": "Model"}
 
+COUNT: Final = "locale"
 USD: Final = "currencyUSD"
 RATIO: Final = "percentunit"
 SECONDS: Final = "s"
 PER_MINUTE: Final = "opm"
 
-OUTCOMES: Final[Mapping[str, Color]] = {"success": "green", "partial": "yellow", "failure": "red", "unknown": "text"}
+OUTCOMES: Final[Mapping[str, Color]] = {"success": "green", "partial": "yellow", "failure": "red", "unknown": "blue"}
 
 RUNS: Final = select("spanledger_runs_total")
 SPEND: Final = select("spanledger_llm_cost_usd_total")
 
 FAILURES: Final = Limits(
-    "health.errors_amber", "errors.ratio",
+    "health.errors_amber",
+    "errors.ratio",
     "the alerts call more than <errors.ratio> of calls or runs an outage, and amber is the warning before it",
-)  # fmt: skip
+)
 RETRIES: Final = Limits(
     "0.1", "retries.ratio", "each retry is paid or waited for; the alert fires at <retries.ratio>, amber at half of it"
 )
 
 
 def stat(title: str, says: str, expr: str, unit: str = "short", **more: Any) -> Panel:
-    """Return one number, for the end of the time range."""
+    """Return one number, for the end of the time range; one without a unit that has no decimals is a count."""
     more = {"width": 3, "height": 4, **more}
+    unit = COUNT if unit == "short" and more.get("decimals") == 0 else unit
     return Panel(title, "stat", says, (Query(expr, title, instant=True),), unit, **more)
 
 
