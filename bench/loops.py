@@ -141,7 +141,7 @@ class _Steps:
              **facts: Any) -> None:  # fmt: skip
         end_ns = self._now_ns + int(seconds * SECOND)
         step = replace(
-            _STEP, span_id=len(self.steps).to_bytes(8, "big"), kind=kind, start_ns=self._now_ns, end_ns=end_ns,
+            STEP, span_id=len(self.steps).to_bytes(8, "big"), kind=kind, start_ns=self._now_ns, end_ns=end_ns,
             detail=detail, status="error" if failed else "ok", error_type=error, **facts,
         )  # fmt: skip
         self.steps.append(step)
@@ -149,7 +149,7 @@ class _Steps:
         self._now_ns = end_ns + int(self._draw.uniform(0.001, 0.05) * SECOND)
 
 
-_STEP = Step(
+STEP = Step(
     trace_id=bytes(16), span_id=bytes(8), parent_span_id=b"agent   ", name="", start_ns=0, end_ns=0,
     service_name="airline", dialect="otel", kind="llm", operation="", status="ok", error_type="",
     agent_name="agent", provider="openai", model="gpt-4o", response_id="", tool_name="", tool_call_id="",

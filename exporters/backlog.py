@@ -304,7 +304,7 @@ class Backlog:
         if not self._began:
             raise self._refusal("the exporter is starting")
         async with self._opening:
-            if self._is_open:
+            if self._is_open or self._closing.is_set():
                 return
             if self._host.monotonic() - self._tried_s < TRY_EVERY_S:
                 raise self._refusal(self._failing)

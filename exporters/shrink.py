@@ -71,12 +71,22 @@ def shrink(delivery: Delivery, limit_bytes: int) -> Delivery | None:
     del scope_node.items[:]
     around = outline.ByteSize()
     named += _drop(item, around + item.ByteSize() + _ROOM_BYTES - limit_bytes)
-    item.attributes.add(key=SHORTENED_KEY).value.array_value.values.extend(
-        AnyValue(string_value=name) for name in dict.fromkeys(named[:_MAX_NAMED])
-    )
+    _name_cuts(item, named[:_MAX_NAMED])
     scope_node.items.append(item.SerializeToString())
     data = outline.SerializeToString()
     return replace(delivery, data=data) if len(data) <= limit_bytes else None
+
+
+def _name_cuts(item: Any, named: list[str]) -> None:
+    """Write the attribute that says what was cut; a sidecar before us may have written one."""
+    # A key may be there only once, and what is there may be anybody's.
+    for number in reversed(range(len(item.attributes))):
+        if item.attributes[number].key == SHORTENED_KEY:
+            earlier = (value.string_value for value in item.attributes[number].value.array_value.values)
+            named = [*(name[:_MAX_NAME] for name in earlier if name), *named][:_MAX_NAMED]
+            del item.attributes[number]
+    values = [AnyValue(string_value=name) for name in dict.fromkeys(named)]
+    item.attributes.add(key=SHORTENED_KEY).value.array_value.values.extend(values)
 
 
 def _texts(item: Any) -> Iterator[_Text]:

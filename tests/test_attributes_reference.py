@@ -100,6 +100,8 @@ class Reasons:
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
                 if node.func.id in {"Cost", "Tariff"}:
                     yield from node.args[1:2]
+                if node.func.id == "Listed":
+                    yield from node.args[4:5]
                 if node.func.id in {"Cost", "Tariff", "Choice", "replace"}:
                     yield from (keyword.value for keyword in node.keywords if keyword.arg == "reason")
             elif isinstance(node, ast.Assign):

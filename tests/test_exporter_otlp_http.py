@@ -440,6 +440,27 @@ async def test_tls_version_is_the_one_that_is_asked_for(tmp_path: Any) -> None:
             assert numbers.total("otelcol_exporter_sent_spans_total") == (2 if arrives else 0)
 
 
+async def test_newer_certificates_that_cannot_be_used_lose_nothing(tmp_path: Any) -> None:
+    """The old ones stay, and so do the connections; newer ones that can be used are used."""
+    certificates = make_certificates(tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificates.server, certificates.server_key)
+    ours = tmp_path / "trusted.pem"
+    ours.write_bytes(certificates.ca.read_bytes())
+    numbers = Numbers()
+    async with serving(context) as peer:
+        config = {"endpoint": peer.url, "tls": {"ca_file": str(ours), "reload_interval": "1ns"}}
+        async with exporting(config, numbers) as exporter:
+            first = exporter._tls
+            for content in ("broken", certificates.ca.read_text() + "\n"):
+                ours.write_text(content)
+                exporter.host.monotonic.__self__.now_s += 1  # type: ignore[attr-defined]
+                await send(exporter, TRACES)
+                assert (exporter._tls is first) == (content == "broken")
+    assert numbers.total("otelcol_exporter_sent_spans_total") == 4
+    assert numbers.total("spanledger_dropped_items_total") == 0
+
+
 async def test_tls_and_mutual_tls(tmp_path: Any) -> None:
     """Trusts the given authority, shows its certificate, and can be told to trust anyone."""
     certificates = make_certificates(tmp_path)

@@ -483,6 +483,7 @@ async def test_shutdown_wakes_those_that_wait() -> None:
                 raise Retryable("down", "UNAVAILABLE", throttle_s=30)
 
     sender = Once(host("otlp", clock, numbers), QueueConfig(), RetryConfig(), 5.0)
+    await sender.start()
     sender.reserve(spans(2))
     sender.commit(spans(2))
     await failed.wait()

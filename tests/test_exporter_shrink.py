@@ -44,6 +44,15 @@ def test_only_the_longest_are_cut_and_in_their_middle() -> None:
     assert len(text) > 15_000, "no more is cut than has to be"
 
 
+def test_item_that_was_cut_before_names_both() -> None:
+    """Two sidecars in a row."""
+    one = span(1, b="y" * 9000)
+    one.attributes.append(key_value(SHORTENED_KEY, ["a"]))
+    cut = only(shrink(delivery(one), 6000))
+    assert [each.key for each in cut.attributes].count(SHORTENED_KEY) == 1
+    assert attributes_of(cut.attributes)[SHORTENED_KEY] == ["a", "b"]
+
+
 def test_texts_of_one_length_share_the_loss() -> None:
     """None of them is cut to nothing while another stays whole."""
     cut = attributes_of(only(shrink(delivery(span(1, a="x" * 9000, b="y" * 9000)), 10_000)).attributes)

@@ -272,6 +272,25 @@ async def test_reload_that_cannot_start_leaves_the_old_configuration_running(sid
     assert {status for status, _, _ in sidecar.statuses().values()} == {"ok"}
 
 
+async def test_what_still_ends_as_a_reload_fails_is_started_again(sidecar: Sidecar, stage: Stage) -> None:
+    """It would be taken for something that runs, and refuse everything from then on."""
+    first = stage.named("sink/b")
+    ended = asyncio.Event()
+
+    async def slow(deadline: float) -> int:
+        await ended.wait()
+        return 0
+
+    first.shutdown = slow
+    reloading = asyncio.create_task(sidecar.reload(configured(stage, "exporters: {sink/b: {broken: true}}")))
+    asyncio.get_running_loop().call_later(0.1, ended.set)
+    with pytest.raises(CannotStart, match="the old configuration runs on"):
+        await reloading
+    await send(stage)
+    assert stage.named("sink/b") is not first
+    assert len(stage.named("sink/b").taken) == 2
+
+
 async def test_component_that_hangs_at_shutdown_is_cut_off(
     sidecar: Sidecar, stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from spanledger.service.assets.first_event import happened
 from spanledger.service.assets.rule import BY, Group, Recording
 
 MODEL: Final = f"{BY}, provider, model"
@@ -340,6 +341,7 @@ _COST_WEEK: Final = (
     "    and agent:spanledger_cost_per_run_usd:hours7d >= <cost.min_history_hours>)"
 )
 _SCORE: Final = "agent_evaluation:spanledger_evaluation_score:avg6h"
+_VIOLATIONS: Final = "spanledger_policy_violations_total"
 _LEAST: Final = f"max by ({BY}, evaluation_name) (spanledger_slo_evaluation_score)"
 
 HEALTH: Final = (
@@ -365,7 +367,10 @@ HEALTH: Final = (
                     "agent:spanledger_loops:increase1h > bool 0",
                     "agent:spanledger_loops:increase1h > bool (<loops.ratio> * agent:spanledger_runs:increase1h)",
                 ),
-                "safety": f"2 * ({_increase('spanledger_policy_violations_total', '1h')} > bool 0)",
+                "safety": (
+                    f"2 * group by ({BY}) (\n{happened(_VIOLATIONS, BY, '1h', 3600)}\n)\n"
+                    f"  or 0 * group by ({BY}) ({_VIOLATIONS})"
+                ),
             },
         ),
         "0 green, 1 amber, 2 red by `signal`: `errors`, `latency`, `cost`, `quality`, `loops`, `safety`. A "

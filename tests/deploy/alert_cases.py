@@ -6,7 +6,8 @@ and whatever else fires in one is part of what it says.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from tests.deploy.timelines import Clock, Phase, agent, counter, gauge, series, sidecar
@@ -35,6 +36,9 @@ class Timeline:
     """What is there beside them."""
     groups: tuple[str, ...] = ()
     """Of rules that are played; all without. Fewer make long timelines short."""
+
+    health: Mapping[str, int] = field(default_factory=dict)
+    """Case -> the light that its agent has at the end: 0 green, 1 amber, 2 red."""
 
     def firing(self) -> Timeline:
         """Return the cases in which something fires."""
@@ -334,6 +338,12 @@ _AGENTS: Final = (
     _agent(
         "AgentSpendWithoutSuccess", "fruitless-cheap", Phase(1.5, failed=1, runs=12, cost=0.01), "AgentFailureBurnSlow"
     ),
+    Case(
+        "AgentSpendWithoutSuccess",
+        "never-says",
+        agent(_HOURS, "never-says", [Phase(_LONG, cost=0.2, cut_short=1)]),
+        ("RunsCutShort",),
+    ),
     _agent(
         "AgentSpendWithoutSuccess", "one-success", Phase(1.5, failed=0.9, runs=12, cost=0.2), "AgentFailureBurnSlow"
     ),
@@ -520,6 +530,18 @@ HOURS: Final = Timeline(
         *_SIDECARS,
     ),
     sidecar(_HOURS, _LONG),
+    health={
+        "busy": 0,
+        "some-errors": 1,
+        "llm-errors": 2,
+        "slow": 2,
+        "slow-without-objective": 0,
+        "loops": 2,
+        "loops-few": 1,
+        "tool-first": 2,
+        "tool-never": 0,
+        "tool-away": 0,
+    },
 )
 
 # -- nothing at all --

@@ -12,6 +12,7 @@ from tests.deploy.alert_cases import Timeline
 
 SUBJECT = 'label_join(ALERTS{alertstate="firing"}, "subject", "", "service_name", "budget", "instance")'
 """The name of the case that an alert fires in."""
+LEVEL = "agent:spanledger_health:level"
 
 
 def _labels(**labels: str) -> str:
@@ -48,7 +49,19 @@ def document(timeline: Timeline, rules: Path, scratch: Path) -> dict[str, Any]:
                         "exp_samples": [
                             {"labels": _labels(alertname=name, subject=case), "value": 1} for name, case in expected
                         ],
-                    }
+                    },
+                    {
+                        "expr": "max by (service_name) ("
+                        + LEVEL
+                        + '{service_name=~"'
+                        + "|".join(timeline.health)
+                        + '"})',
+                        "eval_time": f"{last}m",
+                        "exp_samples": [
+                            {"labels": _labels(service_name=case), "value": level}
+                            for case, level in timeline.health.items()
+                        ],
+                    },
                 ],
             }
         ],

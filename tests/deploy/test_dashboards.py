@@ -220,7 +220,7 @@ def test_graphs_follow_the_zoom(path: Path) -> None:
     """Graphs look at `$__rate_interval`, and at the range for what they choose; numbers look at the range."""
     for panel in panels(load(path)):
         for target in panel["targets"]:
-            found = set(re.findall(r"\[([^\]]+)\]( @ end\(\))?", target["expr"]))
+            found = set(re.findall(r"\[([\w$:]+)\]( @ end\(\))?", target["expr"]))
             if target["instant"]:
                 assert {window for window, _ in found} <= {"$__range", "1h", "1d", "7d"}, panel["title"]
             else:

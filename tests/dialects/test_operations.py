@@ -114,7 +114,7 @@ KINDS = {
         }.items()
     },
     ("gemini-cli", OP): {
-        "llm_call": MAKES, "tool_call": TOOL, "agent_call": AGENT, "user_prompt": AGENT, "system_prompt": NONE,
+        "llm_call": MAKES, "agent_call": AGENT, "user_prompt": AGENT, "system_prompt": NONE,
         "schedule_tool_calls": NONE,
     },
     ("genkit-tracer", "genkit:metadata:subtype"): {

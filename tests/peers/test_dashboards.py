@@ -23,7 +23,7 @@ from tests.backend import SERVICES, Backend, Failure
 from tests.corpus.captures import packed
 from tests.deploy.grafana_json import DASHBOARDS, DEPLOY, Asked, asked, load, one_of, resolved, substituted, windows
 from tests.peers import troubled
-from tests.peers.conftest import installed
+from tests.peers.conftest import PEERS, installed
 from tests.peers.servers import Prometheus, prometheus
 from tests.peers.week import backfill, openmetrics
 from tests.sidecar import Sidecar, to_backend
@@ -131,20 +131,22 @@ def _send_captures(channel: grpc.Channel, stack: str) -> None:
                     export(request, timeout=30.0)
 
 
-@pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+@pytest.fixture(scope="module", params=["prometheus", "prometheus-newest"])
+def fleet(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """Return a Prometheus with a week behind it, the shipped rules, and a fleet that it has watched for a while."""
+    if request.param == "prometheus-newest" and not (PEERS / request.param).exists():
+        pytest.skip("no newest Prometheus: tests/peers/install.sh says why")
+    binaries = installed(request.param, "usr", "bin")
     directory = tmp_path_factory.mktemp("fleet")
     (directory / "sidecar").mkdir()
     sidecar = Sidecar(directory / "sidecar")
-    backfill(
-        installed("prometheus", "usr", "bin", "promtool"), directory, openmetrics(time.time(), AGENTS, TOOLS, SCORES)
-    )
+    backfill(binaries / "promtool", directory, openmetrics(time.time(), AGENTS, TOOLS, SCORES))
     with Backend() as backend, contextlib.ExitStack() as stack:
         sidecar.start(configuration(sidecar, backend.endpoint))
         stack.callback(sidecar.process.kill)
-        binary = installed("prometheus", "usr", "bin", "prometheus")
-        server = stack.enter_context(prometheus(binary, directory, sidecar.prometheus, rules(directory)))
+        server = stack.enter_context(
+            prometheus(binaries / "prometheus", directory, sidecar.prometheus, rules(directory))
+        )
         scrapes = 'sum(count_over_time(up{job="spanledger"}[1h]))'
         server.process.wait_until(lambda: server.value(scrapes))
         for number, _ in enumerate(play(sidecar.grpc), 1):

@@ -19,7 +19,10 @@ function field(panel, name, type, values, labels, index = 0) {
   const own = override(panel, name);
   const { links, ...defaults } = panel.fieldConfig.defaults;
   const custom = { ...defaults.custom, ...(own['custom.cellOptions'] ? { cellOptions: own['custom.cellOptions'] } : {}) };
-  const config = { ...defaults, ...own, links: undefined, displayName: name, custom };
+  const { thresholds } = { ...defaults, ...own };
+  // In JSON, which has no -Infinity, the first step begins at null.
+  const steps = thresholds.steps.map((step) => ({ ...step, value: step.value ?? -Infinity }));
+  const config = { ...defaults, ...own, thresholds: { ...thresholds, steps }, links: undefined, displayName: name, custom };
   const made = { name, type, values, labels, config, state: { seriesIndex: index, displayName: name } };
   made.display = getDisplayProcessor({ field: made, theme, timeZone: 'utc' });
   return made;
@@ -101,7 +104,6 @@ function Body({ panel, width, height, range }) {
     return <div style={{ padding: 8, color: theme.colors.text.secondary }}>{panel.fieldConfig.defaults.noValue}</div>;
   }
   if (panel.type === 'stat') {
-    const alignmentFactors = { title: longest(panel.series.map((other) => other.name)), text: '$0.00000' };
     const shown = field(panel, panel.title, FieldType.number, panel.series[0].value, {});
     return <BigValue width={width} height={height} theme={theme} value={shown.display(panel.series[0].value.at(-1))} colorMode={BigValueColorMode.Value} graphMode={BigValueGraphMode.None} textMode="value" />;
   }

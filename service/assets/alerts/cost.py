@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from spanledger.service.assets.alerts.wording import AGENT, PERCENT, USD, happened, lookup, lookup_usd
+from spanledger.service.assets.alerts.wording import AGENT, PERCENT, USD, lookup, lookup_usd
+from spanledger.service.assets.first_event import happened
 from spanledger.service.assets.rule import BY, Alert
 
 _HISTORY: Final = "agent:spanledger_cost_per_run_usd:hours7d >= <cost.min_history_hours>"
@@ -65,12 +66,14 @@ ALERTS: Final = (
         "cost",
         "page",
         "cost",
+        # An agent whose runs never say how they ended has no successes to miss.
         "agent:spanledger_run_cost_usd:increase1h > <cost.without_success_usd>\n"
+        f'and (\n  sum by ({BY}) (increase(spanledger_runs_total{{outcome=~"failure|partial"}}[1h])) > 0\n'
+        "  or sum_over_time(agent:spanledger_runs_success:increase1h[7d:1h] offset 1h) > 0\n)\n"
         "unless agent:spanledger_runs_success:increase1h > 0",
         f"{AGENT} spent {USD} in an hour and no run succeeded",
         f"{USD} for {lookup('agent:spanledger_runs:increase1h', '{{ . | first | value | humanize }}')} runs of "
-        "the last hour, "
-        f"none of which succeeded. The cost of a success has no number then, so no other alert sees it.",
+        f"the last hour, none of which succeeded. The cost of a success has no number then, so no other alert sees it.",
         "15m",
     ),
     Alert(
@@ -96,10 +99,9 @@ ALERTS: Final = (
         f"  or max by ({BY}) (spanledger_open_run_steps_max) > <runaway.steps>,\n"
         '  "by", "steps", "", "")',
         f"{AGENT} has a run under way that took {{{{ $value | humanize }}}} {{{{ $labels.by }}}} and goes on",
-        "The worst run under way is at {{ $value | humanize }} {{ $labels.by }}; runs of this agent usually take "
-        f"{lookup('agent:spanledger_run_steps:avg7d', '{{ . | first | value | humanize }}')} steps. It is not "
-        "in the run "
-        f"store yet: it shows once it is closed.",
+        "The worst run under way is at {{ $value | humanize }} {{ $labels.by }}; the usual number of steps is "
+        f"{lookup('agent:spanledger_run_steps:avg7d', '{{ . | first | value | humanize }}')}. It is not in the run "
+        "store yet: it shows once it is closed.",
     ),
     Alert(
         "AgentLoopWaste",
@@ -176,8 +178,7 @@ ALERTS: Final = (
         f"and sum by ({BY}) (increase(spanledger_llm_calls_without_usage_total[1h])) >= <cost.no_usage_min_calls>",
         f"{AGENT} does not tell the tokens of {PERCENT} of its calls",
         f"{PERCENT} of the answered model calls of the last hour have no token counts, so they have no cost. "
-        "Often these "
-        f"are streamed calls that do not ask for usage.",
+        f"Often these are streamed calls that do not ask for usage.",
         "30m",
     ),
 )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from spanledger.service.assets.alerts.wording import INSTANCE, PERCENT, happened
+from spanledger.service.assets.alerts.wording import INSTANCE, PERCENT
+from spanledger.service.assets.first_event import happened
 from spanledger.service.assets.rule import Alert
 
 _UP: Final = 'up{job="<scrape.job>"}'
@@ -37,8 +38,7 @@ ALERTS: Final = (
         f"absent({_UP})",
         "Prometheus knows no sidecar at all",
         "There is no target of the job <scrape.job>: the scrape configuration or the discovery lost it, and "
-        "with it every "
-        "other alert of spanledger is silent.",
+        "with it every other alert of spanledger is silent.",
         "5m",
     ),
     Alert(
@@ -90,8 +90,7 @@ ALERTS: Final = (
         "<pipeline.refused_ratio>",
         f"{INSTANCE} refuses {PERCENT} of the requests",
         f"{PERCENT} of the requests of ten minutes were refused. Senders keep them for a while and try again; "
-        "then they "
-        f"drop them.",
+        f"then they drop them.",
         "10m",
     ),
     Alert(
@@ -102,8 +101,7 @@ ALERTS: Final = (
         "otelcol_exporter_queue_size / (otelcol_exporter_queue_capacity > 0) > <pipeline.queue_ratio>",
         f"{INSTANCE} has a queue that is {PERCENT} full, {{{{ $labels.exporter }}}}",
         f"The queue of {{{{ $labels.exporter }}}} ({{{{ $labels.data_type }}}}) is {PERCENT} full. When it is "
-        "full, requests "
-        f"are refused, for all backends.",
+        f"full, requests are refused, for all backends.",
         "10m",
     ),
     Alert(
@@ -114,8 +112,7 @@ ALERTS: Final = (
         "min_over_time(spanledger_loop_lag_seconds[5m]) > <pipeline.lag_s>",
         f"{INSTANCE} is {{{{ $value | humanizeDuration }}}} behind",
         "Its event loop was never less than {{ $value | humanizeDuration }} late in five minutes: it has more "
-        "to do than one "
-        "core can.",
+        "to do than one core can.",
         "5m",
     ),
     Alert(
@@ -161,8 +158,7 @@ ALERTS: Final = (
         ),
         f"{INSTANCE} fails to write to its disk, {{{{ $labels.what }}}}",
         f"{_TIMES} failures in ten minutes ({{{{ $labels.what }}}}). What is acknowledged no longer survives a "
-        "crash, and "
-        f"requests may be refused.",
+        f"crash, and requests may be refused.",
     ),
     Alert(
         "DeadLettersWaiting",
@@ -182,8 +178,7 @@ ALERTS: Final = (
         "min by (job, instance) (spanledger_price_data_age_seconds) > <pipeline.price_age_days> * 86400",
         f"{INSTANCE} prices with a list that is {{{{ $value | humanizeDuration }}}} old",
         "The newest list of prices in use is {{ $value | humanizeDuration }} old: new models have no price, "
-        "and prices that "
-        "changed are wrong.",
+        "and prices that changed are wrong.",
         "1h",
     ),
     Alert(
@@ -194,8 +189,7 @@ ALERTS: Final = (
         "spanledger_price_refresh_ok == 0",
         f"{INSTANCE} refused the file with prices {{{{ $labels.source }}}}",
         "The file changed and could not be used, so the prices that were read before stay in use. The log "
-        "says what is wrong "
-        "with it.",
+        "says what is wrong with it.",
         "5m",
     ),
     Alert(
@@ -206,8 +200,7 @@ ALERTS: Final = (
         happened("spanledger_series_overflow_total", f"{_BY}, metric", "1h", 3600),
         f"{INSTANCE} has no room for more series of {{{{ $labels.metric }}}}",
         f"{_TIMES} values of {{{{ $labels.metric }}}} were counted as `__other__` in the last hour: sums are "
-        "right, but "
-        f"agents, models or tools are told apart no longer. A label has more values than it should.",
+        f"right, but agents, models or tools are told apart no longer. A label has more values than it should.",
     ),
     Alert(
         "SidecarFaults",

@@ -20,8 +20,7 @@ ALERTS: Final = (
         f"{_SCORE} < max by ({BY}, evaluation_name) (spanledger_slo_evaluation_score)\nand {_ENOUGH}",
         f"{AGENT} scores {NUMBER} in {{{{ $labels.evaluation_name }}}}, below its objective",
         f"The mean of {{{{ $labels.evaluation_name }}}} over six hours is {NUMBER}, below the least that the "
-        "configuration "
-        f"asks for.",
+        f"configuration asks for.",
         "30m",
     ),
     Alert(
@@ -59,8 +58,7 @@ ALERTS: Final = (
         f"{AGENT} is caught in loops, {{{{ $value | humanize }}}} in an hour",
         "{{ $value | humanize }} loops in "
         f"{lookup('agent:spanledger_runs:increase1h', '{{ . | first | value | humanize }}')} runs of the last "
-        "hour; they "
-        f"wasted {lookup('agent:spanledger_loop_wasted_cost_usd:increase1h')} USD.",
+        f"hour; they wasted {lookup('agent:spanledger_loop_wasted_cost_usd:increase1h')} USD.",
         "10m",
     ),
     Alert(

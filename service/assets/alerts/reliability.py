@@ -68,8 +68,7 @@ ALERTS: Final = (
         "and agent:spanledger_llm_calls:increase5m >= <retries.min_calls>",
         f"{AGENT} repeats {PERCENT} of its model calls",
         f"{PERCENT} of the model calls of five minutes were retries, for ten minutes now. Retries are paid for "
-        "where the "
-        f"provider answered.",
+        f"where the provider answered.",
         "10m",
     ),
     Alert(
@@ -93,8 +92,7 @@ ALERTS: Final = (
         "unless sum_over_time(agent:spanledger_runs:increase1h[3h:1h]) > 0",
         f"{AGENT} has had no runs for three hours",
         "None ended in three hours; at this time yesterday there were {{ $value | humanize }} an hour, and as "
-        "many a week "
-        "ago. Absence looks like health on every other panel.",
+        "many a week ago. Absence looks like health on every other panel.",
         "15m",
     ),
 )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from spanledger.service.assets.alerts.wording import AGENT, happened
+from spanledger.service.assets.alerts.wording import AGENT
+from spanledger.service.assets.first_event import happened
 from spanledger.service.assets.rule import BY, Alert
 
 _VIOLATIONS: Final = "spanledger_policy_violations_total"
@@ -42,7 +43,6 @@ ALERTS: Final = (
         happened(f'{_VIOLATIONS}{{rule="approval"}}', f"{BY}, policy, tool_name, action"),
         f"{AGENT} acted without the approval of a person, {_TOOL}",
         f"{{{{ $value | humanize }}}} calls of {_TOOL} in the last ten minutes that policy demands an approval "
-        "for, and "
-        f"none was found before them.",
+        f"for, and none was found before them.",
     ),
 )

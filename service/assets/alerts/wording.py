@@ -1,4 +1,4 @@
-"""What alerts have in common: how they name an agent, look up a second number, and see a first event."""
+"""What the texts of alerts have in common: how they name an agent, and say a second number."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def lookup(series: str, form: str = '{{ . | first | value | printf "%.4g" }}') -
     selector = f"{series}{{service_name=%q, agent_name=%q}}"
     return (
         f"{{{{ with printf {_quoted(selector)} $labels.service_name $labels.agent_name | query }}}}"
-        f"{form}{{{{ else }}}}unknown{{{{ end }}}}"
+        f"{form}{{{{ else }}}}not known{{{{ end }}}}"
     )
 
 
@@ -30,20 +30,3 @@ def lookup_usd(series: str) -> str:
 
 def _quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def happened(series: str, by: str, window: str = "10m", seconds: int = 600) -> str:
-    """Return an expression for a counter that must not move: how much it did.
-
-    A series that is born with its first event has nothing that it increased from, so `increase()` says 0. The second
-    arm takes those that were not there a window ago, though their sidecar was, or that a sidecar shows which has not
-    run for longer: one that was away for a while and comes back with old counts is neither.
-    """
-    return (
-        f"sum by ({by}) (increase({series}[{window}])) > 0\n"
-        f"or\n"
-        f"sum by ({by}) (\n"
-        f"  ({series} unless {series} offset {window})\n"
-        f"  and on (job, instance) (up offset {window} == 1 or otelcol_process_uptime_seconds < {seconds})\n"
-        f") > 0"
-    )

@@ -169,7 +169,7 @@ WHO: Final = Row(
         bars(
             "By provider",
             "Spent in the time range.",
-            f"topk(10, {added(SPEND, 'provider')})",
+            f"topk(10, {added(SPEND, 'provider')} > 0)",
             "{{provider}}",
             USD,
             empty=NO_SPEND,
@@ -188,8 +188,8 @@ WHO: Final = Row(
             "Cost of the runs that ended, by a dimension of the configuration (`dimensions` of the connector "
             "`trajectory`), such as user, team or feature: the fifteen dearest. What nothing says a value of is "
             'under "".',
-            f"topk(15, {added(DIMENSION, 'dimension, value')})",
-            "{{dimension}} {{value}}",
+            f"topk(15, {added(DIMENSION, 'dimension, value')} > 0)",
+            "{{value}}",
             USD,
             empty="No dimensions: see docs/configuration.md",
             repeat="dimension",
@@ -315,7 +315,7 @@ WASTE: Final = Row(
         bars(
             "Loops by rule",
             "Cost of the steps that loops repeated, by the rule that found them.",
-            f"topk(10, {added(LOOPS, 'rule')})",
+            f"topk(10, {added(LOOPS, 'rule')} > 0)",
             "{{rule}}",
             USD,
             width=8,
@@ -325,7 +325,7 @@ WASTE: Final = Row(
         bars(
             "Caused by tools",
             "Cost of the model calls that read the results of a tool: the ten dearest tools.",
-            f"topk(10, {added(select('spanledger_tool_induced_cost_usd_total'), BY_TOOL)})",
+            f"topk(10, {added(select('spanledger_tool_induced_cost_usd_total'), BY_TOOL)} > 0)",
             "{{tool_name}}",
             USD,
             width=8,

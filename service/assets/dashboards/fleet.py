@@ -40,6 +40,7 @@ from spanledger.service.assets.dashboards.shared import (
 
 LEVEL: Final = select("agent:spanledger_health:level")
 SIGNAL: Final = select("agent:spanledger_health:signal")
+BUILT_IN: Final = 'evaluation_name=~"spanledger[.].+"'
 FAILED_RUNS: Final = select("spanledger_runs_total", 'outcome="failure"')
 NO_HEALTH: Final = "No health: are the recording rules loaded?"
 LIGHT: Final = (
@@ -112,7 +113,9 @@ NOW: Final = Row(
     ),
 )
 
-_RANK: Final = added(RUNS, BY_AGENT)
+_RUNS: Final = added(RUNS, BY_AGENT)
+# Agents below others have calls and no runs of their own.
+_RANK: Final = f"({added(select('spanledger_llm_calls_total'), BY_AGENT)} or {_RUNS})"
 
 
 def _agents(expr: str) -> str:
@@ -124,15 +127,15 @@ AGENTS: Final = Row(
     (
         sheet(
             "Agents",
-            f"The fifty agents with most runs in the time range, one a line; the name leads to its cost. {LIGHT} "
-            "Loop depth is model calls of a run. Score is the mean of all evaluations that are from 0 to 1.",
+            f"The fifty agents with most model calls in the time range; the name leads to its cost. {LIGHT} "
+            "Loop depth is model calls of a run. Score is the mean of the built-in evaluations, from 0 to 1.",
             AGENT_COLUMNS,
             {
                 "Health": _agents(f"max by ({BY_AGENT}) ({LEVEL})"),
-                "Runs": f"topk(50, {_RANK})",
-                "Failed": _agents(f"{added(FAILED_RUNS, BY_AGENT)}\n/ ({_RANK} > 0)"),
+                "Runs": _agents(_RUNS),
+                "Failed": _agents(f"{added(FAILED_RUNS, BY_AGENT)}\n/ ({_RUNS} > 0)"),
                 "P95": _agents(quantile(0.95, "spanledger_run_duration_seconds", BY_AGENT, "$__range")),
-                "$ a run": _agents(share(added(select("spanledger_run_cost_usd_total"), BY_AGENT), _RANK)),
+                "$ a run": _agents(share(added(select("spanledger_run_cost_usd_total"), BY_AGENT), _RUNS)),
                 "$ a success": _agents(
                     share(
                         added(select("spanledger_run_cost_usd_total"), BY_AGENT),
@@ -142,8 +145,8 @@ AGENTS: Final = Row(
                 "Loop depth": _agents(mean("spanledger_run_llm_calls", BY_AGENT, "$__range")),
                 "Score": _agents(
                     share(
-                        added(select("spanledger_evaluation_score", suffix="_sum"), BY_AGENT),
-                        added(select("spanledger_evaluation_score", suffix="_count"), BY_AGENT),
+                        added(select("spanledger_evaluation_score", BUILT_IN, "_sum"), BY_AGENT),
+                        added(select("spanledger_evaluation_score", BUILT_IN, "_count"), BY_AGENT),
                     )
                 ),
                 "Violations": _agents(added(select("spanledger_policy_violations_total"), BY_AGENT)),

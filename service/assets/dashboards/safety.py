@@ -234,7 +234,7 @@ DATA: Final = Row(
         graph(
             "Redactions a minute",
             "What the processor `redaction` took out of spans and log records, by what it was; of all agents.",
-            Query(speed(REDACTIONS, "entity", 60), "{{entity}}"),
+            Query(largest(REDACTIONS, "entity"), "{{entity}}"),
             unit=PER_MINUTE,
             stacked=True,
             empty=NOT_REDACTED,

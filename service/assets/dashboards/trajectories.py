@@ -274,7 +274,7 @@ FINDINGS: Final = Row(
             "Hand-overs",
             "Work that one agent gave to another in the time range: the fifteen most frequent. In a delegation the "
             "giver waits.",
-            f"topk(15, {added(select('spanledger_handoffs_total'), 'agent_name, to_agent, kind')})",
+            f"topk(15, {added(select('spanledger_handoffs_total'), 'agent_name, to_agent, kind')} > 0)",
             "{{agent_name}} → {{to_agent}} ({{kind}})",
             width=8,
             empty="No hand-overs",
