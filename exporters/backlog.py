@@ -90,7 +90,6 @@ class Backlog:
         self._failing = ""
         self._said_s = float("-inf")
         self._written = 0
-        self._used = 0
         self._dead = 0
         self._id = str(host.id)
         self._errors = host.metrics.counter("spanledger_queue_storage_errors_total")
@@ -224,9 +223,9 @@ class Backlog:
             if (error := await self._write(changes)) is None:
                 continue
             # A full disk takes nothing new, but what was sent can be noted.
-            rest = self._undone(changes, error)
+            rest = self._refuse(changes, error)
             if rest and await self._write(rest) is not None:
-                self._changes[:0] = rest
+                self._changes[:0] = self._without_graves(rest)
                 if self._closing.is_set():
                     return
                 await self._wait(TRY_EVERY_S, self._closing)
@@ -234,7 +233,7 @@ class Backlog:
     async def _write(self, changes: Sequence[Change]) -> Exception | None:
         """Write all `changes` in one transaction; return what made that impossible."""
         try:
-            discarded = await self._in_thread(self._apply, changes)
+            discarded, numbers = await self._in_thread(self._apply, changes)
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait have to hear of it
             self._fails(error)
             if isinstance(error, sqlite3.DatabaseError) and broken(error):
@@ -245,12 +244,14 @@ class Backlog:
                 written.set_result(None)
         if discarded:
             self._letters.add((self._id, "discarded"), discarded)
-        self._there_are(self._dead - discarded)
-        self._bytes.set((self._id,), self._used)
+        if numbers is not None:
+            self._there_are(numbers[0])
+            self._bytes.set((self._id,), numbers[1])
         self._works()
         return None
 
-    def _apply(self, changes: Sequence[Change]) -> int:
+    def _apply(self, changes: Sequence[Change]) -> tuple[int, tuple[int, int] | None]:
+        """Return the number of letters that had to make room; that of those there are, and the bytes in use."""
         discarded = self._file.apply(changes)
         # It is written: what fails now is not the trouble of those who wait for it.
         with contextlib.suppress(sqlite3.Error):
@@ -258,23 +259,30 @@ class Backlog:
             if self._written >= _TIDY_EVERY:
                 self._written = 0
                 self._file.tidy()
-            self._used = self._file.used_bytes()
-        return discarded
+            return discarded, (self._file.dead(), self._file.used_bytes())
+        return discarded, None
 
-    def _undone(self, changes: Sequence[Change], error: Exception) -> list[Change]:
+    def _refuse(self, changes: Sequence[Change], error: Exception) -> list[Change]:
         """Refuse the requests that could not be written; return what else has to be noted."""
-        rest: list[Change] = []
         refused: set[int] = set()
         for change in changes:
             if isinstance(change, Insert) and (written := self._writers.pop(change.seq, None)):
                 refused.add(change.seq)
                 if not written.done():
                     written.set_exception(self._refusal(error))
-            elif isinstance(change, Bury):
-                self._there_are(self._dead - 1)
-                self._letters.add((self._id, "discarded"))
-            elif not isinstance(change, Delete) or change.seq not in refused:
-                rest.append(change)
+
+        def others(some: Sequence[Change]) -> list[Change]:
+            return [one for one in some if isinstance(one, Bury) or one.seq not in refused]
+
+        # Those whose client has gone are given up already: there is nothing to give up.
+        self._changes = others(self._changes)
+        return others(changes)
+
+    def _without_graves(self, changes: Sequence[Change]) -> list[Change]:
+        rest = [change for change in changes if not isinstance(change, Bury)]
+        if graves := len(changes) - len(rest):
+            self._there_are(self._dead - graves)
+            self._letters.add((self._id, "discarded"), graves)
         return rest
 
     def _there_are(self, dead: int) -> None:

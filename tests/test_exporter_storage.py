@@ -395,15 +395,19 @@ async def test_disk_that_fails_for_long_fills_no_memory(tmp_path: Path) -> None:
     await life.exporter.start()
     backlog = backlog_of(life)
 
+    failing = threading.Event()
+
     def fails(_changes: Sequence[Any]) -> int:
+        failing.set()
         raise OSError(28, "No space left on device")
 
     backlog._file.apply = fails  # type: ignore[method-assign]
     for number in range(20):
         offering = asyncio.create_task(life.offer(spans(number)))
         if number % 2:
-            await asyncio.sleep(0)
+            await asyncio.to_thread(failing.wait)
             offering.cancel()
+        failing.clear()
         with pytest.raises((Refused, asyncio.CancelledError)):
             await offering
     assert (backlog._changes, backlog._writers, life.exporter._kept) == ([], {}, {})
