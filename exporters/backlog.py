@@ -279,7 +279,7 @@ class Backlog:
         return others(changes)
 
     def _without_graves(self, changes: Sequence[Change]) -> list[Change]:
-        rest = [change for change in changes if not isinstance(change, Bury)]
+        rest: list[Change] = [change for change in changes if not isinstance(change, Bury)]
         if graves := len(changes) - len(rest):
             self._there_are(self._dead - graves)
             self._letters.add((self._id, "discarded"), graves)

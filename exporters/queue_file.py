@@ -13,6 +13,7 @@ replays or discards them (`spanledger dlq`, which may open the file while the si
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import sqlite3
@@ -29,6 +30,8 @@ APPLICATION_ID: Final = 0x5350_4C51  # "SPLQ"
 VERSION: Final = 1
 BUSY_S: Final = 5.0
 _WAL_BYTES: Final = 16 * 2**20
+_DISK_BYTES: Final = 16 * 2**20
+"""What is left free on a disk by what comes; what is settled may have it."""
 _VACUUM_PAGES: Final = 1000
 _SPARE: Final = 16
 """Part of the room for dead letters that is made free at once when there is none left."""
@@ -142,7 +145,8 @@ class QueueFile:
                 aside = self._put_aside(now_ns)
                 self._connection = connect(self.path, fsync=self._fsync)
             self._limit(self._connection)
-            self._connection.execute("INSERT OR IGNORE INTO about VALUES ('owner', ?)", (self._owner,))
+            if not self._connection.execute("SELECT 1 FROM about WHERE name = 'owner'").fetchone():
+                self._connection.execute("INSERT INTO about VALUES ('owner', ?)", (self._owner,))
             return Found(tuple(_entries(self._connection)), aside)
         except BaseException:
             self.close()
@@ -164,6 +168,8 @@ class QueueFile:
         """
         connection = self._opened()
         discarded = 0
+        if size := sum(change.delivery.size for change in changes if isinstance(change, Insert)):
+            self._look_for_room(connection, size)
         try:
             with transaction(connection):
                 # Graves last: in a file that is full they need the room of what is deleted.
@@ -213,6 +219,14 @@ class QueueFile:
     def tidy(self) -> None:
         """Give pages that are free back to the disk."""
         self._opened().executescript(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})")
+
+    def _look_for_room(self, connection: sqlite3.Connection, size: int) -> None:
+        # A disk that is full to the brim would have no room for the journal that says what is deleted, nor for
+        # moving the journal into the file: nothing would ever be deleted again.
+        disk = os.statvfs(self.path.parent)
+        within = _pragma(connection, "freelist_count") * _pragma(connection, "page_size")
+        if disk.f_bavail * disk.f_frsize + within < _DISK_BYTES + 2 * size:
+            raise OSError(errno.ENOSPC, f"less than {_DISK_BYTES // 2**20} MiB would be left free on its disk")
 
     def _bury(self, connection: sqlite3.Connection, bury: Bury) -> int:
         part = bury.delivery
@@ -283,7 +297,7 @@ def connect(path: Path, *, fsync: bool = False, check: bool = True) -> sqlite3.C
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {'FULL' if fsync else 'NORMAL'}")
-        # Kept at this size after a checkpoint: a disk that fills up leaves room to note what was sent.
+        # Kept at this size after a checkpoint: it need not be asked of the disk again.
         connection.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES}")
         if version == 0:
             begin = f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA application_id = {APPLICATION_ID};"

@@ -236,6 +236,15 @@ class Passive:
         return {}
 
 
+@runtime_checkable
+class Successor(Protocol):
+    """A component that goes on where one of the same id and type ends, when a reload changes its configuration."""
+
+    def take_over(self, predecessor: Any) -> Awaitable[None]:
+        """Get ready for what comes next, at once; what is awaited is done when nothing more comes to `predecessor`."""
+        ...
+
+
 class Processor(Component, Protocol):
     """A stage of a pipeline. It owns the batch while it runs and edits it in place."""
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from spanledger.processor.component import Status
+from spanledger.processor.component import Status, Successor
 from spanledger.service.graph import START_ORDER, CannotStart, Graph, Node, Surroundings, build
 from spanledger.service.telemetry import Vitals
 
@@ -128,7 +128,14 @@ class Sidecar:
             started: list[Node] = []
             try:
                 waiting = await self._start_beside(coming, leaving, started)
+                handing_over = [
+                    node.component.take_over(old.nodes[node.key].component)
+                    for node in started
+                    if isinstance(node.component, Successor) and node.key in old.nodes
+                ]
                 new.connect(self._surroundings)
+                for handover in handing_over:
+                    await handover
                 # An exporter with a slow backend goes on sending what it had accepted, beside its successor.
                 deadline = self._surroundings.monotonic() + config.service.shutdown_timeout
                 stopping = asyncio.create_task(self._shutdown_together(leaving, deadline))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -47,7 +48,8 @@ class Bench:
 
     def __post_init__(self) -> None:
         """Make the assembly."""
-        self.assembly = Assembly(self.config, host("trajectory", self.clock, self.table), self.told, None)  # type: ignore[arg-type]
+        self._host = host("trajectory", self.clock, self.table)  # type: ignore[arg-type]
+        self.assembly = Assembly(self.config, self._host, self.told, None)  # type: ignore[arg-type]
 
     def take(self, *records: Record) -> None:
         """Give spans, as one request."""
@@ -69,6 +71,12 @@ class Bench:
                 self.assembly.publish(group, reason, snapshot, compose(snapshot))
             if wait_s != 0:
                 return
+
+    def reload(self) -> None:
+        """Let another assembly go on, as a reload does."""
+        before, self.assembly = self.assembly, Assembly(self.config, self._host, self.told, None)  # type: ignore[arg-type]
+        deque(self.assembly.restore(before.give_up()), maxlen=0)
+        self.settle()
 
     def end(self) -> None:
         """Close everything, as the end of the process does."""

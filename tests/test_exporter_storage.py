@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import sqlite3
 import tempfile
@@ -11,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -410,6 +412,7 @@ async def test_disk_that_fails_for_long_fills_no_memory(tmp_path: Path) -> None:
         failing.clear()
         with pytest.raises((Refused, asyncio.CancelledError)):
             await offering
+    await life.settle()
     assert (backlog._changes, backlog._writers, life.exporter._kept) == ([], {}, {})
     await life.end()
 
@@ -607,6 +610,22 @@ async def test_room_for_dead_letters_is_bounded(tmp_path: Path) -> None:
     assert life.numbers.values["spanledger_dead_letters", "otlp/x"] == 3
     assert life.numbers.values["spanledger_dead_letters_total", "otlp/x", "discarded"] == 2
     await life.end()
+
+
+def test_disk_is_not_filled_to_the_brim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a full one nothing could be deleted any more, and it would be full for ever."""
+    file = queue_file(tmp_path)
+    file.open(0)
+    file.apply([Insert(1, spans(1)), Insert(3, spans(3, size=100_000))])
+    monkeypatch.setattr(os, "statvfs", lambda _path: SimpleNamespace(f_bavail=16 * 256, f_frsize=4096))
+    with pytest.raises(OSError, match="less than 16 MiB would be left free") as error:
+        file.apply([Insert(2, spans(2))])
+    assert error.value.errno == errno.ENOSPC
+    file.apply([Delete(1)])
+    assert [entry.seq for entry in file.open(0).entries] == [3]
+    file.apply([Delete(3)])
+    file.apply([Insert(4, spans(4))])  # What was deleted makes room before the file gets shorter.
+    file.close()
 
 
 def test_grave_in_a_full_file_has_the_room_of_what_it_replaces(tmp_path: Path) -> None:

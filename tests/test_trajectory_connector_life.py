@@ -465,3 +465,46 @@ def test_the_file_is_for_its_owner_only(tmp_path: Path) -> None:
     asyncio.run(once())
     modes = {path.stat().st_mode & 0o077 for path in [tmp_path / "state", *(tmp_path / "state").iterdir()]}
     assert modes == {0}
+
+
+# -- a reload --
+
+
+async def test_runs_go_on_in_the_connector_that_a_reload_puts_in_the_place_of_this_one() -> None:
+    """Open ones, closed ones that may be revised, and what is on its way: nothing is told twice, or as `shutdown`."""
+    bed = Bed()
+    await bed.connector.start()
+    bed.take(step(2, 1), says(step(3, 1), after=7))
+    bed.take(*run(2))
+    await bed.wait(6)
+    before = bed.connector
+    bed.config = TrajectoryConfig.model_validate({"settle": "1s"})
+    after = bed.again()
+    await after.start()
+    handover = after.take_over(before)
+    bed.connector = before
+    bed.take(step(4, 1))
+    await handover
+    bed.take(step(5, 1))
+    await before.shutdown(bed.clock.now_s)
+    bed.connector = after
+    bed.take(agent(1, 0), step(9, 1, 2))
+    await bed.wait(2)
+
+    await after.shutdown(bed.clock.now_s)
+    told = [(one["trace_ids"][0][-1], one["revision"], one["completeness"]) for one in bed.documents]
+    assert sorted(told) == [("1", 1, "complete"), ("2", 1, "complete"), ("2", 2, "complete")]
+    assert {one["trace_ids"][0][-1]: len(one["steps"]) for one in bed.documents} == {"1": 5, "2": 5}
+    assert total(bed.table, "spanledger_runs_total") == 2
+
+
+async def test_digests_of_content_are_the_same_after_a_reload() -> None:
+    """What was said before joins what is said after."""
+    bed = Bed()
+    before, after = bed.connector, bed.again()
+    await after.take_over(before)
+
+    span_of_tool = span(1, gen_ai__tool__call__arguments='{"q": "x"}')
+    reading = Reading("otel", "tool", "execute_tool", attributes=dict(attributes_of(span_of_tool.attributes)))
+    resource = finish(decode("traces", request(span_of_tool).SerializeToString(), 0)).groups[0].resource
+    assert before.detail(span_of_tool, reading, resource) == after.detail(span_of_tool, reading, resource)

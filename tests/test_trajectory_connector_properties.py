@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from spanledger.conventions.step import Step
+from spanledger.processor.trajectory import store
 from spanledger.processor.trajectory.config import TrajectoryConfig
 from spanledger.processor.trajectory.records import Record
 from tests.assembled_runs import Bench, agent, bridge, run, spans_of, step, tool
 
+MAX_HOT = store.MAX_HOT
 CONFIG = TrajectoryConfig.model_validate(
     {
         "idle_timeout": "60s",
@@ -37,8 +39,16 @@ def spans(number: int) -> list[Record]:
         [step(3, 2, number), bridge(2, 9, number, remote_parent=True, kind=2)],
         [bridge(2, 1, number), bridge(1, 0, number)],
         [step(n, 1, number) for n in range(2, 14)],
+        [skewed(3, 2, number), bridge(2, 1, number, kind=3), agent(1, 0, number)],
+        [step(3, 7, number), step(4, 8, number), agent(1, 0, number)],
     ]
     return shapes[number % len(shapes)]
+
+
+def skewed(number: int, parent: int, trace_number: int) -> Step:
+    """Return a call of a service whose clock is an hour ahead."""
+    made = step(number, parent, trace_number, service_name="elsewhere")
+    return replace(made, start_ns=made.start_ns + 3600 * 10**9, end_ns=made.end_ns + 3600 * 10**9, remote_parent=True)
 
 
 class Arrivals(RuleBasedStateMachine):
@@ -96,17 +106,29 @@ class Arrivals(RuleBasedStateMachine):
         count = self.bench.count
         return sum(count("spanledger_trajectory_spans_total", became) for became in ("too_late", "over_limit"))
 
+    @rule()
+    def reload(self) -> None:
+        """Change the configuration: another assembly goes on."""
+        self.bench.reload()
+
+    @rule(most=st.sampled_from([1, 5, 1_000]))
+    def wait_packed(self, most: int) -> None:
+        """Let at most so many records wait as they are."""
+        store.MAX_HOT = most
+
     @invariant()
     def is_bounded(self) -> None:
         """No limit is passed, and the sizes are those of what is there."""
-        store = self.bench.assembly.store
-        groups = {id(group): group for group in store._traces.values()}.values()
+        known = self.bench.assembly.store
+        groups = {id(group): group for group in known._traces.values()}.values()
 
-        assert store.open_groups <= CONFIG.memory.max_runs
-        assert store.size_bytes == sum(group.size_bytes for group in groups)
+        assert known.open_groups <= CONFIG.memory.max_runs
+        assert known.size_bytes == sum(group.size_bytes for group in groups)
+        assert all(group.size_bytes == group._size() for group in groups)
+        assert known._hot_records == sum(len(group.hot or ()) for group in groups)
         assert all(len(group) <= CONFIG.memory.max_spans_per_run for group in groups)
-        assert len(store._deadlines) <= 8 * (len(groups) + self.traces)
-        assert self.bench.count("spanledger_runs_open") == store.open_groups
+        assert len(known._deadlines) <= 8 * (len(groups) + self.traces)
+        assert self.bench.count("spanledger_runs_open") == known.open_groups
 
     @invariant()
     def nothing_waits_for_ever(self) -> None:
@@ -120,6 +142,7 @@ class Arrivals(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Close all: each step that came is in exactly one run or was counted, and metrics say the same."""
+        store.MAX_HOT = MAX_HOT
         self.bench.end()
         self.bench.wait(1)
         count = self.bench.count
@@ -183,4 +206,19 @@ def test_a_duplicate_that_knows_more_takes_the_place_of_the_first() -> None:
 
     (document,) = bench.documents
     assert document["totals"]["cost_usd"] == 0.00025
+    assert bench.count("spanledger_trajectory_spans_total", "duplicate") == 2
+
+
+@pytest.mark.parametrize("most", [1, 1_000])
+def test_a_span_id_that_is_used_again_is_another_span(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packed or not, and told twice each."""
+    monkeypatch.setattr(store, "MAX_HOT", most)
+    bench = Bench(ROOMY)
+    again = replace(step(2, 1), start_ns=step(3).start_ns, end_ns=step(3).end_ns)
+    for record in (step(2, 1), again, step(2, 1, 2), again, step(2, 1), agent(1)):
+        bench.take(record)
+    bench.wait(6)
+
+    (document,) = bench.documents
+    assert document["totals"]["llm_calls"] == 2
     assert bench.count("spanledger_trajectory_spans_total", "duplicate") == 2

@@ -17,6 +17,7 @@ from spanledger.conventions.trajectory import Judgement
 from spanledger.processor.trajectory.gauges import Gauges
 from spanledger.processor.trajectory.governance import Governance
 from spanledger.processor.trajectory.histories import Histories, usual_of
+from spanledger.processor.trajectory.journal import Remembered
 from spanledger.processor.trajectory.loops import Loops
 from spanledger.processor.trajectory.records import key_of
 from spanledger.processor.trajectory.reports import Built, Snapshot, completeness_of, compose
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from spanledger.processor.trajectory.config import TrajectoryConfig
     from spanledger.processor.trajectory.emitted import Change
     from spanledger.processor.trajectory.group import Group, Label
-    from spanledger.processor.trajectory.journal import Journal, Remembered
+    from spanledger.processor.trajectory.journal import Journal
     from spanledger.processor.trajectory.outbox import Outbox
     from spanledger.processor.trajectory.records import Record
     from spanledger.processor.trajectory.store import Disposition, Reason
@@ -124,6 +125,29 @@ class Assembly:
             self.store.was_closed(trace_id, then(at_ns), now_s)
         self.governance.restore(remembered, self.store.open_ones())
         self._gauges.show(self.store, now_s)
+
+    def give_up(self) -> Remembered:
+        """Return what `restore` of another assembly takes, and know nothing more of it."""
+        now_s, now_ns = self._host.monotonic(), self._host.clock_ns()
+        while self._take_waiting(now_s):
+            pass
+
+        def when(at_s: float) -> int:
+            return now_ns - int(max(0.0, now_s - at_s) * 1e9)
+
+        groups, ended = self.store.everything()
+        self.store = Store(self._config)
+        self.large.clear()
+        self._fresh.clear()
+        closed = {trace_id: when(at_s) for trace_id, at_s in ended.items()}
+        told = (group for group in groups if group.state != "open" and not group.leaving)
+        closed |= {trace_id: when(group.touched_s) for group in told for trace_id in group.traces}
+        return Remembered(
+            records=_records([(when(group.touched_s), group) for group in groups]),
+            judgements=[(when(group.touched_s), one) for group in groups for one in group.judgements or ()],
+            runs=[(group.traces[0], *said) for group in groups for said in (group.emitted or {}).items()],
+            closed=closed,
+        )
 
     def _judge_others(self, judge: Step, now_s: float) -> None:
         """Take what a judge's span says of a run in another trace. Of its own, it is part."""
@@ -318,3 +342,10 @@ class Assembly:
             self.store.forgotten_traces = []
         self._gauges.show(self.store, now_s)
         self.governance.show()
+
+
+def _records(groups: list[tuple[int, Group]]) -> Iterator[tuple[int, Record]]:
+    """Yield the records of groups, and give up each group after its own."""
+    while groups:
+        at_ns, group = groups.pop()
+        yield from ((at_ns, record) for record in group.records().values())

@@ -64,10 +64,12 @@ class Trajectory:
         self._wake = asyncio.Event()
         self._wakes_s = 0.0
         self._ending = False
+        self._heir: Trajectory | None = None
+        """Who goes on with the runs; what is still on its way here is theirs."""
         self._task: asyncio.Task[None] | None = None
 
     def _details_with(self, key: bytes) -> Details:
-        config = self._config
+        self._key, config = key, self._config
         return Details(config.content, key, config.dimension_sources(), config.max_content_bytes)
 
     # -- life --
@@ -81,6 +83,20 @@ class Trajectory:
             self._details = self._details_with(key)
             await paced(self.assembly.restore(remembered), SLICE_S, self._host.monotonic)
         self._task = asyncio.create_task(self._run(), name=str(self._host.id))
+
+    def take_over(self, predecessor: Trajectory) -> Awaitable[None]:
+        """Go on with the runs of another one, from the next span on; with `storage`, the file hands them over."""
+        if self._journal is not None or predecessor._journal is not None:
+            return asyncio.sleep(0)
+        self._details = self._details_with(predecessor._key)
+        return self._take_over(predecessor)
+
+    async def _take_over(self, predecessor: Trajectory) -> None:
+        await predecessor._read_logs()
+        predecessor._heir = self
+        restoring = self.assembly.restore(predecessor.assembly.give_up())
+        await paced(restoring, SLICE_S, self._host.monotonic)
+        self._wake.set()
 
     async def shutdown(self, deadline: float) -> int:
         """Close every open run with the reason `shutdown` and hand them on until `deadline`; return what is lost."""
@@ -124,6 +140,9 @@ class Trajectory:
 
     def commit(self, delivery: Delivery) -> None:
         """Take the spans of `delivery`, those that its log records stand for, and what these say of spans."""
+        if self._heir is not None:
+            self._heir.commit(delivery)
+            return
         if delivery.steps or delivery.bridges:
             self.assembly.take((*delivery.steps, *delivery.bridges))
         for judgement in delivery.judgements:

@@ -67,10 +67,10 @@ _Change = Callable[[sqlite3.Connection], object]
 
 @dataclass(slots=True)
 class Remembered:
-    """What was on disk."""
+    """What a former life of the process, or of the connector, knew."""
 
-    records: list[tuple[int, Record]] = field(default_factory=list)
-    """(time of arrival in ns since the epoch, record), in that order."""
+    records: Iterable[tuple[int, Record]] = ()
+    """(time of arrival in ns since the epoch, record)."""
     judgements: list[tuple[int, Judgement]] = field(default_factory=list)
     runs: list[tuple[bytes, str, Emitted]] = field(default_factory=list)
     """(trace id, run id, what was said of it)."""
@@ -274,7 +274,8 @@ class Journal:
         return key, self._load(db)
 
     def _load(self, db: sqlite3.Connection) -> Remembered:
-        found = Remembered()
+        records: list[tuple[int, Record]] = []
+        found = Remembered(records)
         resources: dict[int | None, dict[str, Any]] = {None: {}}
         for number, body in db.execute("SELECT id, body FROM resource"):
             with self._counting(found):
@@ -287,7 +288,7 @@ class Journal:
                 if isinstance(record, Judgement):
                     found.judgements.append((arrived_ns, record))
                 elif isinstance(record, Step | Bridge):
-                    found.records.append((arrived_ns, record))
+                    records.append((arrived_ns, record))
         for run_id, trace_id, body in db.execute("SELECT run_id, trace_id, body FROM run"):
             with self._counting(found):
                 said = wire.read(body, {})

@@ -205,10 +205,19 @@ class Store:
         self._touch(self._join(group, known, now_s), now_s)
         return True
 
+    def everything(self) -> tuple[list[Group], dict[bytes, float]]:
+        """Return all groups, and when those were closed of which only the traces are known."""
+        groups = [*self._open.values(), *self._plain.values(), *self._closed.values()]
+        kept_s = self._config.late.remember + self._config.late.forget
+        return groups, {trace_id: summary.until_s - kept_s for trace_id, summary in self._summaries.items()}
+
     def report(self, trace_id: bytes, run_id: str, said: Emitted) -> None:
         """Remember what was said of a run in a former life of the process."""
-        if (group := self._traces.get(trace_id)) is not None:
+        # What only time had joined is not joined again: the run is where its first step is.
+        group = self._traces.get(bytes.fromhex(said.anchor[:32])) or self._traces.get(trace_id)
+        if group is not None:
             group.emitted = {**(group.emitted or {}), run_id: said}
+            group.completeness = "idle" if said.completeness == "rootless" else said.completeness
 
     def was_closed(self, trace_id: bytes, closed_s: float, now_s: float) -> None:
         """Remember that a group was closed in a former life of the process; call it after its spans were added."""
@@ -219,7 +228,8 @@ class Store:
                 self._summaries[trace_id] = Summary(("", ""), until_s)
         elif group.state == "open" and group.steps:
             self._open.pop(group.number, None)
-            group.state = "revised"  # a span may have come after it was closed
+            # A span may have come after it was closed. What was told of nothing was told as part of another group.
+            group.state = "revised" if group.emitted else "closed"
             group.touched_s = now_s
             group.queued_s = float("inf")
             self._closed[group.number] = group

@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
             text = Path(args.values).read_text()
             numbers = values.read(text, numbers)
     except (OSError, UnicodeDecodeError, values.BadValues) as error:
-        print(f"{args.values}: {error}", file=sys.stderr)
+        print(f"spanledger assets: {args.values or source}: {error}", file=sys.stderr)
         return 2
     files = {
         str(path.relative_to(source)): path.read_text()
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         write.write(Path(args.directory), files)
     except OSError as error:
-        print(f"cannot write to {args.directory}: {error}", file=sys.stderr)
+        print(f"spanledger assets: cannot write to {args.directory}: {error}", file=sys.stderr)
         return 1
     counts = {folder: sum(path.startswith(f"{folder}/") for path in files) for folder in FOLDERS}
     print(f"{args.directory}: " + ", ".join(f"{folder} ({count})" for folder, count in counts.items() if count))

@@ -32,7 +32,10 @@ OF_AGENTS: Final = {
 def openmetrics(
     now_s: float, agents: Sequence[Agent], tools: Sequence[tuple[str, str, str]], scores: Sequence[str]
 ) -> str:
-    """Return the week before `now_s` as OpenMetrics, one sample an hour on the hour, as subqueries ask for it."""
+    """Return the week before `now_s` as OpenMetrics, one sample an hour on the hour, as subqueries ask for it.
+
+    And who the agents were a few minutes before.
+    """
     return "\n".join([*_families(now_s, agents, tools, scores), "# EOF\n"])
 
 
@@ -45,6 +48,11 @@ def _families(
         yield from _family(name, [(f'service_name="{s}",agent_name="{a}"', usual) for s, a in agents], hours)
     calls = [(f'service_name="{s}",agent_name="{a}",tool_name="{t}"', 300.0) for s, a, t in tools]
     yield from _family("agent_tool:spanledger_tool_calls:increase6h", calls, hours)
+    yield "# TYPE spanledger_agent_info gauge"
+    for service, agent in agents:
+        # Seven minutes ago each agent had other instructions.
+        labels = f'service_name="{service}",agent_name="{agent}",version="",framework="",fingerprint="before"'
+        yield f"spanledger_agent_info{{{labels}}} 1 {int(now_s) - 420}"
     means = [(f'service_name="{s}",agent_name="{a}",evaluation_name="{e}"', 0.9) for s, a in agents for e in scores]
     yield from _family("agent_evaluation:spanledger_evaluation_score:avg6h", means, hours)
 

@@ -27,9 +27,11 @@ _TITLES: Final = {
     "instance": "Sidecar",
 }
 _OF_AGENTS: Final = 'service_name=~"$service_name", agent_name=~"$agent_name"'
+# A service may have tools and no models, and a sidecar no trajectories.
+_SEEN: Final = '__name__=~"spanledger_(llm_calls|tool_calls|runs)_total"'
 _FROM: Final = {
-    "service_name": "spanledger_agent_info",
-    "agent_name": 'spanledger_agent_info{service_name=~"$service_name"}',
+    "service_name": f"{{{_SEEN}}}",
+    "agent_name": f'{{{_SEEN}, service_name=~"$service_name"}}',
     "provider": f"spanledger_llm_calls_total{{{_OF_AGENTS}}}",
     "model": f'spanledger_llm_calls_total{{{_OF_AGENTS}, provider=~"$provider"}}',
     "dimension": "spanledger_cost_by_dimension_usd_total",
@@ -156,12 +158,11 @@ def _annotations(names: Sequence[str]) -> list[Json]:
     found = []
     if "agent_name" in names:
         alerts = f'ALERTS{{alertstate="firing", severity="page", {_of_agents()}}}'
-        info = select("spanledger_agent_info")
-        by = "service_name, agent_name"
-        known = f"count by ({by}) (spanledger_agent_info offset 5m)"
         found = [
             _annotation(
-                "Agent changed", "purple", f"topk(20, ({info} unless {info} offset 5m) and on ({by}) {known})",
+                "Agent changed",
+                "purple",
+                f"topk(20, {_changes()})",
                 "{{service_name}} {{agent_name}}: version {{version}}, fingerprint {{fingerprint}}",
             ),
             _annotation(
@@ -181,6 +182,19 @@ def _annotations(names: Sequence[str]) -> list[Json]:
 
 def _of_agents() -> str:
     return 'service_name=~"$service_name|", agent_name=~"$agent_name|"'
+
+
+def _changes() -> str:
+    """Return the agents that have other instructions, tools or models than five minutes ago, or another version.
+
+    An agent that was not seen then is new. After a restart of the sidecar the fingerprint is "" until a run has ended.
+    """
+    by = "service_name, agent_name"
+    told = select("spanledger_agent_info", 'fingerprint!=""')
+    info = select("spanledger_agent_info")
+    made = f"{told} unless {told} offset 5m"
+    version = f"count by ({by}, version) ({info}) unless count by ({by}, version) ({info} offset 5m)"
+    return f"(({made}) or on ({by}) ({version})) and on ({by}) count by ({by}) ({info} offset 5m)"
 
 
 def _annotation(name: str, color: str, expr: str, title: str) -> Json:
