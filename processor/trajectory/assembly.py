@@ -117,6 +117,8 @@ class Assembly:
             self.store.add(record, then(arrived_ns))
             if count % CHECK_EVERY == 0:
                 yield
+        for traces in remembered.together:
+            self.store.reunite(traces, now_s)
         for arrived_ns, judgement in remembered.judgements:
             self.store.judge(judgement, then(arrived_ns))
         for trace_id, run_id, said in remembered.runs:
@@ -144,6 +146,7 @@ class Assembly:
         closed |= {trace_id: when(group.touched_s) for group in told for trace_id in group.traces}
         return Remembered(
             records=_records([(when(group.touched_s), group) for group in groups]),
+            together=[group.traces for group in groups if len(group.traces) > 1],
             judgements=[(when(group.touched_s), one) for group in groups for one in group.judgements or ()],
             runs=[(group.traces[0], *said) for group in groups for said in (group.emitted or {}).items()],
             closed=closed,

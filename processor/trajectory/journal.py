@@ -71,6 +71,8 @@ class Remembered:
 
     records: Iterable[tuple[int, Record]] = ()
     """(time of arrival in ns since the epoch, record)."""
+    together: list[tuple[bytes, ...]] = field(default_factory=list)
+    """Traces of one group: what only time joined is not joined again by what the spans say."""
     judgements: list[tuple[int, Judgement]] = field(default_factory=list)
     runs: list[tuple[bytes, str, Emitted]] = field(default_factory=list)
     """(trace id, run id, what was said of it)."""

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import heapq
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count, islice
 from typing import TYPE_CHECKING, Final, Literal
@@ -218,6 +218,13 @@ class Store:
         if group is not None:
             group.emitted = {**(group.emitted or {}), run_id: said}
             group.completeness = "idle" if said.completeness == "rootless" else said.completeness
+
+    def reunite(self, traces: Sequence[bytes], now_s: float) -> None:
+        """Make one group of traces that were one in a former life of the process."""
+        whole: Group | None = None
+        for trace_id in traces:
+            if (group := self._traces.get(trace_id)) is not None:
+                whole = group if whole is None else self._merge(whole, group, now_s)
 
     def was_closed(self, trace_id: bytes, closed_s: float, now_s: float) -> None:
         """Remember that a group was closed in a former life of the process; call it after its spans were added."""

@@ -232,7 +232,7 @@ def test_points_lead_to_traces(path: Path, fleet: Prometheus) -> None:
 
 
 def test_a_change_of_an_agent_is_marked(fleet: Prometheus) -> None:
-    """All agents had other fingerprints a few minutes ago, and one says its instructions: that one is known to differ."""
+    """All agents were others a few minutes ago, and one says its instructions: it is known to differ."""
     dashboard = load(DASHBOARDS[0])
     (change,) = [query for query in asked(dashboard) if query.where.endswith("Agent changed")]
 

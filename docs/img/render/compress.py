@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 WIDTH = 1200
-COLORS = 240
+COLORS = 255
 MAX_BYTES = 250_000
 
 
@@ -18,7 +18,7 @@ def main(source: Path, target: Path) -> None:
         picture = Image.open(path).convert("RGB")
         small = picture.resize((WIDTH, picture.height * WIDTH // picture.width), Image.Resampling.LANCZOS)
         written = target / f"dashboard-{path.name}"
-        small.quantize(COLORS, dither=Image.Dither.NONE).save(written, optimize=True)
+        small.quantize(COLORS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(written, optimize=True)
         print(written, written.stat().st_size, "too large" if written.stat().st_size > MAX_BYTES else "")
 
 
