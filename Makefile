@@ -4,7 +4,7 @@ BIN := .venv/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-peers lint docs wheel clean
+.PHONY: help demo run test test-peers lint docs wheel audit sbom clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -44,5 +44,17 @@ docs: .venv/installed ## write the generated pages of docs/ and rules of deploy/
 wheel: .venv/installed ## build the wheel into dist/ and try it in an environment of its own
 	bash .ci/wheel
 
+.venv-audit/installed:
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/pip install --quiet 'pip-audit>=2.9' 'cyclonedx-bom>=7'
+	touch $@
+
+audit: .venv/installed .venv-audit/installed ## look for published advisories about what is installed
+	.venv-audit/bin/pip-audit --path $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') --skip-editable
+
+sbom: .venv/installed .venv-audit/installed ## list what is installed in dist/sbom.cdx.json (CycloneDX)
+	mkdir -p dist
+	.venv-audit/bin/cyclonedx-py environment .venv --output-file dist/sbom.cdx.json
+
 clean: ## remove what was installed and built here
-	rm -rf .venv .peers dist build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-audit .peers dist build .pytest_cache .mypy_cache .ruff_cache

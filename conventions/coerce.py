@@ -200,6 +200,7 @@ _BY_TYPE: Final[dict[str, Coerce]] = {
     "string[]": texts,
 }
 
+
 def model(value: Value) -> str | None:
     """Read the name of a model; Micrometer has a word for none."""
     return None if value == "unknown" else text(value)

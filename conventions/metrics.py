@@ -364,9 +364,11 @@ ASSEMBLY: Final = (
 
 REDACTION: Final = (
     _counter(
-        "spanledger_redactions_total", "What the processor `redaction` took out.",
+        "spanledger_redactions_total",
+        "What the processor `redaction` took out.",
         Label(
-            "entity", "What it was: by its form, by a pattern of the configuration, by its key",
+            "entity",
+            "What it was: by its form, by a pattern of the configuration, by its key",
             (*ENTITIES, "blocked_value", "blocked_key", "key"),
         ),
         Label("field", "Where it was", ("attributes", "resource", "scope", "event", "link", "body", "name", "status")),
@@ -532,7 +534,7 @@ SELF: Final = (
     ),
     _gauge(
         "spanledger_model_price_usd",
-        "What one token of a model in use costs today in US dollars: standard tier, short context, own prices included.",
+        "What one token of a model in use costs today in US dollars: standard tier, short context, own prices too.",
         PROVIDER, MODEL, TOKEN_TYPE, unit="usd",
     ),
     _gauge(

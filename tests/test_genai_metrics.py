@@ -197,7 +197,7 @@ def test_a_call_after_a_failed_one_is_a_retry(following: Mapping[str, Any], retr
 
 
 def test_priced_calls_are_counted_in_the_order_in_which_they_came() -> None:
-    """What prices find out about the calls of a request is asked after all of them: a retry still follows its failure."""
+    """What prices find out about the calls of a request is asked after all of them; a retry follows its failure."""
     failed = replace(FAILED, call=Call(inference=True, scope="sdk", failed=True), span_id=b"f" * 8)
     again = replace(failed, status="ok", start_ns=failed.end_ns, end_ns=failed.end_ns + 1, span_id=b"g" * 8)
 

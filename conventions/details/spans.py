@@ -110,9 +110,7 @@ class Details:
             self._read_agent(found, reading)
         if reading.kind in _BY_NODES and (node := node_of(reading.attributes)):
             found["node"] = node
-        evaluations = evaluations_of(
-            span, reading.attributes, judge=reading.kind == "evaluation", explained=self._full
-        )
+        evaluations = evaluations_of(span, reading.attributes, judge=reading.kind == "evaluation", explained=self._full)
         if evaluations:
             found["evaluations"] = evaluations
         outcome = outcome_of(reading.attributes)
