@@ -78,8 +78,8 @@ def test_packing_gives_back_what_it_took(records: list[Step | Bridge], pauses: s
         key = number.to_bytes(24, "big") + (record.start_ns.to_bytes(8, "big") if number % 2 else b"")
         kept.put(key, record)
         if number in pauses:
-            kept.pack(resources)
-    kept.pack(resources)
+            kept.pack(resources, 3)
+    kept.pack(resources, 100)
 
     assert list(kept.records().values()) == records
     assert len(kept) == len(records)

@@ -32,7 +32,7 @@ def totals_of(records: Collection[Step | Bridge], terminal_tools: Mapping[str, O
     if len(by_id) != len(records) or len(roots) != 1:
         return None
     (root,) = roots
-    if not isinstance(root, Step) or root.kind not in RUNNERS or (root.detail is not None and root.detail.outcome):
+    if not isinstance(root, Step) or root.kind not in RUNNERS:
         return None
     steps = [record for record in records if isinstance(record, Step)]
     calls = [step for step in steps if step.kind in CALLS]
@@ -52,6 +52,8 @@ def _is_plain(step: Step) -> bool:
     if step.status != "ok" or step.attempt != 1 or step.kind in _ODD or step.report:
         return False
     if detail is not None and (detail.links or detail.evaluations or detail.context):
+        return False
+    if step.kind in RUNNERS and detail is not None and detail.outcome:
         return False
     if step.kind in CALLS:
         return step.cost is None or step.cost.status != "rollup"

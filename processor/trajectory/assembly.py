@@ -275,7 +275,7 @@ class Assembly:
         """Return what the runs of a group follow from."""
         return Snapshot(
             self.recipe,
-            group.records(),
+            group.kept(),
             group.changes,
             tuple(group.judgements or ()),
             group.emitted or {},

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from spanledger.conventions.step import Step
 from spanledger.conventions.trajectory.edges import Edge
+from spanledger.conventions.trajectory.tree import distinct
 from spanledger.processor.trajectory.group import is_loose
 from spanledger.processor.trajectory.joins import MIN_ID_CHARS, asked_first, continues
 from spanledger.processor.trajectory.overlaps import (
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 
 def edges(records: Iterable[Record], stitch: Collection[str], window_s: float) -> tuple[Edge, ...]:
     """Return the joins between traces that no link says, each span by the first rule of `stitch` that holds."""
-    steps = sorted((record for record in records if isinstance(record, Step)), key=_rank)
+    # Of a span that came twice, or whose id was used twice, the same one in whichever order they came.
+    steps = sorted((record for record in distinct(records) if isinstance(record, Step)), key=_rank)
     if len({step.trace_id for step in steps}) < 2:
         return ()
     between = _Between(steps, window_s)

@@ -9,15 +9,14 @@ here.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Final, Literal
 
 from spanledger.conventions.step import Bridge, Step
-from spanledger.processor.trajectory.packing import Resources, pack, unpack
+from spanledger.processor.trajectory.packing import KEY_BYTES, Kept, Resources, pack
 from spanledger.processor.trajectory.records import Key, Record, richer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from spanledger.conventions.loops import Loop
     from spanledger.conventions.run import Completeness
     from spanledger.conventions.trajectory import Judgement
@@ -41,10 +40,10 @@ _RUNNERS: Final = frozenset({"agent", "workflow"})
 HOT_BYTES: Final = 3_000
 """Of a record that is not packed, about; content comes to it."""
 
-_KEY_BYTES: Final = 32
-"""Of a key among those that are packed."""
 _MAX_PACKED: Final = 4
 """Pieces of packed records, before they are made one."""
+_SMALL: Final = 256
+"""Records of a group up to which that is worth it."""
 
 
 def is_loose(record: Record) -> bool:
@@ -66,7 +65,7 @@ class Group:
     packed: tuple[bytes, ...] = ()
     """The others, see `packing`."""
     keys: bytes = b""
-    """Their keys, one after the other, each filled up to `_KEY_BYTES`."""
+    """Their keys, see `Kept`."""
     resources: tuple[Attributes, ...] = ()
     """What packed steps refer to."""
     changes: int = 0
@@ -142,7 +141,7 @@ class Group:
     # -- records --
 
     def __len__(self) -> int:
-        return len(self.keys) // _KEY_BYTES + len(self.hot or ())
+        return len(self.keys) // KEY_BYTES + len(self.hot or ())
 
     def __bool__(self) -> bool:
         return True
@@ -150,12 +149,13 @@ class Group:
     def __contains__(self, key: Key) -> bool:
         return (self.hot is not None and key in self.hot) or self._is_packed(key)
 
+    def kept(self) -> Kept:
+        """Return the records as they are now."""
+        return Kept({**(self.hot or {})}, self.packed, self.keys, self.resources)
+
     def records(self) -> dict[Key, Record]:
         """Return all records, those that came first at the beginning."""
-        found: dict[Key, Record] = {}
-        for piece in self.packed:
-            found |= zip(self._packed_keys(len(found)), unpack(piece, self.resources), strict=False)
-        return {**found, **(self.hot or {})}
+        return self.kept().records()
 
     def record(self, key: Key) -> Record | None:
         """Return one record; None when it is not there."""
@@ -180,13 +180,14 @@ class Group:
         if isinstance(record, Step):
             self._note(record)
 
-    def pack(self, resources: Resources) -> None:
-        """Make one piece of bytes of the records that came since the last time."""
-        if not self.hot:
-            return
-        if len(self.packed) >= _MAX_PACKED:
+    def pack(self, resources: Resources, at_most: int) -> None:
+        """Make one piece of bytes of the records that have waited longest."""
+        if self.packed[_MAX_PACKED:] and len(self) <= _SMALL:
             self._unpack()
-        hot, self.hot = self.hot, None
+        hot = dict(islice((self.hot or {}).items(), at_most))
+        self.hot = dict(islice((self.hot or {}).items(), at_most, None)) or None
+        if not hot:
+            return
         kept = [*self.resources]
 
         def place(resource: Attributes) -> int:
@@ -197,7 +198,7 @@ class Group:
             return known
 
         self.packed = (*self.packed, pack(hot.values(), place))
-        self.keys += b"".join(key.ljust(_KEY_BYTES, b"\0") for key in hot)
+        self.keys += b"".join(key.ljust(KEY_BYTES, b"\0") for key in hot)
         self.resources = resources.together(kept)
         self.size_bytes = self._size()
 
@@ -231,16 +232,11 @@ class Group:
             self._note(better)
 
     def _is_packed(self, key: Key) -> bool:
-        filled = key.ljust(_KEY_BYTES, b"\0")
+        filled = key.ljust(KEY_BYTES, b"\0")
         place = self.keys.find(filled)
-        while place % _KEY_BYTES > 0 and place >= 0:
+        while place % KEY_BYTES > 0 and place >= 0:
             place = self.keys.find(filled, place + 1)
         return place >= 0
-
-    def _packed_keys(self, first: int) -> Iterator[Key]:
-        for place in range(first * _KEY_BYTES, len(self.keys), _KEY_BYTES):
-            key = self.keys[place : place + _KEY_BYTES]
-            yield key if any(key[24:]) else key[:24]
 
     def _unpack(self) -> None:
         self.hot = self.records()

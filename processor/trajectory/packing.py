@@ -12,7 +12,7 @@ import marshal
 from array import array
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from spanledger.conventions.values import Attributes
-    from spanledger.processor.trajectory.records import Record
+    from spanledger.processor.trajectory.records import Key, Record
 
 HISTORY: Final = 16
 """Digests of a call's history that are kept, the last: there is the call before, its answer and the tool results."""
@@ -99,9 +99,33 @@ def unpack(packed: bytes, resources: Sequence[Attributes]) -> list[Record]:
     ]
 
 
-def _same(values: Iterable[Any], known: dict[Any, Any]) -> Iterable[Any]:
-    """Yield values, of equal texts and ids always the same object."""
-    return (known.setdefault(one, one) if isinstance(one, str | bytes) else one for one in values)
+KEY_BYTES: Final = 32
+"""Of a key among those of packed records: a shorter one is filled up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The records of a group at one moment. It may be read in another thread."""
+
+    hot: Mapping[Key, Record]
+    """Those that are not packed."""
+    packed: tuple[bytes, ...]
+    keys: bytes
+    """Of the packed ones, one after the other, each filled up to `KEY_BYTES`."""
+    resources: tuple[Attributes, ...]
+
+    def records(self) -> dict[Key, Record]:
+        """Return all of them, those that came first at the beginning."""
+        keys = (self.keys[place : place + KEY_BYTES] for place in range(0, len(self.keys), KEY_BYTES))
+        records = (record for piece in self.packed for record in unpack(piece, self.resources))
+        found = {key if any(key[24:]) else key[:24]: record for key, record in zip(keys, records, strict=True)}
+        found.update(self.hot)
+        return found
+
+
+def _same(values: Iterable[Any], known: dict[Any, Any]) -> list[Any]:
+    """Return values, of equal texts and ids always the same object."""
+    return [known.setdefault(one, one) if type(one) is str or type(one) is bytes else one for one in values]
 
 
 def _pack_bridge(bridge: Bridge, known: dict[Any, Any]) -> tuple[Any, ...]:
@@ -109,7 +133,7 @@ def _pack_bridge(bridge: Bridge, known: dict[Any, Any]) -> tuple[Any, ...]:
 
 
 def _pack_step(step: Step, place: Callable[[Attributes], int], known: dict[Any, Any]) -> list[Any]:
-    values = list(_same(_step(step), known))
+    values = _same(_step(step), known)
     if step.usage is not None:
         values[_USAGE] = _usage(step.usage)
     if step.cost is not None:

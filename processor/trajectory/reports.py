@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from spanledger.processor.trajectory.emitted import Emitted
     from spanledger.processor.trajectory.group import Group, Label
     from spanledger.processor.trajectory.histories import Successes
+    from spanledger.processor.trajectory.packing import Kept
     from spanledger.processor.trajectory.recipe import Recipe
-    from spanledger.processor.trajectory.records import Key, Record
+    from spanledger.processor.trajectory.records import Key
     from spanledger.processor.trajectory.store import Reason
 
 
@@ -37,7 +38,7 @@ class Snapshot:
     """Everything that the runs of a group follow from. Nobody changes it: it may be read in another thread."""
 
     recipe: Recipe
-    records: Mapping[Key, Record]
+    kept: Kept
     changes: int
     judgements: tuple[Judgement, ...]
     emitted: Mapping[str, Emitted]
@@ -50,17 +51,17 @@ class Snapshot:
 
     def runs(self) -> tuple[Run, ...]:
         """Return the runs."""
-        built = self.built
+        built, records = self.built, self.kept.records()
         if (
             built is not None
             and not self.judgements
             and not self.told
             and (built.completeness, built.changes) == (self.completeness, self.changes)
-            and built.keys == self.records.keys()
+            and built.keys == records.keys()
         ):
             return built.runs
         return self.recipe.runs(
-            self.records.values(), self.completeness, judgements=self.judgements, told=self.told, usual=self.usual
+            records.values(), self.completeness, judgements=self.judgements, told=self.told, usual=self.usual
         )
 
     def usual(self, label: Label) -> Usual | None:

@@ -56,12 +56,14 @@ Reason = Literal[
 """Why a group is to be looked at; `late`: spans came after it was closed."""
 
 MAX_SUMMARIES: Final = 100_000
-MAX_HOT: Final = 2_048
+MAX_HOT: Final = 1_024
 """Records that are not packed: while they are few, that would only take time."""
 
 MAX_JUDGEMENTS: Final = 256
 """Evaluations of one group that came by themselves."""
 
+_AT_ONCE: Final = 128
+"""Records that are packed in one turn."""
 _OLDEST: Final = 16
 """To make room, the largest of this many that were silent longest is closed."""
 
@@ -303,16 +305,18 @@ class Store:
         self._hot[group.number] = group
         self._hot.move_to_end(group.number)
         self._hot_records += more
-        while self._hot_records > MAX_HOT and len(self._hot) > 1:
+        while self._hot_records > MAX_HOT:
             self._cool()
 
     def _cool(self) -> None:
-        """Pack the records of the group that nothing came for longest."""
-        coldest = self._hot.popitem(last=False)[1]
-        before = coldest.size_bytes
-        self._hot_records -= len(coldest.hot or ())
-        coldest.pack(self._resources)
+        """Pack some records of the group that nothing came for longest."""
+        coldest = next(iter(self._hot.values()))
+        before, hot = coldest.size_bytes, len(coldest.hot or ())
+        coldest.pack(self._resources, _AT_ONCE)
+        self._hot_records += len(coldest.hot or ()) - hot
         self._bytes += coldest.size_bytes - before
+        if not coldest.hot:
+            del self._hot[coldest.number]
 
     def _line_of(self, group: Group) -> OrderedDict[int, Group]:
         if group.state != "open":
