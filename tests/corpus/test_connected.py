@@ -67,10 +67,11 @@ def test_documents_of_the_connector_are_the_runs_of_all_spans(
     for capture in packed(stack):
         expected = [facts(run) for run in runs_of(workshop.records(capture), stitch)]
         for name, order in ORDERS.items():
-            if (str(capture), name) in UNTOLD:
+            sent = order(capture)
+            if (str(capture), name) in UNTOLD or (name == "backwards" and sent == recorded(capture)):
                 continue
             monkeypatch.setattr(store, "MAX_HOT", 1 if name == "shuffled" else 1_000)
-            outcome = connection.play(order(capture))
+            outcome = connection.play(sent)
             count = outcome.numbers
 
             assert [facts(run) for run in outcome.runs] == expected, f"{capture} {name}"
