@@ -12,18 +12,17 @@ replays or discards them (`spanledger dlq`, which may open the file while the si
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 from spanledger.processor.batch import SIGNALS, Delivery, Signal
+from spanledger.processor.sqlite_file import damaged, put_aside, transaction
 from spanledger.processor.storage import StorageFile
 
 APPLICATION_ID: Final = 0x5350_4C51  # "SPLQ"
@@ -142,7 +141,7 @@ class QueueFile:
             except sqlite3.DatabaseError as error:
                 if not broken(error):
                     raise
-                aside = self._put_aside(now_ns)
+                aside = put_aside(self.path, "broken", now_ns)
                 self._connection = connect(self.path, fsync=self._fsync)
             self._limit(self._connection)
             if not self._connection.execute("SELECT 1 FROM about WHERE name = 'owner'").fetchone():
@@ -261,18 +260,6 @@ class QueueFile:
                 f"PRAGMA max_page_count = {max(16, self._max_bytes // _pragma(connection, 'page_size'))}"
             )
 
-    def _put_aside(self, now_ns: int) -> Path:
-        stamp = datetime.fromtimestamp(now_ns // 10**9, UTC).strftime("%Y%m%dT%H%M%SZ")
-        aside = self.path.with_name(f"{self.path.name}.broken-{stamp}")
-        number = 1
-        while aside.exists():
-            number += 1
-            aside = self.path.with_name(f"{self.path.name}.broken-{stamp}-{number}")
-        for suffix in ("-wal", "-shm", ""):
-            with contextlib.suppress(FileNotFoundError):
-                Path(f"{self.path}{suffix}").rename(f"{aside}{suffix}")
-        return aside
-
     def _opened(self) -> sqlite3.Connection:
         if self._connection is None:
             raise sqlite3.OperationalError("the file is not open")
@@ -312,25 +299,7 @@ def connect(path: Path, *, fsync: bool = False, check: bool = True) -> sqlite3.C
 
 def broken(error: sqlite3.Error) -> bool:
     """Tell whether an error means that the file itself is broken, and not the disk or the moment."""
-    code = getattr(error, "sqlite_errorcode", None)
-    return "malformed" in str(error) or (
-        code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-    )
-
-
-@contextlib.contextmanager
-def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """Hold the write lock; commit at the end, undo everything when an error passes through."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        # SQLite has rolled back by itself after some errors (disk full, I/O).
-        if connection.in_transaction:
-            with contextlib.suppress(sqlite3.Error):
-                connection.execute("ROLLBACK")
-        raise
+    return "malformed" in str(error) or damaged(error)
 
 
 def _entries(connection: sqlite3.Connection, numbers: range = _ALL) -> Iterator[Stored]:

@@ -15,11 +15,12 @@ from spanledger.exporters.answer import PartialSuccess, Permanent, Retryable
 from spanledger.exporters.queue import QueueConfig
 from spanledger.exporters.retry import RetryConfig
 from spanledger.exporters.run_store.records import Records, read
-from spanledger.exporters.run_store.schema import FILE_NAME, NotAStore, damaged
+from spanledger.exporters.run_store.schema import FILE_NAME, NotAStore
 from spanledger.exporters.run_store.store import Added, Retention, RunStore
 from spanledger.exporters.sender import Sender
 from spanledger.processor.component import ComponentConfig, Host, register
 from spanledger.processor.settings import Duration, duration_text
+from spanledger.processor.sqlite_file import damaged
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

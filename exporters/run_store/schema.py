@@ -7,12 +7,13 @@ and filled anew. `tests/fixtures/run_store/` keeps a file of each version that w
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, Literal
+
+from spanledger.processor.sqlite_file import transaction
 
 FILE_NAME: Final = "runs.sqlite3"
 APPLICATION_ID: Final = 0x53504C47  # "SPLG"
@@ -167,24 +168,3 @@ def statements(script: str) -> Iterator[str]:
         if sqlite3.complete_statement(statement):
             yield statement
             statement = ""
-
-
-@contextlib.contextmanager
-def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """Hold the write lock; commit at the end, undo everything when an error passes through."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        # SQLite has rolled back by itself after some errors (disk full, I/O).
-        if connection.in_transaction:
-            with contextlib.suppress(sqlite3.Error):
-                connection.execute("ROLLBACK")
-        raise
-
-
-def damaged(error: sqlite3.Error) -> bool:
-    """Tell whether an error means that the file itself is broken."""
-    code = getattr(error, "sqlite_errorcode", None)
-    return code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)

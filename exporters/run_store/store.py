@@ -8,12 +8,10 @@ moments, but never leaves half a document or a broken file.
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -23,11 +21,10 @@ from spanledger.exporters.run_store.schema import (
     FILE_NAME,
     NewerVersion,
     Synchronous,
-    damaged,
     open_for_writing,
-    transaction,
 )
 from spanledger.exporters.run_store.summary import COLUMNS
+from spanledger.processor.sqlite_file import damaged, put_aside, transaction
 
 PRUNE_ENTRIES: Final = 500
 """Entries taken away in one transaction: others write in between."""
@@ -98,16 +95,7 @@ class RunStore:
     def put_aside(self, now_ns: int) -> Path:
         """Close the file and rename it, and what SQLite keeps beside it; return its new name."""
         self.close()
-        stamp = datetime.fromtimestamp(now_ns // 10**9, UTC).strftime("%Y%m%dT%H%M%SZ")
-        aside = self.path.with_name(f"{self.path.name}.aside-{stamp}")
-        number = 1
-        while aside.exists():
-            number += 1
-            aside = self.path.with_name(f"{self.path.name}.aside-{stamp}-{number}")
-        for suffix in ("-wal", "-shm", ""):
-            with contextlib.suppress(FileNotFoundError):
-                Path(f"{self.path}{suffix}").rename(f"{aside}{suffix}")
-        return aside
+        return put_aside(self.path, "aside", now_ns)
 
     def close(self) -> None:
         """Close the file; a second time does nothing."""

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from spanledger.conventions.step import Bridge, Step
 from spanledger.conventions.trajectory.edges import Judgement
+from spanledger.processor.sqlite_file import transaction
 from spanledger.processor.trajectory import wire
 from spanledger.processor.trajectory.emitted import Emitted
 
@@ -325,16 +326,15 @@ class Journal:
         db = self._connection
         if db is None or not changes:
             return
-        db.execute("BEGIN IMMEDIATE")
         try:
-            for change in changes:
-                change(db)
-            self._sweep(db)
+            with transaction(db):
+                for change in changes:
+                    change(db)
+                self._sweep(db)
         except BaseException:
+            # The numbers that they were given are not in the file.
             self._resources.clear()
-            db.execute("ROLLBACK")
             raise
-        db.execute("COMMIT")
 
     def _sweep(self, db: sqlite3.Connection) -> None:
         """Give up the ids of traces that were closed long ago."""
