@@ -15,9 +15,7 @@ import argparse
 import asyncio
 import cProfile
 import gc
-import gzip
 import pstats
-import tarfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -25,10 +23,10 @@ from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
-from google.protobuf.internal.decoder import _DecodeVarint32  # type: ignore[attr-defined]
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans
 
+from bench.corpus import CORPUS, captures, requests_of
 from spanledger.conventions.dialect import RESPONSE_ID
 from spanledger.conventions.dialects import DIALECTS
 from spanledger.conventions.lookup import Lookup
@@ -44,34 +42,16 @@ from spanledger.processor.trajectory.config import TrajectoryConfig
 from spanledger.processor.trajectory.connector import Trajectory
 from tests.fakes import host
 
-CORPUS: Final = Path(__file__).parents[1] / "tests" / "fixtures" / "corpus"
-
 HOUR_NS: Final = 3600 * 10**9
 
 _T = TypeVar("_T")
 
 
-def captures(folder: Path) -> Iterator[bytes]:
-    """Yield what each capture sent: requests, each preceded by its length."""
-    for path in sorted(folder.rglob("*.tar.xz")):
-        with tarfile.open(path) as archive:
-            for member in archive.getmembers():
-                file = archive.extractfile(member)
-                if file is not None and member.name.endswith("traces.binpb"):
-                    yield file.read()
-    for path in sorted(folder.rglob("*.traces.binpb*")):
-        yield gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-
-
 def genai_spans(folder: Path) -> Iterator[tuple[ResourceSpans, ScopeSpans]]:
     """Yield each GenAI span in a scope of its own, beside the resource it belongs to."""
     reader = Reader(DIALECTS, content=False)
-    for data in captures(folder):
-        position = 0
-        while position < len(data):
-            size, position = _DecodeVarint32(data, position)
-            request = ExportTraceServiceRequest.FromString(data[position : position + size])
-            position += size
+    for _, capture in captures(folder):
+        for request in requests_of(capture):
             for resource in request.resource_spans:
                 for group in resource.scope_spans:
                     for span in group.spans:

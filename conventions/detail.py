@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from spanledger.conventions.safety.concern import Concern
+
 ContentMode = Literal["none", "metadata", "full"]
 
 Digest = int
@@ -111,3 +113,5 @@ class Detail:
     """The node of a graph that does it."""
     delegate: str = ""
     """Tools: the agent that the arguments hand the work to."""
+    concerns: tuple[Concern, ...] = ()
+    """What is said of safety: a guardrail that tripped, an answer that was filtered."""

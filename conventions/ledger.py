@@ -27,7 +27,7 @@ the whole tree is there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
@@ -204,8 +204,8 @@ class Report:
         """None until somebody looks."""
         self.twin_of: Report | None = None
         """The call that this one is another report of; set by the keeper, who knows of all."""
-        self.names: tuple[Name, ...] = ()
-        """By which the keeper finds its twins."""
+        self.names: Mapping[Name, str] = {}
+        """By which the keeper finds its twins, each with who told of it when it was put there."""
         self.kept: object = None
         """Whatever the keeper remembers of it."""
 

@@ -19,6 +19,7 @@ from spanledger.conventions.policies import Action, Approval, PolicyRule
 from spanledger.conventions.reading import StepKind
 from spanledger.conventions.redaction.detectors import ENTITIES
 from spanledger.conventions.run import Completeness, Outcome
+from spanledger.conventions.safety.concern import Category, SafetySeverity
 
 MetricType = Literal["counter", "gauge", "histogram"]
 
@@ -84,7 +85,7 @@ L: Final = (SERVICE, AGENT, PROVIDER, MODEL)
 """The labels of every metric of model calls."""
 
 RECEIVER: Final = Label("receiver", "Id of the receiver in the configuration")
-TRANSPORT: Final = Label("transport", "How it came: `grpc` or `http`")
+TRANSPORT: Final = Label("transport", "How it came: `grpc`, `http` or `kafka`")
 PROCESSOR: Final = Label("processor", "Id of the processor in the configuration")
 EXPORTER: Final = Label("exporter", "Id of the exporter in the configuration")
 SIGNAL: Final = Label("signal", "What it is about", ("traces", "logs", "metrics"))
@@ -301,6 +302,15 @@ GOVERNANCE: Final = (
         POLICY, POLICY_RULE, SERVICE, AGENT, TOOL, ACTION,
     ),
     _counter(
+        "spanledger_safety_findings_total",
+        "What spans say of safety: each step of a closed run and category once. A series begins with its first.",
+        *RUN, Label("category", "What it is about, as far as it is said", get_args(Category)),
+        Label(
+            "severity", "`critical` went through, `warning` was held back, `info` was changed or declined",
+            get_args(SafetySeverity),
+        ),
+    ),
+    _counter(
         "spanledger_approvals_total", "Approvals that people or approval tools gave, refused, or were not asked for.",
         *RUN, Label("outcome", "`missing`: a policy demands one that was not found", get_args(Approval)),
     ),
@@ -320,6 +330,11 @@ GOVERNANCE: Final = (
     _counter(
         "spanledger_retry_cost_usd_total", "Cost of attempts beyond the first in closed runs, in US dollars.", *RUN,
         unit="usd",
+    ),
+    _counter(
+        "spanledger_tool_retries_total",
+        "Tool calls of closed runs that repeat a failed one with the same id or arguments.",
+        *RUN,
     ),
     _counter(
         "spanledger_tool_induced_cost_usd_total",
@@ -348,6 +363,9 @@ ASSEMBLY: Final = (
     _counter(
         "spanledger_trajectory_events_dropped_total", "Runs, findings and evaluations that no logs pipeline took.",
         _reason("full", "rejected", "internal", "shutdown"),
+    ),
+    _counter(
+        "spanledger_trajectory_faults_total", "Runs that could not be told, by a fault of the sidecar's own.",
     ),
     _counter(
         "spanledger_trajectory_log_records_dropped_total", "Evaluations and content in logs that are in no run.",
@@ -489,9 +507,26 @@ SELF: Final = (
         _reason("memory", "in_flight", "queue_full", "not_ready", "shutdown", "timeout", "storage", "too_large",
                 "undecodable", "unsupported", "unauthenticated", "cancelled", "internal"),
     ),
+    _gauge(
+        "spanledger_receiver_in_flight_bytes", "Bytes of requests that were received and not answered yet.", RECEIVER,
+        unit="bytes",
+    ),
+    _gauge(
+        "spanledger_receiver_in_flight_limit_bytes", "Bytes from which on further requests are refused.", RECEIVER,
+        unit="bytes",
+    ),
     _counter(
         "spanledger_unread_resources_total",
         "Resources and scopes whose attributes were too many to be read; they passed unchanged.", RECEIVER, SIGNAL,
+    ),
+    _counter(
+        "spanledger_kafka_messages_total",
+        "Messages from Kafka: accepted, tried again later, unreadable and set aside, or given up to another member.",
+        RECEIVER, SIGNAL, Label("outcome", "What became of it", ("accepted", "retried", "set_aside", "given_up")),
+    ),
+    _gauge(
+        "spanledger_kafka_lag_messages", "Messages in the partitions of this member that are not accepted yet.",
+        RECEIVER, Label("topic", "The topic"),
     ),
     _counter(
         "spanledger_rejected_items_total", "Items left out of a request that was taken (partial success).",

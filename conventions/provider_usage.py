@@ -38,7 +38,7 @@ _NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "tool_results": ("tool_use_prompt_token_count", "toolUsePromptTokenCount"),
 }  # fmt: skip
 
-_AREAS: Final = frozenset({"us", "eu", "global"})
+_AREAS: Final = ("us", "eu", "global")  # no set: it may be a list
 _TICKS: Final = "cost_in_usd_ticks"
 
 _INPUT_DETAILS: Final = ("prompt_tokens_details", "input_tokens_details", "input_token_details")

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 
 from spanledger.conventions.detail import Evaluation
 from spanledger.conventions.reading import CostStatus, StepKind
+from spanledger.conventions.safety.concern import Concern
 
 SCHEMA: Final = "spanledger.run/1"
 
@@ -83,6 +84,8 @@ class RunStep:
     input: str | None = None
     output: str | None = None
     agent_basis: AgentBasis | None = None
+    concerns: tuple[Concern, ...] = ()
+    """What is said of safety. Not in the document: its findings have it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from operator import attrgetter
 from sys import intern
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from spanledger.conventions.framework import framework_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
     from spanledger.conventions.detail import Detail
@@ -87,6 +90,16 @@ class Step:
     def duration_s(self) -> float | None:
         """Seconds from start to end; None when the span's times are missing or reversed."""
         return duration_s(self.start_ns, self.end_ns)
+
+
+_NAMES = tuple(part.name for part in fields(Step))
+_values = attrgetter(*_NAMES)
+
+
+def altered(step: Step, **others: Any) -> Step:
+    """Return the step with `others` in their fields; `dataclasses.replace` takes half as long again."""
+    values: Iterator[Any] = map(others.get, _NAMES, _values(step))
+    return Step(*values)
 
 
 @dataclass(frozen=True, slots=True)

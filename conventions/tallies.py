@@ -1,4 +1,4 @@
-"""What a run adds to counters beyond its totals: by dimension, by tool, for retries, hand-overs and approvals.
+"""What a run adds to counters beyond its totals: by dimension, by tool, for retries, hand-overs, approvals, safety.
 
 A tally is a function of the run, so that a revision adds the difference to the one before, and no more.
 """
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from spanledger.conventions import budgets as budgeting
 from spanledger.conventions.policies import APPROVAL_TOOLS, approval_of
 from spanledger.conventions.policies.acts import action_of
+from spanledger.conventions.safety.findings import noted
 
 if TYPE_CHECKING:
     from spanledger.conventions.budgets import Budget
@@ -21,9 +22,11 @@ Key = tuple[str, ...]
 
 BY_DIMENSION: Final = "spanledger_cost_by_dimension_usd_total"
 RETRIES: Final = "spanledger_retry_cost_usd_total"
+TOOL_RETRIES: Final = "spanledger_tool_retries_total"
 TOOLS: Final = "spanledger_tool_induced_cost_usd_total"
 HANDOFFS: Final = "spanledger_handoffs_total"
 APPROVALS: Final = "spanledger_approvals_total"
+SAFETY: Final = "spanledger_safety_findings_total"
 BUDGET: Final = "budget"
 """Not a metric: (name, period)."""
 
@@ -55,12 +58,15 @@ def tallies(run: Run, dimensions: Iterable[str] = (), budgets: Sequence[Budget] 
     for step in run.steps:
         if step.attempt > 1:
             add((RETRIES, *who), step.cost_pico_usd or 0)
+            add((TOOL_RETRIES, *who), int(step.kind == "tool"))
         action = action_of(step.status, step.error_type)
         if (said := approval_of(step.kind, step.tool_name or "", action, APPROVAL_TOOLS)) is not None:
             add((APPROVALS, *who, said), 1)
     for finding in run.findings:
         if (finding.kind, finding.rule) == ("policy", "approval"):
             add((APPROVALS, *who, "missing"), int(finding.detail.get("executed", 0)))
+    for one in noted(run):
+        add((SAFETY, run.service_name, one.agent_name, one.category, one.severity), 1)
     for (budget, period), amount in budgeting.charges(budgets, run).items():
         add((BUDGET, budget, period), amount)
     return found

@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from spanledger.exporters.queue_file import Bury, Change, Delete, Insert, QueueFile, Stored, Unusable, broken
+from spanledger.exporters.queue_file import Bury, Change, Delete, Insert, QueueFile, Stored, Unusable
 from spanledger.exporters.retry import pause
 from spanledger.processor.component import Refused, ShuttingDown
+from spanledger.processor.sqlite_file import damaged, may_pass
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,9 +41,6 @@ QUIET_S: Final = 10.0
 """Between two lines about a disk that works now and then: a file that has its size is such a one."""
 
 _TIDY_EVERY: Final = 256
-
-_MAY_PASS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE})
-"""Errors of a disk, not of the configuration: they refuse requests and do not end the process."""
 
 InThread = Callable[..., Awaitable[Any]]
 
@@ -116,7 +113,7 @@ class Backlog:
         except BlockingIOError as error:
             raise ValueError(f"storage: {self._file.path} is in use by another process or exporter") from error
         except OSError as error:
-            if error.errno not in _MAY_PASS:
+            if not may_pass(error):
                 raise ValueError(f"storage: cannot use {self._file.path}: {error.strerror}") from error
             self._fails(error)
         except sqlite3.Error as error:
@@ -180,7 +177,7 @@ class Backlog:
                 loaded: Delivery | None = await self._in_thread(self._file.load, stored)
             except (sqlite3.Error, OSError) as error:
                 self._fails(error)
-                if isinstance(error, sqlite3.DatabaseError) and broken(error):
+                if damaged(error):
                     await self._begin_anew()
                     return None
                 await self._wait(TRY_EVERY_S, self._closing)
@@ -194,11 +191,14 @@ class Backlog:
             self._held_bytes -= held.size
         self._note(Delete(seq))
 
-    def replace(self, seq: int, parts: Sequence[Delivery]) -> None:
-        """Keep only `parts` of a request: the others were sent."""
-        for part in parts:
-            self._note(Insert(self._number(), part))
+    def replace(self, seq: int, parts: Sequence[Delivery]) -> Sequence[int]:
+        """Keep `parts` in the place of a request, in one transaction; return their numbers."""
+        # First, for in a file that is full they need its room.
         self._note(Delete(seq))
+        numbers = [self._number() for _ in parts]
+        for number, part in zip(numbers, parts, strict=True):
+            self._note(Insert(number, part))
+        return numbers
 
     def bury(self, part: Delivery, why: str) -> None:
         """Put what a peer will never take among the dead letters."""
@@ -236,7 +236,7 @@ class Backlog:
             discarded, numbers = await self._in_thread(self._apply, changes)
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait have to hear of it
             self._fails(error)
-            if isinstance(error, sqlite3.DatabaseError) and broken(error):
+            if damaged(error):
                 await self._begin_anew()
             return error
         for change in changes:

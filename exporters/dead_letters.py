@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from spanledger.exporters.text import printable
+from spanledger.processor.sqlite_file import blob, reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +35,13 @@ class DeadLetter:
 
 def letters(connection: sqlite3.Connection) -> Iterator[DeadLetter]:
     """Yield the dead letters of one file, the oldest first."""
-    row = connection.execute("SELECT value FROM about WHERE name = 'owner'").fetchone()
-    owner = row[0] if row else "?"
     query = "SELECT seq, signal, items, length(data), died_ns, why, replay FROM dead ORDER BY seq"
-    for seq, signal, items, size, died_ns, why, replay in connection.execute(query):
-        yield DeadLetter(owner, seq, signal, items, size, died_ns, printable(why), bool(replay))
+    with reading():
+        row = connection.execute("SELECT value FROM about WHERE name = 'owner'").fetchone()
+        owner = printable(str(row[0])) if row else "?"
+        for seq, signal, items, size, died_ns, why, replay in connection.execute(query):
+            said, reason = printable(str(signal)), printable(str(why))
+            yield DeadLetter(owner, seq, said, int(items), int(size), int(died_ns), reason, bool(replay))
 
 
 def data(connection: sqlite3.Connection, letter: DeadLetter) -> bytes:
@@ -46,7 +49,7 @@ def data(connection: sqlite3.Connection, letter: DeadLetter) -> bytes:
     row = connection.execute("SELECT data FROM dead WHERE seq = ?", (letter.seq,)).fetchone()
     if row is None:
         raise LookupError(f"{letter.id} is gone: it was replayed or discarded meanwhile")
-    return bytes(row[0])
+    return blob(row[0])
 
 
 def mark(connection: sqlite3.Connection, letter: DeadLetter) -> None:

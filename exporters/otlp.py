@@ -159,6 +159,8 @@ def target(endpoint: str) -> tuple[str, bool | None]:
     return address, {"http": False, "https": True}.get(scheme) if separator else None
 
 
+# The Collector's newer name for it.
+@register("exporter", "otlp_grpc", config=OtlpConfig, signals=SIGNALS, stability="beta")
 @register("exporter", "otlp", config=OtlpConfig, signals=SIGNALS, stability="beta")
 class OtlpExporter(Sender):
     """Sends traces, logs and metrics over OTLP/gRPC."""

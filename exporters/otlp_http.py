@@ -286,7 +286,7 @@ def retry_after(header: str | None, now_ns: int) -> float:
     except ValueError:
         try:
             when = parsedate_to_datetime(header)
-        except ValueError:
+        except (ValueError, OverflowError):
             return 0.0
         # A date without a zone is in GMT by the specification.
         seconds = when.replace(tzinfo=when.tzinfo or UTC).timestamp() - now_ns / 1e9

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from spanledger.processor.batch import SIGNALS, Delivery, Signal
-from spanledger.processor.sqlite_file import damaged, put_aside, transaction
+from spanledger.processor.sqlite_file import Malformed, blob, damaged, put_aside, reading, transaction
 from spanledger.processor.storage import StorageFile
 
 APPLICATION_ID: Final = 0x5350_4C51  # "SPLQ"
@@ -136,20 +136,25 @@ class QueueFile:
         self._hold()
         try:
             try:
-                self._connection = connect(self.path, fsync=self._fsync)
+                entries: tuple[Stored, ...] = self._begin()
                 aside = None
             except sqlite3.DatabaseError as error:
-                if not broken(error):
+                if not damaged(error):
                     raise
+                entries = ()
                 aside = put_aside(self.path, "broken", now_ns)
-                self._connection = connect(self.path, fsync=self._fsync)
-            self._limit(self._connection)
-            if not self._connection.execute("SELECT 1 FROM about WHERE name = 'owner'").fetchone():
-                self._connection.execute("INSERT INTO about VALUES ('owner', ?)", (self._owner,))
-            return Found(tuple(_entries(self._connection)), aside)
+                self._begin()
+            return Found(entries, aside)
         except BaseException:
             self.close()
             raise
+
+    def _begin(self) -> tuple[Stored, ...]:
+        connection = self._connection = connect(self.path, fsync=self._fsync)
+        self._limit(connection)
+        if not connection.execute("SELECT 1 FROM about WHERE name = 'owner'").fetchone():
+            connection.execute("INSERT INTO about VALUES ('owner', ?)", (self._owner,))
+        return tuple(_entries(connection))
 
     def close(self) -> None:
         """Close the file; a second time does nothing."""
@@ -189,7 +194,7 @@ class QueueFile:
         row = self._opened().execute("SELECT data FROM entries WHERE seq = ?", (stored.seq,)).fetchone()
         if row is None:
             return None
-        return Delivery(stored.signal, bytes(row[0]), stored.items, stored.received_ns)
+        return Delivery(stored.signal, blob(row[0]), stored.items, stored.received_ns)
 
     def revive(self, numbers: range) -> tuple[Stored, ...]:
         """Put the dead letters that are to be replayed back in line, as many as there are `numbers`; return them."""
@@ -272,41 +277,42 @@ def connect(path: Path, *, fsync: bool = False, check: bool = True) -> sqlite3.C
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
     try:
-        tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        if tables and _pragma(connection, "application_id") != APPLICATION_ID:
-            raise Unusable(f"{path} is a database of something else; name another directory")
-        if (version := _pragma(connection, "user_version")) > VERSION:
-            raise Unusable(
-                f"{path} was written by a newer spanledger (version {version}, this one knows {VERSION}); run that "
-                "one, or name another directory"
-            )
-        # Only has an effect before the first table is made.
-        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute(f"PRAGMA synchronous = {'FULL' if fsync else 'NORMAL'}")
-        # Kept at this size after a checkpoint: it need not be asked of the disk again.
-        connection.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES}")
-        if version == 0:
-            begin = f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA application_id = {APPLICATION_ID};"
-            connection.executescript(f"{begin} PRAGMA user_version = {VERSION}; COMMIT;")
-        elif check and (state := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
-            raise sqlite3.DatabaseError(f"database disk image is malformed: {state}")
+        with reading():
+            _prepare(connection, path, fsync=fsync, check=check)
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def broken(error: sqlite3.Error) -> bool:
-    """Tell whether an error means that the file itself is broken, and not the disk or the moment."""
-    return "malformed" in str(error) or damaged(error)
+def _prepare(connection: sqlite3.Connection, path: Path, *, fsync: bool, check: bool) -> None:
+    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if tables and _pragma(connection, "application_id") != APPLICATION_ID:
+        raise Unusable(f"{path} is a database of something else; name another directory")
+    if (version := _pragma(connection, "user_version")) > VERSION:
+        raise Unusable(
+            f"{path} was written by a newer spanledger (version {version}, this one knows {VERSION}); run that "
+            "one, or name another directory"
+        )
+    # Only has an effect before the first table is made.
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute(f"PRAGMA synchronous = {'FULL' if fsync else 'NORMAL'}")
+    # Kept at this size after a checkpoint: it need not be asked of the disk again.
+    connection.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES}")
+    if version == 0:
+        begin = f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA application_id = {APPLICATION_ID};"
+        connection.executescript(f"{begin} PRAGMA user_version = {VERSION}; COMMIT;")
+    elif check and (state := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+        raise Malformed(f"the file is malformed: {state}")
 
 
 def _entries(connection: sqlite3.Connection, numbers: range = _ALL) -> Iterator[Stored]:
     query = "SELECT seq, signal, items, length(data), received_ns FROM entries WHERE seq BETWEEN ? AND ? ORDER BY seq"
-    for seq, signal, items, size, received_ns in connection.execute(query, (numbers[0], numbers[-1])):
-        if signal in SIGNALS:
-            yield Stored(seq, signal, items, size, received_ns)
+    with reading():
+        for seq, signal, items, size, received_ns in connection.execute(query, (numbers[0], numbers[-1])):
+            if signal in SIGNALS:
+                yield Stored(seq, signal, int(items), int(size), int(received_ns))
 
 
 def _insert(connection: sqlite3.Connection, insert: Insert) -> None:

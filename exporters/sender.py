@@ -15,6 +15,7 @@ Every exporter has its own queues and its own tasks: a slow one fills its queue 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
@@ -242,43 +243,52 @@ class Sender(ABC):
     async def _settle_stored(self, stored: Stored) -> None:
         """Send what is on disk and take it from there; what cannot be settled before the end stays."""
         assert self._backlog is not None
-        try:
-            delivery = await self._backlog.load(stored)
-            if delivery is None:
-                lost = Delivery(stored.signal, b"", stored.items, stored.received_ns)
-                self.outcomes.dropped(lost, "storage", "the queue's file was broken", "storage")
-            else:
+        with contextlib.suppress(LeftOnDisk):
+            if (delivery := await self._backlog.load(stored)) is not None:
                 await self._settle(delivery, stored.seq)
-        except LeftOnDisk:
-            return
-        self._backlog.forget(stored.seq)
+                return
+            lost = Delivery(stored.signal, b"", stored.items, stored.received_ns)
+            self.outcomes.dropped(lost, "storage", "the queue's file was broken", "storage")
+            self._backlog.forget(stored.seq)
 
     async def _settle(self, delivery: Delivery, seq: int | None = None) -> None:
         """Send `delivery`, whole or in parts. Every part ends up sent or counted as dropped.
 
-        With its number `seq` on disk, raises `LeftOnDisk` instead when the end comes first.
+        With its number `seq` on disk, raises `LeftOnDisk` instead when the end comes first. There, parts take the
+        place of the whole as soon as there are any: however the process ends, what was sent is not sent again.
         """
         open_parts = [delivery]
+        numbers = [seq]
         try:
             while open_parts:
-                part = open_parts[-1]
+                part, number = open_parts[-1], numbers[-1]
                 too_long = self._limit_bytes is not None and len(part.data) > self._limit_bytes
                 # A single item is not split; let the peer judge it.
                 smaller = (await self._split(part) if too_long else None) or await self._send(part)
                 open_parts.pop()
+                numbers.pop()
                 if smaller is not None:
                     open_parts += reversed(smaller)
+                    numbers += reversed(self._note_parts(number, smaller))
+                elif number is not None and self._backlog is not None:
+                    self._backlog.forget(number)
         except (asyncio.CancelledError, LeftOnDisk):
-            if self._backlog is None or seq is None:
+            if seq is None:
                 for part in open_parts:
                     self._drop_at_end(part)
-            elif open_parts != [delivery]:
-                self._backlog.replace(seq, open_parts)
             raise
         except Exception as error:
             self.host.log.exception("A fault of the exporter itself; please report it")
-            for part in open_parts:
+            for part, number in zip(open_parts, numbers, strict=True):
                 self._lose(part, "permanent", f"internal error: {type(error).__name__}", "internal")
+                if number is not None and self._backlog is not None:
+                    self._backlog.forget(number)
+
+    def _note_parts(self, number: int | None, parts: Sequence[Delivery]) -> Sequence[int | None]:
+        if self._backlog is None or number is None or len(parts) == 1:
+            # What was shortened is so for this peer, as it is now; the whole stays on disk.
+            return [number] * len(parts)
+        return self._backlog.replace(number, parts)
 
     async def _send(self, part: Delivery) -> Sequence[Delivery] | None:
         """Try until `part` is settled; return what to send instead when the peer takes only smaller messages."""

@@ -33,7 +33,7 @@ class BearerTokenConfig(ComponentConfig):
     tokens: list[Secret] = pydantic.Field(default_factory=list)
     """Several tokens: clients may use any of them, we use the first."""
     filename: str = ""
-    """File with the tokens, one a line, read anew when it changes; comes before the other two."""
+    """File with the tokens, each the first word of a line, read anew when it changes; comes before the other two."""
 
     @pydantic.model_validator(mode="after")
     def _one_source(self) -> BearerTokenConfig:
@@ -43,7 +43,7 @@ class BearerTokenConfig(ComponentConfig):
             raise ValueError("no token: set token, tokens or filename")
         for secret in (self.token, *self.tokens):
             if secret is not None and not _sendable(secret.get_secret_value()):
-                raise ValueError("a token is empty or has characters that no header can carry")
+                raise ValueError("a token is empty, or has blanks or other characters that no token can have")
         return self
 
 
@@ -93,14 +93,16 @@ class BearerTokenAuth(Passive):
 
 
 def _tokens(text: str) -> tuple[str, ...]:
-    found = tuple(line.strip() for line in text.splitlines() if line.strip())
+    # What follows the token is a comment, to the Collector too.
+    found = tuple(line.split()[0] for line in text.splitlines() if line.strip())
     if not found or not all(map(_sendable, found)):
         raise ValueError("it has no token, or one with characters that no header can carry")
     return found
 
 
 def _sendable(token: str) -> bool:
-    return bool(token) and token.isascii() and token.isprintable()
+    # https://www.rfc-editor.org/rfc/rfc6750#section-2.1; of a token with a blank a Collector sends the first word.
+    return bool(token) and token.isascii() and token.isprintable() and " " not in token
 
 
 def _why(error: Exception) -> str:

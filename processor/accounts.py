@@ -187,13 +187,11 @@ class Accounts:
 
     def _neighbours(self, report: Report) -> list[Report]:
         """Return the calls that may be told by this report, too."""
-        call, place = report.call, report.place
-        assert call is not None
+        place = report.place
         assert place is not None
         found: list[Report] = []
-        for name in report.names:
+        for name, own in report.names.items():
             tellers = self._alike[name]
-            own = teller_of(name, call)
             if len(tellers) == 1 and (own or len(tellers[own]) == 1):
                 continue
             for teller, others in tellers.items():
@@ -208,26 +206,24 @@ class Accounts:
     def _list(self, report: Report) -> None:
         call = report.call
         assert call is not None
-        report.names = names_of(call)
-        for name in report.names:
-            alike = self._alike.setdefault(name, {}).setdefault(teller_of(name, call), [])
+        # Kept, for it may say more of itself before it is taken out again.
+        report.names = {name: teller_of(name, call) for name in names_of(call)}
+        for name, teller in report.names.items():
+            alike = self._alike.setdefault(name, {}).setdefault(teller, [])
             alike.append(report)
             if len(alike) > _MAX_ALIKE:
                 self._unlist(alike[0])
 
     def _unlist(self, report: Report) -> None:
-        call = report.call
-        for name in report.names if call is not None else ():
-            assert call is not None
+        for name, teller in report.names.items():
             tellers = self._alike[name]
-            teller = teller_of(name, call)
             alike = tellers[teller]
             alike.remove(report)
             if not alike:
                 del tellers[teller]
                 if not tellers:
                     del self._alike[name]
-        report.names = ()
+        report.names = {}
 
     # -- memory --
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from typing import Final
 
-from spanledger.conventions.step import Bridge, Step
+from spanledger.conventions.step import Bridge, Step, altered
 
 MAX_ABOVE: Final = 64
 """Spans above a step that are looked at."""
@@ -30,7 +29,7 @@ class Ancestry:
         if step.agent_name or step.kind == "workflow":
             return step
         agent = self._nearest(step, lambda above: above.kind == "agent" and bool(above.agent_name))
-        return step if agent is None else replace(step, agent_name=agent.agent_name)
+        return step if agent is None else altered(step, agent_name=agent.agent_name)
 
     def tool_around(self, step: Step) -> Step | None:
         """Return the tool call that a tool's span is part of (an MCP client's or server's side of it)."""

@@ -106,7 +106,7 @@ class ComponentId:
 class Settings(pydantic.BaseModel):
     """Base of every block of configuration: unknown keys are errors, values are frozen."""
 
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True)
 
     def files(self) -> Iterator[str]:
         """Yield the files that this configuration names; when one of them changes, a reload takes it anew."""

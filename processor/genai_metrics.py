@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import pydantic
 
 from spanledger.conventions.ledger import Bill, Place
 from spanledger.conventions.metrics import METRICS
-from spanledger.conventions.step import Bridge, Step
+from spanledger.conventions.step import Bridge, Step, altered
 from spanledger.processor.accounts import Accounts
 from spanledger.processor.ancestry import Ancestry
 from spanledger.processor.component import ComponentConfig, Host, register
@@ -172,7 +171,7 @@ class GenAIMetrics:
             self._bill(report.kept, Bill())  # it says more now than before
         self._step_metrics.count(step)
         self._semconv_metrics.count(step)
-        report.kept = Entry(replace(step, detail=None, resource={}))
+        report.kept = Entry(altered(step, detail=None, resource={}))
 
     # -- what counts --
 

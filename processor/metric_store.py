@@ -317,6 +317,10 @@ class GaugeFamily(Family[Cell]):
         What is known stays where `labels` has "", and where it is not told `surely`. When something else is told, the
         series that said otherwise goes.
         """
+        known = self._told.get(labels[:2])
+        if known == labels:
+            self.set(labels, 1)
+            return
         labels = tuple(map(clean, labels))
         known = self._told.get(labels[:2])
         if known is not None and known in self._cells:

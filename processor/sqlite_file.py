@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
+
+_MAY_PASS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE})
 
 
 @contextlib.contextmanager
@@ -24,10 +28,46 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def damaged(error: sqlite3.Error) -> bool:
+class Malformed(sqlite3.DatabaseError):
+    """A row holds what none of ours does: SQLite sums nothing, and finds damage in its own structure only."""
+
+
+@contextlib.contextmanager
+def reading() -> Iterator[None]:
+    """Raise `Malformed` for values of a wrong type, for texts that are none, and for tables that are not there.
+
+    SQLite's own messages are texts as well, and quote what is damaged.
+    """
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", None)
+        if code is None and not isinstance(error, Malformed):
+            # Python's own, and it would say what is in the row.
+            raise Malformed("the file is malformed: a text in it is no UTF-8") from None
+        if code == sqlite3.SQLITE_ERROR:
+            raise Malformed(f"the file is malformed: {error}") from error
+        raise
+    except (ValueError, TypeError, OverflowError) as error:
+        raise Malformed(f"the file is malformed: {error}") from error
+
+
+def blob(value: object) -> bytes:
+    """Return a value that has to be bytes. Raises `Malformed`."""
+    if not isinstance(value, bytes):
+        raise Malformed("the file is malformed: something else is where data belongs")
+    return value
+
+
+def damaged(error: Exception) -> bool:
     """Tell whether an error means that the file itself is broken, and not the disk or the moment."""
-    code = getattr(error, "sqlite_errorcode", None)
-    return code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+    code = getattr(error, "sqlite_errorcode", None) or 0
+    return isinstance(error, Malformed) or code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def may_pass(error: sqlite3.Error | OSError) -> bool:
+    """Tell whether an error is the disk's or the moment's: no mistake in the configuration, which ends a start."""
+    return not damaged(error) if isinstance(error, sqlite3.Error) else error.errno in _MAY_PASS
 
 
 def put_aside(path: Path, mark: str, now_ns: int) -> Path:

@@ -29,6 +29,7 @@ from spanledger.processor.component import (
 from spanledger.processor.settings import Duration, IdOfComponent
 from spanledger.service.confmap import ConfigError, InvalidConfig, Node, read_file, resolve
 from spanledger.service.crosschecks import cross_check, loops, missing_extensions, open_to_all, shared_files
+from spanledger.service.presets import PREFIX
 from spanledger.service.suggestions import did_you_mean, for_type
 from spanledger.service.validation import validate
 
@@ -196,11 +197,13 @@ def load(
 ) -> Config:
     """Read, merge, type and check a configuration (`confmap.resolve` says what sources and sets are).
 
-    `default:` is the packaged default; without sources it is that one that `sets` change. Raises
+    `default:` is the packaged default; without sources, or with presets only, it is below them. Raises
     `InvalidConfig` with everything that is wrong.
     """
     registry = REGISTRY.discover() if registry is None else registry
-    named = [packaged_config() if source == DEFAULT else source for source in sources or [DEFAULT]]
+    if all(source.startswith(PREFIX) for source in sources):
+        sources = [DEFAULT, *sources]
+    named = [packaged_config() if source == DEFAULT else source for source in sources]
     resolution = resolve(named, sets, environ, read)
     root = resolution.root
     if not root.value:

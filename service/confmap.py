@@ -13,14 +13,16 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from spanledger.service import presets
 from spanledger.service.expansion import Expander
 from spanledger.service.nodes import ConfigError, InvalidConfig, Node, Place
+from spanledger.service.suggestions import did_you_mean
 from spanledger.service.yaml_reader import MAX_BYTES, DuplicateKeys, read_yaml
 
 __all__ = ["ConfigError", "InvalidConfig", "Node", "Place", "Resolution", "merge", "resolve"]
 
-SCHEMES = ("env", "file", "yaml")
-"""What a `--config` and a `${…}` may start with."""
+SCHEMES = ("env", "file", "preset", "yaml")
+"""What a `--config` may start with."""
 
 _CANNOT_RETRIEVE = "cannot retrieve the configuration"
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(.*)", re.DOTALL)
@@ -50,9 +52,9 @@ def resolve(
 ) -> Resolution:
     """Merge `sources` and `sets` and follow their references.
 
-    `sources` are paths, `file:path`, `env:NAME` or `yaml:text`; `sets` are `key.key=value`, the value
-    being YAML. Raises `InvalidConfig` when a source cannot be read or is not YAML: all others are still
-    looked at first.
+    `sources` are paths, `file:path`, `env:NAME`, `yaml:text` or `preset:name` (presets.py); `sets` are
+    `key.key=value`, the value being YAML. Raises `InvalidConfig` when a source cannot be read or is not
+    YAML: all others are still looked at first.
     """
     root = Node({}, Place(""))
     errors: list[ConfigError] = []
@@ -65,6 +67,7 @@ def resolve(
             except ConfigError as error:
                 errors.append(error)
             else:
+                node = presets.added(node, root) if node and item.startswith(presets.PREFIX) else node
                 root = merge(root, node) if node else root
     if errors:
         raise InvalidConfig(errors)
@@ -93,11 +96,17 @@ def _source(uri: str, environ: Mapping[str, str], read: Callable[[str], bytes]) 
         if value not in environ:
             raise ConfigError((), Place(uri), f"{_CANNOT_RETRIEVE}: environment variable is not set")
         return _as_map(read_yaml(environ[value], uri), Place(uri))
+    if scheme == "preset":
+        try:
+            value = presets.file(value)
+        except LookupError:
+            advice = did_you_mean(value, presets.names()) or f"there are {', '.join(presets.names())}"
+            raise ConfigError((), Place(uri), f"{_CANNOT_RETRIEVE}: no preset of that name", advice) from None
     try:
         content = read(value)
     except (OSError, ValueError) as error:
         if match and value == uri:
-            advice = "there are env, file and yaml"
+            advice = "there are default, env, file, preset and yaml"
             raise ConfigError((), Place(""), f'unsupported scheme on URI "{match[1]}:…"', advice) from None
         why = getattr(error, "strerror", None) or "that is not a name of a file"
         raise ConfigError((), Place(value), f"{_CANNOT_RETRIEVE}: unable to read the file: {why}") from None

@@ -24,6 +24,7 @@ from spanledger.processor.component import KINDS, REGISTRY, Registration, Regist
 from spanledger.processor.settings import Duration, HostPort
 from spanledger.service.config import ServiceConfig, packaged_config
 from spanledger.service.fields import below, fields, members, models
+from spanledger.service.meanings import meaning
 
 _INTRODUCTION: Final = """\
 # Configuration
@@ -35,12 +36,14 @@ The grammar is the OpenTelemetry Collector's: components are configured by `type
 has all its defaults. Unknown keys are errors.
 
 - **Sources.** `--config` takes a path, `file:path`, `env:NAME` or `yaml:text`, and may be repeated: maps are merged key
-  by key, everything else is replaced. Without it the packaged `otel-config.yaml` is used.
+  by key, everything else is replaced. Without it the packaged `otel-config.yaml` is used, which is also `default:`.
+  `preset:NAME` adds an exporter to a [backend](backends.md) to the pipelines before it, alone to those of `default:`.
 - **Single values.** `--set exporters.debug.verbosity=detailed`; the value is YAML. Where a name has dots in it, write
   `::` between the levels: `--set exporters::otlp/eu.1::timeout=2s`.
 - **References.** `${env:NAME}` or `${NAME}` is a variable of the environment, `${env:NAME:-default}` gives a default,
-  `${file:path}` is the content of a file. A value that is only a reference has the type of what it stands for, but a
-  string field gets the text as it is. `$$` is a dollar sign.
+  `${env:NAME:?what it is}` is an error where it is not set, `${file:path}` is the content of a file. A value that is
+  only a reference has the type of what it stands for, but a string field gets the text as it is. `$$` is a dollar
+  sign.
 - **Types.** A *duration* is a number with a unit, such as `200ms`, `5s`, `1m30s`. *host:port* is where to listen;
   `localhost` is this machine alone, `0.0.0.0` every interface. A *secret* is never shown.
 
@@ -96,8 +99,8 @@ def rows(
         inner = next(models(field.annotation), None)
         item = inner is None and next(models(below(field.annotation, "0")), None)
         shown = "block" if inner else _type(field)
-        meaning = field.description or (inspect.getdoc(inner) or "" if inner else "")
-        yield Row(prefix + key, shown, _shown(default, field), meaning)
+        said = meaning(model, key) or (inspect.getdoc(inner) or "" if inner else "")
+        yield Row(prefix + key, shown, _shown(default, field), said)
         if inner:
             yield from rows(inner, default if isinstance(default, pydantic.BaseModel) else None, f"{prefix}{key}::")
         elif item:

@@ -1,13 +1,14 @@
-"""References in configuration values: `${env:NAME}`, `${NAME:-default}`, `${file:path}`, `$$`.
+"""References in configuration values: `${env:NAME}`, `${NAME:-default}`, `${NAME:?what it is}`, `${file:path}`, `$$`.
 
 The Collector's rules (confmap/expand.go): the innermost reference first; a value that is nothing but a
 reference becomes whatever YAML reads in its place, inside other text it is put in word for word; what a
 reference stands for may hold references again; `$$` is a dollar sign and an odd number of them before
 `${` makes it plain text. Keys are not expanded.
 
-Three differences, all towards what one expects: an escaped reference does not end the search, so in
+Four differences, all towards what one expects: an escaped reference does not end the search, so in
 `$${A} ${B}` the second is expanded; `${NAME:-default}` works without `env:`; the newline that ends a
-file is not part of the token in it.
+file is not part of the token in it; `${NAME:?what it is}` is an error while NAME is not set or empty, as in
+a shell, where the Collector refuses the reference as a whole.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ MAX_ROUNDS: Final = 1000
 """References followed for one value."""
 
 _NAME: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+_OPERATOR: Final = re.compile(r"(:[-?])")
 _ESCAPE_ADVICE: Final = "write $${ for a plain ${"
 
 
@@ -121,7 +123,7 @@ class Expander:
 
     def _retrieve(self, uri: str, spot: _Spot) -> _Retrieved:
         scheme, colon, value = uri.partition(":")
-        if not colon or value.startswith("-"):
+        if not colon or value.startswith(("-", "?")):
             scheme, value = "env", uri
         if "$" in value:
             raise spot.error(f"the uri \"{spot.shown(uri)}\" contains unsupported characters ('$')", _ESCAPE_ADVICE)
@@ -135,15 +137,17 @@ class Expander:
         raise spot.error(message, f"there are env, file and yaml; {_ESCAPE_ADVICE}")
 
     def _variable(self, uri: str, spot: _Spot) -> _Retrieved:
-        name, has_default, default = uri.partition(":-")
+        name, operator, text = _OPERATOR.split(uri, maxsplit=1) if _OPERATOR.search(uri) else (uri, "", "")
         if not _NAME.fullmatch(name):
             rule = "has invalid name: must match regex ^[a-zA-Z_][a-zA-Z0-9_]*$"
             raise spot.error(f'environment variable "{spot.shown(name)}" {rule}', _ESCAPE_ADVICE)
+        if operator == ":?" and not self._environ.get(name):
+            raise spot.error(f'environment variable "{name}" is not set', spot.shown(text))
         if name in self._environ:
             return self._parse(self._environ[name], spot)
-        if default:
-            return self._parse(default, spot)
-        if has_default:
+        if text:
+            return self._parse(text, spot)
+        if operator:
             return _Retrieved(Node("", spot.place), "")
         self.warnings.append(
             f'{spot.place}: {"::".join(spot.path)}: Configuration references unset environment variable "{name}" '

@@ -12,8 +12,9 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="FILE",
-        help="a configuration: path, file:path, env:NAME, yaml:text, or default: for the packaged otel-config.yaml; "
-        "later ones are merged over earlier ones (without any: default:)",
+        help="a configuration: path, file:path, env:NAME, yaml:text, default: for the packaged otel-config.yaml, or "
+        "preset:NAME for a backend (docs/backends.md); later ones are merged over earlier ones (without any, or with "
+        "presets only, over default:)",
     )
     parser.add_argument(
         "--set",

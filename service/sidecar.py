@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("spanledger.service")
 
-SWITCH_TRIES = 20
+SWITCH_TRIES = 5
+"""Tries, within a second, after all that is replaced has ended: what it held is free by then, or is another's."""
+
+PUT_BACK_TRIES = 50
+"""Tries, within ten seconds, to start again what a failed reload had stopped: giving up leaves it stopped."""
 
 SAY_EVERY_S = 5.0
 """Seconds between two lines on what a shutdown still waits for."""
@@ -187,7 +191,7 @@ class Sidecar:
         self._graph.connect(self._surroundings)
         for node in self._graph.nodes.values():
             if not node.started:
-                await _start_again(node)
+                await _start_again(node, tries=PUT_BACK_TRIES)
 
     async def stop(self, timeout_s: float | None = None) -> int:
         """Stop taking, send what is accepted within the timeout; return the number of items lost."""
@@ -243,9 +247,8 @@ async def _shutdown_one(node: Node, deadline: float, surroundings: Surroundings)
     return lost
 
 
-async def _start_again(node: Node, predecessors: asyncio.Future[int] | None = None) -> None:
+async def _start_again(node: Node, predecessors: asyncio.Future[int] | None = None, tries: int = SWITCH_TRIES) -> None:
     """Start a component whose predecessor may hold a port or a file until it has ended, and a moment more."""
-    tries = SWITCH_TRIES
     while True:
         try:
             await _start(node)
@@ -254,7 +257,7 @@ async def _start_again(node: Node, predecessors: asyncio.Future[int] | None = No
                 tries -= 1
             if not tries:
                 raise
-            await asyncio.sleep(SWITCH_S / 2)
+            await asyncio.sleep(SWITCH_S / 5)
         else:
             return
 

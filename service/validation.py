@@ -14,8 +14,9 @@ from typing import Any, Final, TypeVar
 import pydantic
 from pydantic_core import ErrorDetails
 
-from spanledger.service.fields import below, fields, fit, members, models
+from spanledger.service.fields import below, fit, members, models
 from spanledger.service.masking import is_secret, scrubbed
+from spanledger.service.meanings import meaning
 from spanledger.service.nodes import ConfigError, Node, Path
 from spanledger.service.suggestions import did_you_mean, for_key
 
@@ -158,9 +159,8 @@ def _annotation(model: type[pydantic.BaseModel], keys: Path) -> Any:
 def _meaning(model: type[pydantic.BaseModel], keys: Path) -> str:
     """Return the first sentence on a key."""
     for block in models(_annotation(model, keys[:-1])):
-        field = fields(block).get(keys[-1])
-        if field and field.description:
-            return field.description.split(". ")[0].splitlines()[0].rstrip(".")
+        if said := meaning(block, keys[-1]):
+            return said.split(". ")[0].splitlines()[0].rstrip(".")
     return ""
 
 

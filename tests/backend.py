@@ -84,7 +84,8 @@ class Received:
 class Backend:
     """A server on a port of its own; thread-safe. Use as a context manager."""
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, host: str = "127.0.0.1") -> None:
+        self._host = host
         self.failures: deque[Failure] = deque()
         """Answers to the next requests, one each; OK when empty."""
         self.gate = threading.Event()
@@ -105,7 +106,7 @@ class Backend:
                 response_serializer=response.SerializeToString,  # type: ignore[attr-defined]
             )
             self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {"Export": handler}),))
-        self.port = self._server.add_insecure_port(f"127.0.0.1:{port}")
+        self.port = self._server.add_insecure_port(f"{host}:{port}")
         if not self.port:
             raise OSError(f"port {port} is taken")
         self._server.start()
@@ -119,7 +120,7 @@ class Backend:
     @property
     def endpoint(self) -> str:
         """Where to send to."""
-        return f"127.0.0.1:{self.port}"
+        return f"{self._host}:{self.port}"
 
     def stop(self) -> None:
         """Answer what has come and refuse connections from now on. Another `Backend` may take the port."""

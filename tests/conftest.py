@@ -6,8 +6,10 @@ import pytest
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add `--update-golden`: write today's results into the golden files instead of comparing."""
+    """Add `--update-golden`, which writes today's results into golden files, and the options of tests/faults."""
     parser.addoption("--update-golden", action="store_true", help="write golden files anew; look at the difference")
+    parser.addoption("--rounds", type=int, default=1, help="how many times as long tests/faults goes on as in CI")
+    parser.addoption("--fault-report", metavar="FILE", help="where tests/faults adds what it measured, as JSON lines")
 
 
 @pytest.fixture

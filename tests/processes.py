@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-STOP_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 60.0
 
 
 def free_ports(count: int) -> list[int]:
@@ -67,7 +67,7 @@ class Process:
         """Return what it wrote so far."""
         return self.log_path.read_text(errors="replace")
 
-    def wait_until(self, holds: Callable[[], object], timeout_s: float = 30.0) -> None:
+    def wait_until(self, holds: Callable[[], object], timeout_s: float = 60.0) -> None:
         """Return when `holds()` is true. Fails with the log when time is up or the process ends."""
         deadline = time.monotonic() + timeout_s
         while not holds():

@@ -84,7 +84,7 @@ async def test_bearer_tokens(config: dict[str, Any], headers: dict[str, str], *,
 async def test_tokens_of_a_file_change_with_it(tmp_path: Path) -> None:
     """A second later the new ones hold; a file that is gone leaves the old ones."""
     path, clock = tmp_path / "tokens", Clock()
-    path.write_text("one\ntwo\n")
+    path.write_text("one\ntwo # the second, as a Collector reads it\n")
     extension = bearer(clock, filename=str(path))
     await extension.start()
     await extension.authenticate({"authorization": "Bearer two"})
@@ -111,7 +111,8 @@ async def test_tokens_of_a_file_change_with_it(tmp_path: Path) -> None:
     [
         (BearerTokenConfig, {}, "no token"),
         (BearerTokenConfig, {"token": "a", "tokens": ["b"]}, "not both"),
-        (BearerTokenConfig, {"token": "a\nb"}, "no header can carry"),
+        (BearerTokenConfig, {"token": "a\nb"}, "no token can have"),
+        (BearerTokenConfig, {"token": "a b"}, "has blanks"),
         (BasicAuthConfig, {}, "either htpasswd"),
         (BasicAuthConfig, {"htpasswd": {}}, "no users"),
         (BasicAuthConfig, {"htpasswd": {"inline": "nonsense"}}, "line 1 is not"),

@@ -11,9 +11,9 @@ import pytest
 from spanledger.__main__ import main
 from spanledger.conventions.metrics import METRICS
 from spanledger.conventions.run_document import timestamp
-from spanledger.service.backtest.counted import counted
+from spanledger.service.backtest.counted import COUNTED, counted
 from spanledger.service.backtest.promtool import Fired, PromtoolFailed, play
-from spanledger.service.backtest.timeline import Timeline, span, timeline
+from spanledger.service.backtest.timeline import GAUGES, TAKEN_FOR_GRANTED, Timeline, span, timeline
 from spanledger.service.runs.document import read
 from tests.run_documents import START_NS, document, failed_trip, store_of, trip
 
@@ -56,11 +56,13 @@ def test_series_have_the_names_and_labels_of_the_table() -> None:
         {"kind": "policy", "rule": "tools", "severity": "critical", "steps": [], "detail": {
             "policy": "travel", "agent_name": "planner", "subject": "rm", "action": "executed", "executed": 1,
         }},
+        {"kind": "safety", "rule": "hate", "severity": "warning", "steps": [], "detail": {"agent_name": "planner"}},
     ]  # fmt: skip
     labels = {row.name: set(row.label_names) for row in METRICS}
     evaluated = [{"name": "helpful", "score": 0.5, "label": None, "step": None, "basis": "parent"}]
     for run in (failed_trip(), trip(), document(findings=findings, evaluations=evaluated)):
         for one in counted(read(run)):
+            assert one.name in COUNTED
             name = next(n for n in (one.name, one.name.rpartition("_")[0]) if n in labels)
             assert {label for label, _ in one.labels} - {"le"} == labels[name], one.name
 
@@ -138,7 +140,7 @@ def test_rules_that_cannot_be_played_are_said_to_be(tmp_path: Path) -> None:
 
 
 def test_command_says_when_alerts_would_have_fired(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """For people one line each, for programs a list."""
+    """For people one line each, for programs an object."""
     store_of(tmp_path, [trip()]).close()
     rules = tmp_path / "x.rules.yaml"
     rules.write_text("groups: []\n")
@@ -151,8 +153,57 @@ def test_command_says_when_alerts_would_have_fired(tmp_path: Path, capsys: pytes
     assert last == "3 times, 2 alerts, 1 runs"
 
     assert main([*words[:-1], tool, "--json"]) == 0
-    listed = json.loads(capsys.readouterr().out)
-    assert listed[1] == {"alert": "B", "labels": {}, "from": "2026-11-20T08:01:00Z", "to": "2026-11-20T08:01:00Z"}
+    said = json.loads(capsys.readouterr().out)
+    assert said["not_judged"] == []
+    assert said["fired"][1] == {
+        "alert": "B",
+        "labels": {},
+        "from": "2026-11-20T08:01:00Z",
+        "to": "2026-11-20T08:01:00Z",
+    }
+
+
+RULES = """
+groups:
+  - name: a
+    rules:
+      - {record: "agent:spend:increase1h", expr: "sum by (agent_name) (increase(spanledger_run_cost_usd_total[1h]))"}
+      - {record: "agent:spend:avg7d", expr: "avg_over_time(agent:spend:increase1h[7d:1h] offset 1h)"}
+      - {alert: Spends, expr: 'agent:spend:increase1h{agent_name="up"} > 5'}
+      - {alert: SpendsMore, expr: "agent:spend:increase1h > on (agent_name) group_left () 2 * agent:spend:avg7d"}
+      - {alert: Down, expr: "up == 0"}
+      - {alert: Budget, expr: "increase(spanledger_budget_breaches_total[10m]) > 0"}
+      - {alert: Typo, expr: "spanledger_rums_total > 0 and up offset 10m == 1"}
+"""
+
+
+def test_alerts_that_runs_say_nothing_of_are_listed_with_the_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Silence that means nothing is never taken for a good sign."""
+    store_of(tmp_path, [trip()]).close()
+    (tmp_path / "x.rules.yaml").write_text(RULES)
+
+    assert main(["backtest", str(tmp_path), "--store", str(tmp_path), "--prometheus", promtool(tmp_path, "", 0)]) == 0
+    counted_line, _, heading, *listed = capsys.readouterr().out.splitlines()
+    assert counted_line == "0 times, 0 alerts, 1 runs"
+    assert "4 alerts" in heading
+    assert listed == [
+        "  SpendsMore: it looks back 7.0 days, and the stored runs cover 0.0 hours",
+        "  Down: it is about the sidecar itself, which is taken to have been well",
+        "  Budget: run documents do not tell spanledger_budget_breaches_total",
+        "  Typo: run documents do not tell spanledger_rums_total",
+    ]
+
+
+def test_series_that_runs_are_said_to_tell_are_metrics() -> None:
+    """The list of what is counted has no name that the table has not."""
+    names = {
+        f"{row.name}{suffix}"
+        for row in METRICS
+        for suffix in (("_bucket", "_sum", "_count") if row.type == "histogram" else ("",))
+    }
+    assert names >= COUNTED | GAUGES | (TAKEN_FOR_GRANTED - {"up", "otelcol_process_uptime_seconds"})
 
 
 @pytest.mark.parametrize(

@@ -177,7 +177,7 @@ def test_components_lists_every_registered_type(capsys: pytest.CaptureFixture[st
     }
     for kind in KINDS:
         assert [entry["name"] for entry in as_yaml[f"{kind}s"]] == list(REGISTRY.of(kind))
-    assert as_yaml["providers"] == [{"scheme": "env"}, {"scheme": "file"}, {"scheme": "yaml"}]
+    assert as_yaml["providers"] == [{"scheme": name} for name in ("env", "file", "preset", "yaml")]
     (connector,) = (entry for entry in as_yaml["connectors"] if entry["name"] == "genai_metrics")
     assert list(connector["stability"]) == ["traces-to-metrics", "logs-to-metrics"]
 

@@ -286,7 +286,7 @@ def test_all_unreadable_sources_are_reported_together() -> None:
     assert errors == [
         "nowhere.yaml: cannot retrieve the configuration: unable to read the file: No such file or directory",
         "env:NOT_SET: cannot retrieve the configuration: environment variable is not set",
-        'unsupported scheme on URI "http:…" (there are env, file and yaml)',
+        'unsupported scheme on URI "http:…" (there are default, env, file, preset and yaml)',
         "yaml:1:2: cannot parse YAML: expected the node content, but found '<stream end>' while parsing a flow node",
         "--set: missing equal sign (write --set key.key=value)",
     ]
@@ -335,6 +335,8 @@ ESCAPES = {
         ("${UNDEFINED_KEY:-12}", 12),
         ("${UNDEFINED_KEY:-}", ""),
         ("${UNDEFINED_KEY:-a:-b}", "a:-b"),
+        ("${UNDEFINED_KEY:-a:?b}", "a:?b"),
+        ("${NAME:?what it is}", "ENV_VALUE"),
         ("${env:${NAME}}", "some expanded value"),
         ("${env:NOT_${NAME}:-${ENV_VALUE}}", "some expanded value"),
         ("${yaml:[1, a]}", [1, "a"]),
@@ -563,6 +565,10 @@ ADVICE = "(write $${ for a plain ${)"
         ("${}", f'environment variable "" has invalid name: must match regex ^[a-zA-Z_][a-zA-Z0-9_]*$ {ADVICE}'),
         ("${vault:x}", ('scheme "vault" is not supported for uri "vault:x" '
                        "(there are env, file and yaml; write $${ for a plain ${)")),
+        ("${env:X:?the key, from Settings}", 'environment variable "X" is not set (the key, from Settings)'),
+        ("Bearer ${X:?}", 'environment variable "X" is not set'),
+        ("${EMPTY:?a key}", 'environment variable "EMPTY" is not set (a key)'),
+        ("${X:?${SECRET}}", 'environment variable "X" is not set (…)'),
         ("${env:X:-$5}", f"the uri \"env:X:-$5\" contains unsupported characters ('$') {ADVICE}"),
         ("${LOOP}", "too many recursive expansions (a reference leads to itself)"),
         ("x ${LOOP}", "too many recursive expansions (a reference leads to itself)"),
@@ -577,6 +583,7 @@ ADVICE = "(write $${ for a plain ${)"
 def test_reference_that_leads_nowhere_is_an_error(text: str, expected: str) -> None:
     """Each with the key, the line and what to do; never with what a secret holds."""
     environ = {
+        "EMPTY": "",
         "LOOP": "${LOOP}",
         "DEEP": "[${DEEP}]",
         "GROW": "${A}${A}",

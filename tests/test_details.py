@@ -19,6 +19,7 @@ from spanledger.conventions.details.rendering import CUT
 from spanledger.conventions.dialects import read
 from spanledger.conventions.profile import LATEST, PROFILES
 from spanledger.conventions.reading import Reading
+from spanledger.conventions.safety.concern import Concern
 from spanledger.conventions.values import Value, any_value, key_value
 from spanledger.processor.batch import Resource, Scope
 from tests.fakes import span
@@ -724,6 +725,7 @@ def test_merged_minds_every_field() -> None:
         plan=(1, 2),
         node="n",
         delegate="d",
+        concerns=(Concern("guardrail", "personal_data", "warning"),),
         given=FIRST.requests,
         results=(("i", 1, 2),),
     )

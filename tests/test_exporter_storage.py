@@ -201,8 +201,9 @@ async def test_shutdown_leaves_what_is_not_sent(tmp_path: Path) -> None:
     await after.end()
 
 
-async def test_parts_that_were_sent_are_not_sent_again(tmp_path: Path) -> None:
-    """A request that was split keeps only its open parts."""
+@pytest.mark.parametrize("killed", [True, False], ids=["killed", "stopped"])
+async def test_parts_that_were_sent_are_not_sent_again(tmp_path: Path, *, killed: bool) -> None:
+    """A request that was split keeps only its open parts, however the process ended."""
     peer = Peer()
 
     def answer(delivery: Delivery) -> Exception | None:
@@ -215,7 +216,7 @@ async def test_parts_that_were_sent_are_not_sent_again(tmp_path: Path) -> None:
     await life.exporter.start()
     await life.offer(spans(1, 4, size=100_000))
     await peer.first.wait()
-    await life.end()
+    await (life.crash() if killed else life.end())
     assert peer.took == [1, 2]
     peer.comes_back()
     after = Life(tmp_path, peer)

@@ -329,7 +329,7 @@ def test_migrations_are_applied_once_and_whole() -> None:
 # Files that cannot be used.
 
 
-@pytest.mark.parametrize("damage", ["garbage", "header", "newer"])
+@pytest.mark.parametrize("damage", ["garbage", "header", "middle", "newer"])
 def test_unusable_file_is_kept_aside(tmp_path: Path, damage: str) -> None:
     """Nothing is deleted, and the store works again at once."""
     store_of(tmp_path, [document("old")]).close()
@@ -337,8 +337,12 @@ def test_unusable_file_is_kept_aside(tmp_path: Path, damage: str) -> None:
     if damage == "newer":
         edit(tmp_path, "PRAGMA user_version = 99")
     else:
-        content = b"not a database" * 1000 if damage == "garbage" else b"\0" * 4096 + path.read_bytes()[4096:]
-        path.write_bytes(content)
+        whole = path.read_bytes()
+        path.write_bytes({
+            "garbage": b"not a database" * 1000,
+            "header": b"\0" * 4096 + whole[4096:],
+            "middle": whole[:8192] + b"\xaa" * (len(whole) - 8192),
+        }[damage])  # fmt: skip
     before = path.read_bytes()
     store = RunStore(tmp_path, Retention())
     aside = store.open(NOW_NS)

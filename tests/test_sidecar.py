@@ -272,6 +272,25 @@ async def test_reload_that_cannot_start_leaves_the_old_configuration_running(sid
     assert {status for status, _, _ in sidecar.statuses().values()} == {"ok"}
 
 
+async def test_reload_that_can_never_start_is_given_up_soon(
+    sidecar: Sidecar, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A port that is another's stays so: nothing is taken while it is tried, so that is a second, not ten."""
+    pauses: list[float] = []
+    monkeypatch.setattr("spanledger.service.sidecar.SWITCH_S", 1.0)
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr("spanledger.service.sidecar.asyncio.sleep", sleep)
+    stage.ports.add(7)
+    with pytest.raises(CannotStart, match="the old configuration runs on"):
+        await sidecar.reload(configured(stage, "receivers: {source: {port: 7}}"))
+
+    assert 0 < sum(pauses) <= 1.0
+    assert sidecar.ready()
+
+
 async def test_what_still_ends_as_a_reload_fails_is_started_again(sidecar: Sidecar, stage: Stage) -> None:
     """It would be taken for something that runs, and refuse everything from then on."""
     first = stage.named("sink/b")

@@ -10,7 +10,7 @@ import pytest
 from tests.backend import Backend
 from tests.fakes import span
 from tests.processes import free_ports
-from tests.sidecar import Sidecar, to_backend
+from tests.sidecar import Sidecar, to_backend, with_storage
 from tests.test_trajectory_connector_kill import send
 
 
@@ -20,9 +20,7 @@ def test_everything_acknowledged_is_delivered_after_a_restart(tmp_path: Path, *,
     (port,) = free_ports(1)
     sidecar = Sidecar(tmp_path)
     exporter = to_backend(f"127.0.0.1:{port}", sending_queue={"storage": "file_storage"})
-    config = sidecar.config({"otlp": exporter})
-    config["extensions"]["file_storage"] = {"directory": str(tmp_path / "queues")}
-    config["service"]["extensions"].append("file_storage")
+    config = with_storage(sidecar.config({"otlp": exporter}), tmp_path / "queues")
     try:
         sidecar.start(config)
         for number in range(1, 31):
@@ -47,9 +45,7 @@ def test_reload_hands_the_queue_over(tmp_path: Path) -> None:
     (port,) = free_ports(1)
     sidecar = Sidecar(tmp_path)
     exporter = to_backend(f"127.0.0.1:{port}", sending_queue={"storage": "file_storage"})
-    config = sidecar.config({"otlp": exporter})
-    config["extensions"]["file_storage"] = {"directory": str(tmp_path / "queues")}
-    config["service"]["extensions"].append("file_storage")
+    config = with_storage(sidecar.config({"otlp": exporter}), tmp_path / "queues")
     try:
         sidecar.start(config)
         for number in range(1, 11):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 from collections import deque
 from collections.abc import Generator
@@ -22,7 +23,7 @@ from spanledger.processor.component import Passive, Refused, Rejected
 from spanledger.processor.metric_store import MetricTable
 from spanledger.processor.trajectory.config import TrajectoryConfig
 from spanledger.processor.trajectory.connector import Trajectory
-from spanledger.processor.trajectory.journal import FILE
+from spanledger.processor.trajectory.journal import FILE, Journal
 from spanledger.processor.trajectory.records import Record
 from spanledger.service.flow import Intake, Pipeline, Stage
 from tests.assembled_runs import agent, documents_of, run, says, span_id, spans_of, step, total, trace
@@ -298,19 +299,23 @@ def logs(*records: LogRecord) -> Delivery:
     return Delivery("logs", message.SerializeToString(), len(records), 0)
 
 
+def judged() -> LogRecord:
+    """Return what a judge says of the second span of the first run."""
+    return LogRecord(
+        event_name="gen_ai.evaluation.result",
+        trace_id=trace(1),
+        span_id=span_id(2),
+        attributes=[key_value("gen_ai.evaluation.name", "helpful"), key_value("gen_ai.evaluation.score.value", 0.5)],
+    )
+
+
 async def test_an_evaluation_in_a_log_record_is_joined_to_its_run() -> None:
     """After the run was closed: a revision."""
     bed = Bed()
     await bed.connector.start()
     bed.take(*run())
     await bed.wait(5)
-    judged = LogRecord(
-        event_name="gen_ai.evaluation.result",
-        trace_id=trace(1),
-        span_id=span_id(2),
-        attributes=[key_value("gen_ai.evaluation.name", "helpful"), key_value("gen_ai.evaluation.score.value", 0.5)],
-    )
-    bed.connector.commit(logs(judged))
+    bed.connector.commit(logs(judged()))
     await bed.wait()
     await bed.wait(5)
 
@@ -404,6 +409,131 @@ async def test_what_is_no_longer_held_is_forgotten_on_disk_too(tmp_path: Path) -
     await bed.connector.shutdown(bed.clock.now_s)
 
 
+async def keep(bed: Bed, *records: Record) -> Delivery:
+    """Give spans as a request that is acknowledged: on disk first."""
+    delivery = Delivery("traces", b"", len(records), 0, records)  # type: ignore[arg-type]
+    bed.connector.reserve(delivery)
+    await bed.connector.keep(delivery)
+    return delivery
+
+
+@pytest.mark.parametrize("moment", ["before the commit", "after the commit"])
+async def test_what_was_acknowledged_a_moment_before_a_crash_is_there_again(tmp_path: Path, moment: str) -> None:
+    """Nothing of it was written as a record yet."""
+    bed = Bed(storage=str(tmp_path))
+    await bed.connector.start()
+    delivery = await keep(bed, step(2, 1), step(3, 1))
+    if moment == "after the commit":
+        bed.connector.commit(delivery)
+    journal = bed.connector._journal
+    assert journal is not None
+    journal._waiting.clear()
+    await bed.crash()
+    await bed.connector.start()
+    bed.take(agent(1))
+    await bed.wait(5)
+
+    assert spans_of(bed.documents) == [(trace(1).hex(), span_id(number).hex()) for number in (1, 2, 3)]
+    await bed.connector.shutdown(bed.clock.now_s)
+    assert rows(tmp_path, "arrived") == 0
+
+
+async def test_a_fault_of_our_own_refuses_and_hangs_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what cannot be written down is taken all the same."""
+    bed = Bed(storage=str(tmp_path))
+    await bed.connector.start()
+    monkeypatch.setattr(Journal, "_arrive", lambda *_: 1 / 0)
+    with pytest.raises(Refused, match="division by zero"):
+        await keep(bed, step(2, 1))
+    monkeypatch.undo()
+    bed.connector.commit(await keep(bed, says(step(2, 1), input="half a character \ud800")))
+    bed.take(agent(1))
+    await bed.wait(5)
+    assert spans_of(bed.documents) == [(trace(1).hex(), span_id(number).hex()) for number in (1, 2)]
+    await bed.connector.shutdown(bed.clock.now_s)
+
+
+async def test_what_was_refused_elsewhere_is_not_taken_after_a_crash(tmp_path: Path) -> None:
+    """Its sender has it and sends it again."""
+    bed = Bed(storage=str(tmp_path))
+    await bed.connector.start()
+    bed.connector.release(await keep(bed, step(2, 1)))
+    await bed.crash()
+    assert rows(tmp_path, "arrived") == 0
+
+
+async def test_log_records_of_a_moment_before_a_crash_are_read_after_it(tmp_path: Path) -> None:
+    """An evaluation that nobody had looked at."""
+    bed = Bed(storage=str(tmp_path))
+    await bed.connector.start()
+    delivery = logs(judged())
+    await bed.connector.keep(delivery)
+    await bed.crash()
+    await bed.connector.start()
+    bed.take(*run())
+    await bed.wait()
+    await bed.wait(5)
+
+    assert [one["name"] for one in bed.documents[-1]["evaluations"][:1]] == ["helpful"]
+    await bed.connector.shutdown(bed.clock.now_s)
+    assert rows(tmp_path, "arrived") == 0
+
+
+async def test_a_disk_that_fails_refuses_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the start and later: nothing is lost that was acknowledged, a healthy file is not put aside."""
+    bed = Bed(storage=str(tmp_path))
+    await bed.connector.start()
+    bed.connector.commit(await keep(bed, step(2, 1)))
+    await bed.crash()
+    full = sqlite3.OperationalError("database or disk is full")
+    full.sqlite_errorcode = sqlite3.SQLITE_FULL
+    real = Journal._begin
+
+    def fails(_journal: Journal) -> Any:
+        raise full
+
+    monkeypatch.setattr(Journal, "_begin", fails)
+    await bed.connector.start()
+    with pytest.raises(Refused, match="cannot write open runs to disk"):
+        await keep(bed, step(3, 1))
+    monkeypatch.setattr(Journal, "_begin", real)
+    await bed.wait(1)
+    bed.connector.commit(await keep(bed, step(3, 1)))
+    bed.take(agent(1))
+    await bed.wait(5)
+
+    assert spans_of(bed.documents) == [(trace(1).hex(), span_id(number).hex()) for number in (1, 2, 3)]
+    assert not [name for name in names_in(tmp_path) if ".broken-" in name]
+    await bed.connector.shutdown(bed.clock.now_s)
+
+
+async def test_changes_that_found_no_room_are_written_when_there_is_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk passes; what was said of runs meanwhile has to outlive a crash after it."""
+    bed = Bed(storage=str(tmp_path))
+    await bed.connector.start()
+    journal = bed.connector._journal
+    assert journal is not None
+    real, failures = journal._apply, [sqlite3.OperationalError("database or disk is full")] * 3
+
+    def apply(changes: Any) -> None:
+        if failures:
+            raise failures.pop()
+        real(changes)
+
+    monkeypatch.setattr(journal, "_apply", apply)
+    bed.take(step(2, 1))
+    await bed.crash()
+    assert rows(tmp_path, "record") == 1
+
+
+def rows(directory: Path, table: str) -> int:
+    """Return how many there are in a table of the file."""
+    with contextlib.closing(sqlite3.connect(directory / FILE)) as db:
+        return int(db.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
+
+
 async def test_a_damaged_file_is_put_aside_and_reported(tmp_path: Path) -> None:
     """A sidecar that does not start for old data would be worse."""
     bed = Bed(storage=str(tmp_path))
@@ -413,7 +543,7 @@ async def test_a_damaged_file_is_put_aside_and_reported(tmp_path: Path) -> None:
     await bed.wait(5)
 
     assert len(bed.documents) == 1
-    (aside,) = [name for name in names_in(tmp_path) if ".bad-" in name]
+    (aside,) = [name for name in names_in(tmp_path) if ".broken-" in name]
     assert aside.startswith(FILE)
     assert total(bed.table, "spanledger_trajectory_storage_errors_total", "open") == 1
     await bed.connector.shutdown(bed.clock.now_s)

@@ -8,6 +8,7 @@ from typing import Final
 from spanledger.conventions.detail import Detail
 from spanledger.conventions.details.history import MAX_IDS, MAX_LINKS, chained, unchained
 from spanledger.conventions.details.rendering import bounded
+from spanledger.conventions.safety.reading import distinct
 
 MAX_CONTENT_BYTES: Final = 16_384
 
@@ -50,6 +51,7 @@ def merged(known: Detail, late: Detail, max_content_bytes: int = MAX_CONTENT_BYT
         plan=late.plan or known.plan,
         node=known.node or late.node,
         delegate=known.delegate or late.delegate,
+        concerns=distinct((*known.concerns, *late.concerns)) if known.concerns or late.concerns else (),
     )
 
 

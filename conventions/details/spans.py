@@ -21,6 +21,8 @@ from spanledger.conventions.details.merging import MAX_CONTENT_BYTES
 from spanledger.conventions.details.outcomes import outcome_of
 from spanledger.conventions.details.plans import plan_of
 from spanledger.conventions.details.prints import Printer, canonical, clipped
+from spanledger.conventions.safety.reading import EVENTS as SAFETY_EVENTS
+from spanledger.conventions.safety.reading import concern_of_event, concerns_of
 from spanledger.conventions.values import TooLarge, attributes_of, value_of
 
 if TYPE_CHECKING:
@@ -116,6 +118,9 @@ class Details:
         outcome = outcome_of(reading.attributes)
         if outcome:
             found["outcome"] = outcome
+        concerns = concerns_of(span, reading, finish if isinstance(finish := found.get("finish"), str) else "")
+        if concerns:
+            found["concerns"] = concerns
         if self._dimensions:
             found["dimensions"] = self._read_dimensions(reading, resource_attributes)
         return Detail(**found) if found else _NOTHING  # type: ignore[arg-type]
@@ -127,8 +132,8 @@ class Details:
     def detail_of_log(self, record: LogRecord) -> tuple[bytes, bytes, Detail] | None:
         """Return the trace id and span id that a log record belongs to, and what it says; None if it says nothing.
 
-        That is content, as the conventions' events have it, or an evaluation. A record of one message makes
-        a detail that `merged` puts together with those of the others.
+        That is content, as the conventions' events have it, an evaluation, or what a guardrail decided. A record of
+        one message makes a detail that `merged` puts together with those of the others.
         """
         judged = evaluation_of(record, explained=self._full)
         if judged is not None:
@@ -136,6 +141,9 @@ class Details:
         name = record.event_name
         if not name:
             name = next((pair.value.string_value for pair in record.attributes[:64] if pair.key == "event.name"), "")
+        if name in SAFETY_EVENTS:
+            concern = concern_of_event(attributes_of(record.attributes))
+            return None if concern is None else (record.trace_id, record.span_id, Detail(concerns=(concern,)))
         if name not in _MESSAGE_EVENTS:
             return None
         try:

@@ -20,7 +20,7 @@ from spanledger.conventions.dialect import (
 
 _KIND: Final = "agentops.span.kind"
 _TYPES: Final = ("gen_ai.request.type", "llm.request.type")
-_FAILED: Final = frozenset({"failed", "error"})
+_FAILED: Final = ("failed", "error")  # no set: it may be a list
 
 
 def _model_call(facts: Facts) -> Kinded:

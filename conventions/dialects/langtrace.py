@@ -23,7 +23,7 @@ from spanledger.conventions.providers import provider_of
 
 _SERVICE: Final = "langtrace.service."
 _COUNTS: Final = "llm.token.counts"
-_READS: Final = frozenset({"query", "search", "get", "similarity_search"})
+_READS: Final = ("query", "search", "get", "similarity_search")  # no set: it may be a list
 
 
 def _call(facts: Facts) -> Kinded:

@@ -42,7 +42,7 @@ _INSTRUMENTED: Final = (
 )  # fmt: skip
 _PROPERTIES: Final = "traceloop.association.properties."
 _VARIABLES: Final = "traceloop.prompt.template_variables"
-_GRAPHS: Final = frozenset({"CompiledStateGraph", "CompiledGraph", "LangGraph"})
+_GRAPHS: Final = ("CompiledStateGraph", "CompiledGraph", "LangGraph")  # no set: it may be a list
 _TOOL_MESSAGE: Final = re.compile(r'"ToolMessage"\],"kwargs":\{')
 _TOOL_FACTS: Final[Mapping[str, re.Pattern[str]]] = {
     TOOL_CALL_ID: re.compile(r'[{,]"tool_call_id": ?"([^"\\]{1,200})"'),

@@ -116,6 +116,8 @@ DIALECT: Final = Dialect(
         "responses": Kinded("llm", "chat"),
         "evaluate": Kinded("evaluation"),
         "evaluation": Kinded("evaluation"),
+        "run_guardrail": Kinded("guardrail"),
+        "apply_guardrail": Kinded("guardrail"),
     },
     sources={
         PROVIDER: ("gen_ai.system", "gen_ai.model.provider"),

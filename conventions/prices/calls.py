@@ -30,7 +30,7 @@ _TOOLS: Final[Mapping[str, Unit]] = {
 }  # fmt: skip
 """Tools that a provider runs itself and charges by the call. Code interpreters are not: their time is what costs."""
 
-_OTHER_ACTIONS: Final = frozenset({"open_page", "find_in_page", "find", "open"})
+_OTHER_ACTIONS: Final = ("open_page", "find_in_page", "find", "open")  # no set: a type may be a list
 """What OpenAI's search tool does besides searching, at no charge."""
 
 _BEDROCK: Final = "aws.bedrock"

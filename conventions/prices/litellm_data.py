@@ -131,7 +131,7 @@ def _place(key: str, row: Mapping[str, Any]) -> tuple[str, str, str] | str:
     seller = "google" if label.startswith("vertex_ai") else _SELLERS.get(label, "")
     if not seller:
         return "seller_not_read"
-    if row.get("mode") not in _MODES:
+    if str(row.get("mode")) not in _MODES:
         return "no_model_call"
     name = key.lower()
     heads = ("vertex_ai/", "gemini/") if seller == "google" else (_HEADS.get(label, label).lower() + "/",)

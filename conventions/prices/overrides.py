@@ -74,7 +74,7 @@ _UNIT_KEYS: Final = tuple((unit, unit.replace("_ms", "_minute"), unit.endswith("
 class Block(pydantic.BaseModel):
     """Base of every block: unknown keys are errors, and so are keys left blank; values are frozen."""
 
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True)
 
     @pydantic.model_validator(mode="before")
     @classmethod

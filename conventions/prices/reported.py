@@ -43,7 +43,7 @@ def weigh(cost: Cost, reading: Reading, policy: Policy) -> tuple[Cost, int | Non
         return cost, None
     if usd == 0 and (cost.total is None or reading.reported_cost_key != COST):
         return cost, None
-    if reading.attributes.get("gen_ai.usage.cost.currency", "USD") not in {"USD", ""}:
+    if reading.attributes.get("gen_ai.usage.cost.currency", "USD") not in ("USD", ""):  # it may be a list
         return cost, None
     reported = round(usd * 10**12)
     if cost.total is None:

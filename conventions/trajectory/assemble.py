@@ -202,6 +202,7 @@ def _run_steps(
             input=one.detail.input if one.detail is not None else None,
             output=one.detail.said if one.detail is not None else None,
             agent_basis=one.agent_basis,
+            concerns=one.detail.concerns if one.detail is not None else (),
         )
         for one in steps
     )

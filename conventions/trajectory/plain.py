@@ -51,7 +51,7 @@ def _is_plain(step: Step) -> bool:
     detail = step.detail
     if step.status != "ok" or step.attempt != 1 or step.kind in _ODD or step.report:
         return False
-    if detail is not None and (detail.links or detail.evaluations or detail.context):
+    if detail is not None and (detail.links or detail.evaluations or detail.context or detail.concerns):
         return False
     if step.kind in RUNNERS and detail is not None and detail.outcome:
         return False

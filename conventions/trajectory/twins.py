@@ -20,6 +20,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from spanledger.conventions.detail import Detail
+from spanledger.conventions.safety.reading import distinct
 from spanledger.conventions.trajectory import retold
 from spanledger.conventions.trajectory.tree import walk
 from spanledger.conventions.verdicts import NO_CALL
@@ -284,5 +285,6 @@ def _united_detail(details: Sequence[Detail]) -> Detail | None:
         for name in Detail.__dataclass_fields__
     }
     merged["evaluations"] = tuple(dict.fromkeys(one for detail in details for one in detail.evaluations))
+    merged["concerns"] = distinct(one for detail in details for one in detail.concerns)
     merged["dimensions"] = {name: text for detail in reversed(details) for name, text in detail.dimensions.items()}
     return Detail(**merged)

@@ -20,7 +20,7 @@ from spanledger.exporters.run_store.store import Added, Retention, RunStore
 from spanledger.exporters.sender import Sender
 from spanledger.processor.component import ComponentConfig, Host, register
 from spanledger.processor.settings import Duration, duration_text
-from spanledger.processor.sqlite_file import damaged
+from spanledger.processor.sqlite_file import damaged, may_pass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,9 +32,6 @@ HOUSEKEEPING_S: Final = 600.0
 """How often retention is looked after when nothing is stored."""
 ASIDE_AT_MOST_EVERY_S: Final = 600.0
 """A file that breaks again sooner is a broken disk: what comes is dropped rather than a file made of each."""
-
-_MAY_PASS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE})
-"""Errors that are no mistake in the configuration: a start must not fail for them."""
 
 _RETRY: Final = RetryConfig.model_validate({"initial_interval": "1s", "max_interval": "10s", "max_elapsed_time": "1m"})
 
@@ -106,7 +103,7 @@ class RunStoreExporter(Sender):
         except NotAStore as error:
             raise ValueError(f"directory: {self._store.path}: {error}; name another directory") from error
         except OSError as error:
-            if error.errno not in _MAY_PASS:
+            if not may_pass(error):
                 raise ValueError(
                     f"directory: cannot write {self._store.path}: {error.strerror}; name a directory that can be "
                     "written, or set SPANLEDGER_DATA_DIR where the configuration refers to it"

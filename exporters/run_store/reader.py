@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import typing
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,10 +19,13 @@ from spanledger.exporters.run_store.chain import Break, Entry, Mark, base, verif
 from spanledger.exporters.run_store.filter import NEWEST, Filter, NoSuchRun, StoreError, where
 from spanledger.exporters.run_store.schema import BUSY_S, FILE_NAME, MIGRATIONS, NewerVersion, NotAStore, identify
 from spanledger.exporters.run_store.summary import COLUMNS, RunColumns, encodable, summarize
+from spanledger.processor.sqlite_file import reading
 
 MIN_PREFIX: Final = 4
 """Characters of a run id that are enough to name it, if no other run begins with them."""
 
+_KINDS: Final = tuple(typing.get_type_hints(RunColumns)[column] for column in COLUMNS)
+"""What SQLite does not hold its columns to."""
 _COLUMNS: Final = ", ".join(f"runs.{column}" for column in COLUMNS)
 _MARKED: Final = (
     "(SELECT count(*) FROM run_findings AS f WHERE f.seq = runs.seq)"
@@ -79,7 +83,8 @@ class RunReader:
                 "name another with --store"
             )
         try:
-            self._connection = _open(self.path)
+            with reading():
+                self._connection = _open(self.path)
         except (NotAStore, NewerVersion) as error:
             raise StoreError(f"{self.path}: {error}") from error
         except sqlite3.Error as error:
@@ -102,8 +107,7 @@ class RunReader:
             f"ORDER BY started_ns {order}, runs.seq {order} LIMIT ?",
             [*parameters, -1 if limit is None else limit],
         )
-        for seq, findings, *columns in rows:
-            yield Listed(seq, RunColumns(*columns), findings)
+        return map(self._listed, rows)
 
     def count(self, wanted: Filter) -> int:
         """Return how many runs there are."""
@@ -135,7 +139,13 @@ class RunReader:
         rows = self._rows(
             f"SELECT runs.seq, {_MARKED}, {_COLUMNS} FROM runs WHERE {term} AND {NEWEST} LIMIT 100", parameters
         )
-        return [Listed(seq, RunColumns(*columns), findings) for seq, findings, *columns in rows]
+        return [self._listed(row) for row in rows]
+
+    def _listed(self, row: Sequence[Any]) -> Listed:
+        seq, findings, *columns = row
+        if not all(isinstance(value, kind) for value, kind in zip(columns, _KINDS, strict=True)):
+            raise StoreError(f"{self.path} is damaged: entry {seq} is listed with values of other types")
+        return Listed(seq, RunColumns(*columns), findings)
 
     def sessions(self, wanted: Filter, limit: int | None = None) -> Iterator[Session]:
         """Yield the sessions that have a run like that, each with all its runs, the one that went on last first."""
@@ -196,17 +206,17 @@ class RunReader:
 
     def events(self, document: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return the findings that came by themselves and belong to a run, oldest first."""
-        traces = [trace for trace in document.get("trace_ids") or () if isinstance(trace, str)][:500]
+        traces = [trace for trace in _list(document.get("trace_ids")) if isinstance(trace, str)][:500]
         rows = self._rows(
             "SELECT body FROM findings JOIN entries USING (seq) WHERE findings.run_id = ? OR"
             f" (findings.run_id = '' AND findings.trace_id IN ({', '.join('?' * len(traces)) or 'NULL'}))"
             " ORDER BY at_ns, seq",
-            [document.get("run_id"), *traces],
+            [str(document.get("run_id")), *traces],
         )
-        spans = {step.get("span_id") for step in document.get("steps") or () if isinstance(step, dict)}
+        spans = {str(step.get("span_id")) for step in _list(document.get("steps")) if isinstance(step, dict)}
         events = []
         for (body,) in rows:
-            event = json.loads(body)
+            event = _object(body)
             # Several runs may share a trace; the span says whose it is.
             if event.get("run_id") or not event.get("span_id") or event["span_id"] in spans:
                 events.append(event)
@@ -214,8 +224,8 @@ class RunReader:
 
     def head(self) -> Mark:
         """Return the end of the chain."""
-        for row in self._rows("SELECT seq, hash FROM head", ()):
-            return Mark(*row)
+        for seq, hash_ in self._rows("SELECT seq, CAST(hash AS BLOB) FROM head", ()):
+            return Mark(int(seq), hash_)
         return Mark()
 
     def base(self) -> Mark:
@@ -266,9 +276,25 @@ class RunReader:
     def _rows(self, query: str, parameters: Sequence[object]) -> Iterator[Any]:
         known = [encodable(value) if isinstance(value, str) else value for value in parameters]
         try:
-            yield from self._connection.execute(query, known)
+            with reading():
+                # One by one: the end of a `yield from` closes the cursor, which a closed file does not like.
+                for row in self._connection.execute(query, known):  # noqa: UP028
+                    yield row
         except sqlite3.Error as error:
             raise StoreError(f"{self.path} cannot be read: {error}") from error
+
+
+def _object(text: object) -> dict[str, Any]:
+    """Return a JSON object; an empty one where there is none."""
+    try:
+        found = json.loads(str(text))
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _open(path: Path) -> sqlite3.Connection:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, Literal
 
-from spanledger.processor.sqlite_file import transaction
+from spanledger.processor.sqlite_file import Malformed, transaction
 
 FILE_NAME: Final = "runs.sqlite3"
 APPLICATION_ID: Final = 0x53504C47  # "SPLG"
@@ -117,7 +117,10 @@ def open_for_writing(path: Path, synchronous: Synchronous) -> sqlite3.Connection
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
     try:
-        identify(connection)
+        version = identify(connection)
+        # Reads the whole file, a second or two for each GiB: else damage shows when somebody needs what was there.
+        if version and (found := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+            raise Malformed(f"the file is malformed: {found}")
         # Only has an effect before the first table is made.
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL")

@@ -24,7 +24,7 @@ from spanledger.exporters.run_store.schema import (
     open_for_writing,
 )
 from spanledger.exporters.run_store.summary import COLUMNS
-from spanledger.processor.sqlite_file import damaged, put_aside, transaction
+from spanledger.processor.sqlite_file import damaged, put_aside, reading, transaction
 
 PRUNE_ENTRIES: Final = 500
 """Entries taken away in one transaction: others write in between."""
@@ -80,7 +80,8 @@ class RunStore:
         self.close()
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
-            self._connection = open_for_writing(self.path, self._synchronous)
+            with reading():
+                self._connection = open_for_writing(self.path, self._synchronous)
         except NewerVersion:
             pass
         except sqlite3.Error as error:
@@ -107,7 +108,7 @@ class RunStore:
         """Store records in one transaction: all of them, or none and an error."""
         connection = self._opened()
         count: Counter[Kind] = Counter()
-        with transaction(connection):
+        with reading(), transaction(connection):
             # Inside the transaction: another process may have written since.
             head = _head(connection)
             for record in records:

@@ -6,8 +6,9 @@ thread, from a snapshot.
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter, OrderedDict, deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -68,7 +69,9 @@ class Assembly:
         self._late = host.metrics.counter("spanledger_late_spans_total")
         self._lost = host.metrics.counter("spanledger_trajectory_log_records_dropped_total")
         self._unrelated = host.metrics.counter("spanledger_trajectory_unrelated_spans_total")
-        self._waiting: deque[Iterator[Record]] = deque()
+        self._faults = host.metrics.counter("spanledger_trajectory_faults_total")
+        self._faults.add((), 0)
+        self._waiting: deque[tuple[Iterator[Record], int]] = deque()
         self._said: OrderedDict[bytes, Detail] = OrderedDict()
         self._unplaced: OrderedDict[Judgement, float] = OrderedDict()
         """Evaluations of runs that have not come -> since when they wait."""
@@ -81,10 +84,10 @@ class Assembly:
 
     # -- what comes in --
 
-    def take(self, records: tuple[Record, ...]) -> None:
-        """Take spans; what does not fit into a slice waits for `turn`."""
+    def take(self, records: Sequence[Record], number: int = 0) -> None:
+        """Take spans; what does not fit into a slice waits for `turn`. `number` is what they have in the journal."""
         self.waiting_spans += len(records)
-        self._waiting.append(iter(records))
+        self._waiting.append((iter(records), number))
         if len(self._waiting) == 1:
             self._take_waiting(self._host.monotonic())
 
@@ -187,13 +190,16 @@ class Assembly:
         became: Counter[Disposition] = Counter()
         count = 0
         while self._waiting:
-            for record in self._waiting[0]:
+            records, number = self._waiting[0]
+            for record in records:
                 became[self._add(record, now_s)] += 1
                 count += 1
                 if count % CHECK_EVERY == 0 and self._host.monotonic() >= until:
                     self._count(became)
                     return True
             self._waiting.popleft()
+            if number and self._journal is not None:
+                self._journal.settled(number)
         self._count(became)
         return False
 
@@ -249,7 +255,8 @@ class Assembly:
             if not due:
                 break
             for group, reason in due:
-                self._settle(group, reason, now_s)
+                with self.surviving():
+                    self._settle(group, reason, now_s)
             more = self._host.monotonic() >= until
         self._tidy(now_s)
         if more:
@@ -297,13 +304,24 @@ class Assembly:
 
     def publish(self, group: Group, reason: Reason, snapshot: Snapshot, changes: list[Change]) -> None:
         """Tell of the runs of a closed group."""
-        self._telling.runs(group, reason, snapshot, changes)
-        unfinished = snapshot.completeness == "shutdown" and self._journal is not None
-        self.governance.close(group, changes, unfinished=unfinished)
-        for change in changes:
-            if not change.before:
-                self._histories.add(change.run)
-        self.store.left(group)
+        try:
+            self._telling.runs(group, reason, snapshot, changes)
+            unfinished = snapshot.completeness == "shutdown" and self._journal is not None
+            self.governance.close(group, changes, unfinished=unfinished)
+            for change in changes:
+                if not change.before:
+                    self._histories.add(change.run)
+        finally:
+            self.store.left(group)
+
+    @contextlib.contextmanager
+    def surviving(self) -> Iterator[None]:
+        """Let a fault of ours end the work on one run, and nothing else: the others are still to be told."""
+        try:
+            yield
+        except Exception:
+            self._faults.add(())
+            self._host.log.exception("a run could not be told; spanledger_trajectory_faults_total goes on")
 
     def _place_waiting(self, now_s: float) -> None:
         for judgement in tuple(self._unplaced)[:CHECK_EVERY]:

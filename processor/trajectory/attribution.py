@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Final
 import pydantic
 
 from spanledger.conventions.metrics import OTHER
-from spanledger.conventions.tallies import APPROVALS, BUDGET, BY_DIMENSION, HANDOFFS, MONEY, RETRIES, TOOLS
+from spanledger.conventions.tallies import (
+    APPROVALS,
+    BUDGET,
+    BY_DIMENSION,
+    HANDOFFS,
+    MONEY,
+    RETRIES,
+    SAFETY,
+    TOOL_RETRIES,
+    TOOLS,
+)
 from spanledger.processor.component import Settings
 
 if TYPE_CHECKING:
@@ -18,6 +28,7 @@ if TYPE_CHECKING:
     from spanledger.processor.trajectory.group import Label
 
 LIMIT: Final = 50
+_COUNTERS: Final = (BY_DIMENSION, RETRIES, TOOL_RETRIES, TOOLS, HANDOFFS, APPROVALS, SAFETY)
 
 
 class DimensionConfig(Settings):
@@ -55,13 +66,14 @@ class Attribution:
         self._limits = limits
         """Dimension -> how many of its values are told apart."""
         self._values: dict[str, set[str]] = {name: set() for name in limits}
-        self._counters = {name: table.counter(name) for name in (BY_DIMENSION, RETRIES, TOOLS, HANDOFFS, APPROVALS)}
+        self._counters = {name: table.counter(name) for name in _COUNTERS}
         self._corrections = table.counter("spanledger_run_corrections_total")
 
     def see(self, label: Label) -> None:
         """Create the series of an agent whose labels are closed sets."""
         service_name, agent_name = label
         self._counters[RETRIES].add(label, 0)
+        self._counters[TOOL_RETRIES].add(label, 0)
         self._counters[APPROVALS].zeros(service_name=service_name, agent_name=agent_name)
         for name in self._limits:
             self._counters[BY_DIMENSION].add((*label, name, ""), 0)

@@ -17,8 +17,10 @@ _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-
 
 def carried_context(attributes: Attributes) -> tuple[bytes, bytes] | None:
     """Return the (trace id, span id) that an attribute named `...traceparent` says; None where none does."""
-    for name, value in attributes.items():
-        if name.endswith("traceparent") and isinstance(value, str) and (found := _TRACEPARENT.fullmatch(value[:128])):
+    # By name first: what is not looked at is not decoded.
+    for name in attributes:
+        value = attributes[name] if name.endswith("traceparent") else None
+        if isinstance(value, str) and (found := _TRACEPARENT.fullmatch(value[:128])):
             trace_id, span_id = map(bytes.fromhex, found.groups())
             if any(trace_id) and any(span_id):
                 return trace_id, span_id

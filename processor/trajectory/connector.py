@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
+import sqlite3
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,13 +15,13 @@ from typing import TYPE_CHECKING, Any, Final
 from spanledger import __version__
 from spanledger.conventions.details import Details
 from spanledger.conventions.trajectory import Judgement
-from spanledger.processor.batch import decode
+from spanledger.processor.batch import Delivery, decode
 from spanledger.processor.component import Host, Refused, paced, register
 from spanledger.processor.trajectory.annotation import annotate
 from spanledger.processor.trajectory.assembly import SLICE_S, Assembly
 from spanledger.processor.trajectory.carried_context import carried_context
 from spanledger.processor.trajectory.config import TrajectoryConfig
-from spanledger.processor.trajectory.journal import Journal
+from spanledger.processor.trajectory.journal import RETRY_S, Journal
 from spanledger.processor.trajectory.outbox import Outbox
 from spanledger.processor.trajectory.reports import compose
 
@@ -29,9 +31,12 @@ if TYPE_CHECKING:
     from spanledger.conventions.detail import Detail, Evaluation
     from spanledger.conventions.reading import Reading
     from spanledger.conventions.step import Bridge, Step
-    from spanledger.processor.batch import Batch, Delivery, Resource, Signal
+    from spanledger.processor.batch import Batch, Resource, Signal
     from spanledger.processor.component import Consume
+    from spanledger.processor.trajectory.records import Record
 
+AFTER_FAULT_S: Final = 1.0
+"""Pause after a turn that a fault of ours ended: the next may meet it again."""
 MAX_WAITING: Final = 100_000
 """Spans and log records that may wait to be put together; a request that finds so many is refused."""
 
@@ -56,9 +61,16 @@ class Trajectory:
             else None
         )
         self.assembly = Assembly(config, host, self._outbox, self._journal)
+        self.durable = self._journal is not None
+        """Whether what is taken is on disk before it is acknowledged."""
+        self._kept: dict[int, int] = {}
+        """The numbers of requests that are on disk and not committed, by the identity of the delivery."""
+        self._opening = asyncio.Lock()
+        self._tried_s = float("-inf")
+        self._disk_fails = False
         self._details = self._details_with(secrets.token_bytes(32))
         self._unannotated = host.metrics.counter("spanledger_unannotated_roots_total")
-        self._logs: deque[Delivery] = deque()
+        self._logs: deque[tuple[Delivery, int]] = deque()
         self._waiting_logs = 0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=str(host.id))
         self._wake = asyncio.Event()
@@ -78,11 +90,45 @@ class Trajectory:
         """Take up what a former life of the process left, and begin."""
         self._outbox.consume = self.consumers.get("logs")
         if self._journal is not None:
-            key, remembered = await self._journal.open()
+            # A disk that fails is no reason not to start.
+            with contextlib.suppress(Refused):
+                await self._open()
+        self._task = asyncio.create_task(self._run(), name=str(self._host.id))
+
+    async def _open(self) -> None:
+        """Take up what a former life left. While the disk is at fault, requests are refused and it is tried again."""
+        assert self._journal is not None
+        async with self._opening:
+            if self._journal.is_open:
+                return
+            if self._ending or self._host.monotonic() - self._tried_s < RETRY_S:
+                raise self._journal.refusal("the disk fails")
+            self._tried_s = self._host.monotonic()
+            try:
+                key, remembered = await self._journal.open()
+            except (OSError, sqlite3.Error) as error:
+                if not self._disk_fails:
+                    self._disk_fails = True
+                    self._host.report("recoverable_error", f"storage: {error}")
+                    self._host.log.error(
+                        "storage: cannot use %s: %s; requests are refused until it works", self._config.storage, error
+                    )
+                raise self._journal.refusal(error) from error
+            if self._disk_fails:
+                self._disk_fails = False
+                self._host.report("ok", "")
             # The same key as before: what was said then has to look the same now.
             self._details = self._details_with(key)
-            await paced(self.assembly.restore(remembered), SLICE_S, self._host.monotonic)
-        self._task = asyncio.create_task(self._run(), name=str(self._host.id))
+            # A disk that damaged a row may have left JSON: no reason not to start.
+            with self.assembly.surviving():
+                await paced(self.assembly.restore(remembered), SLICE_S, self._host.monotonic)
+            for judgement in remembered.arrived_judgements:
+                self.assembly.judge(judgement)
+            self.assembly.take(remembered.arrived, remembered.left)
+            logs = remembered.arrived_logs
+            for number, data in enumerate(logs, 1):
+                self._logs.append((Delivery("logs", data, 0, 0), -remembered.left if number == len(logs) else 0))
+            self._wake.set()
 
     def take_over(self, predecessor: Trajectory) -> Awaitable[None]:
         """Go on with the runs of another one, from the next span on; with `storage`, the file hands them over."""
@@ -135,20 +181,35 @@ class Trajectory:
         if waiting > MAX_WAITING:
             raise Refused(f"connector {self._host.id} has {waiting} spans and log records waiting")
 
+    async def keep(self, delivery: Delivery) -> None:
+        """Write what a run may need of `delivery` to disk. Raises `Refused` when that is not possible now."""
+        if self._journal is None:
+            return
+        if not self._journal.is_open:
+            await self._open()
+        logs = delivery.data if _is_worth_reading(delivery) else None
+        records: list[Record | Judgement] = [*delivery.steps, *delivery.bridges, *delivery.judgements]
+        if records or logs is not None:
+            self._kept[id(delivery)] = await self._journal.keep(records, logs)
+
     def release(self, delivery: Delivery) -> None:
-        """Do nothing."""
+        """Forget what was kept."""
+        if self._journal is not None and (number := self._kept.pop(id(delivery), 0)):
+            self._journal.settled(number)
+            self._journal.settled(-number)
 
     def commit(self, delivery: Delivery) -> None:
         """Take the spans of `delivery`, those that its log records stand for, and what these say of spans."""
         if self._heir is not None:
             self._heir.commit(delivery)
             return
-        if delivery.steps or delivery.bridges:
-            self.assembly.take((*delivery.steps, *delivery.bridges))
+        number = self._kept.pop(id(delivery), 0)
         for judgement in delivery.judgements:
             self.assembly.judge(judgement)
-        if delivery.signal == "logs" and any(mark in delivery.data for mark in _WORTH_READING):
-            self._logs.append(delivery)
+        if delivery.steps or delivery.bridges or number:
+            self.assembly.take((*delivery.steps, *delivery.bridges), number)
+        if _is_worth_reading(delivery):
+            self._logs.append((delivery, -number))
             self._waiting_logs += delivery.items
         at = self.assembly.next_turn()
         if self._logs or (at is not None and at < self._wakes_s):
@@ -183,17 +244,25 @@ class Trajectory:
         while self.assembly.large:
             # Documents of large runs are made in a thread, so that requests go on meanwhile.
             group, reason = self.assembly.large.popleft()
-            snapshot = self.assembly.snapshot(group, reason)
-            changes = await asyncio.get_running_loop().run_in_executor(self._thread, compose, snapshot)
-            self.assembly.publish(group, reason, snapshot, changes)
+            with self.assembly.surviving():
+                snapshot = self.assembly.snapshot(group, reason)
+                changes = await asyncio.get_running_loop().run_in_executor(self._thread, compose, snapshot)
+                self.assembly.publish(group, reason, snapshot, changes)
         return wait_s
 
     async def _run(self) -> None:
         while not self._ending:
-            wait_s = await self.work()
+            wait_s: float | None = AFTER_FAULT_S
+            with self.assembly.surviving():
+                wait_s = await self.work()
             if wait_s == 0:
                 await asyncio.sleep(0)
                 continue
+            if self._journal is not None and not self._journal.is_open:
+                # What is in it is told even when no request comes that would try.
+                with contextlib.suppress(Refused):
+                    await self._open()
+                wait_s = RETRY_S
             self._wakes_s = float("inf") if wait_s is None else self._host.monotonic() + wait_s
             try:
                 async with asyncio.timeout(wait_s):
@@ -205,7 +274,7 @@ class Trajectory:
 
     async def _read_logs(self) -> None:
         while self._logs:
-            delivery = self._logs.popleft()
+            delivery, number = self._logs.popleft()
             self._waiting_logs -= delivery.items
             batch = await paced(decode("logs", delivery.data, delivery.received_ns), SLICE_S, self._host.monotonic)
             for group in batch.groups:
@@ -213,12 +282,18 @@ class Trajectory:
                     if record is not None and (said := self._details.detail_of_log(record)) is not None:
                         self._hear(*said)
                 await asyncio.sleep(0)
+            if number and self._journal is not None:
+                self._journal.settled(number)
 
     def _hear(self, trace_id: bytes, span_id: bytes, detail: Detail) -> None:
         for evaluation in detail.evaluations:
             self.assembly.judge(_judgement(evaluation, trace_id, span_id))
         if trace_id and span_id and not detail.evaluations:
             self.assembly.hear(trace_id, span_id, detail)
+
+
+def _is_worth_reading(delivery: Delivery) -> bool:
+    return delivery.signal == "logs" and any(mark in delivery.data for mark in _WORTH_READING)
 
 
 def _judgement(evaluation: Evaluation, trace_id: bytes, span_id: bytes) -> Judgement:

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Final
 
 from spanledger.conventions.loops.found import KINDS as LOOP_KINDS
 from spanledger.conventions.run_document import document
+from spanledger.conventions.safety.findings import noted
 from spanledger.conventions.tallies import tallies
 
 if TYPE_CHECKING:
     from spanledger.conventions.evaluator import Usual
     from spanledger.conventions.run import Completeness, Outcome, Run, RunEvaluation
+    from spanledger.conventions.safety.findings import Noted
     from spanledger.conventions.tallies import Key
     from spanledger.processor.trajectory.group import Label
 
@@ -53,6 +55,8 @@ class Emitted:
     """What its agent did before, when the run was closed."""
     tallies: tuple[tuple[Key, int], ...] = ()
     """What else is counted of it."""
+    safety: tuple[str, ...] = ()
+    """Spans and categories of the findings of safety that are told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +115,15 @@ def name_of(evaluation: RunEvaluation) -> str:
     ).hexdigest()
 
 
+def safety_of(run: Run) -> dict[str, Noted]:
+    """Return the findings of safety under names that they have in every revision of their run."""
+    return {
+        f"{run.steps[one.step].trace_id} {span_id} {one.category}": one
+        for one in noted(run)
+        for span_id in (run.steps[one.step].span_id, *run.steps[one.step].twins)
+    }
+
+
 def _told(run: Run, usual: Usual | None, tallied: Mapping[Key, int]) -> tuple[Emitted, bytes]:
     """Return what to remember of a run that is told now, and its document.
 
@@ -143,6 +156,7 @@ def _told(run: Run, usual: Usual | None, tallied: Mapping[Key, int]) -> tuple[Em
         ),
         usual=usual,
         tallies=tuple(tallied.items()),
+        safety=tuple(safety_of(run)),
     )
     return now, b'%s,"revision":%d,"steps":[%s]}' % (rest[:-1], revision, listed)
 

@@ -13,6 +13,7 @@ from spanledger.conventions.values import Value, key_value
 if TYPE_CHECKING:
     from spanledger.conventions.policies import Ruling
     from spanledger.conventions.run import Finding, Run, RunEvaluation, Severity
+    from spanledger.conventions.safety.findings import Noted
 
 RUN_CLOSED: Final = "spanledger.run.closed"
 RUN_REPLACED: Final = "spanledger.run.replaced"
@@ -21,12 +22,16 @@ EVALUATED: Final = "gen_ai.evaluation.result"
 AGENT_CHANGED: Final = "spanledger.agent.changed"
 BUDGET_BREACHED: Final = "spanledger.budget.breached"
 POLICY_VIOLATION: Final = "spanledger.policy.violation"
+SAFETY_FINDING: Final = "spanledger.safety.finding"
 
 _LOOP: Final = (
     "subject", "fingerprint", "count", "threshold", "basis", "first_span_id", "last_span_id", "wasted_tokens",
 )  # fmt: skip
 
 _BUDGET: Final = ("level", "per", "period", "limit_usd", "spent_usd", "steps", "tool_calls")
+
+_MAX_NS: Final = 2**64 - 1
+"""A span may say that it ended then, and a duration is a float."""
 
 _SEVERITIES: Final[Mapping[Severity, tuple[str, str]]] = {
     "info": ("SEVERITY_NUMBER_INFO", "INFO"),
@@ -46,7 +51,7 @@ def closed(run: Run, document: bytes, now_ns: int) -> LogRecord:
     severity: Severity = "warning" if run.outcome == "failure" else "info"
     record = event(RUN_CLOSED, said, severity, now_ns, *place_of(run))
     ended_ns = run.started_at_ns + int((run.duration_s or 0) * 1e9)
-    record.time_unix_nano = ended_ns if run.started_at_ns > 0 else now_ns
+    record.time_unix_nano = min(ended_ns, _MAX_NS) if run.started_at_ns > 0 else now_ns
     record.body.string_value = document.decode()
     return record
 
@@ -99,6 +104,18 @@ def violated(ruling: Ruling, run_id: str, now_ns: int) -> LogRecord:
         "gen_ai.tool.name": ruling.tool_name or None,
     }
     return event(POLICY_VIOLATION, said, severity, now_ns, ruling.act.key[:16], ruling.act.key[16:24])
+
+
+def unsafe(run: Run, noted: Noted, now_ns: int) -> LogRecord:
+    """Return the event of what a step says of safety."""
+    said: dict[str, Value] = {
+        "spanledger.run.id": run.run_id,
+        "spanledger.safety.category": noted.category,
+        "spanledger.safety.severity": noted.severity,
+        "spanledger.safety.source": noted.source,
+        "gen_ai.agent.name": noted.agent_name or None,
+    }
+    return event(SAFETY_FINDING, said, noted.severity, now_ns, *place_of(run, noted.step))
 
 
 def evaluated(run: Run, judged: RunEvaluation, now_ns: int) -> LogRecord:

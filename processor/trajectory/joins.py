@@ -144,6 +144,8 @@ class Joins:
         self._loose_responses: Recent[str] = Recent(limit)
         self._sessions: Recent[str] = Recent(limit)
         self._alike = Alike(limit)
+        self._working: Recent[bytes] = Recent(limit)
+        """Traces in which work came: to look through the records of every agent that runs would cost more with each."""
         self._given: Recent[int] = Recent(limit)
         self._asked: Recent[int] = Recent(limit)
         """Texts that a model gave a tool: what somebody who is asked just this works for."""
@@ -194,6 +196,8 @@ class Joins:
 
     def remember(self, step: Step, group: Group) -> None:
         """Let later spans find `group` by what `step` says. A judge says whom it judges, not who it is."""
+        if is_work(step):
+            self._working.note(step.trace_id, group)
         if step.kind == "evaluation":
             return
         loose, detail = is_loose(step), step.detail
@@ -241,8 +245,9 @@ class Joins:
         work, alike, running_ones = work_of(step), self._alike.of(likeness(step)), self._alike.of(running(step))
         if (source := holder(work, alike)) is not None:
             return alike[source]
-        around = [running_ones[one] for one in runners_around(work, running_ones) if _is_empty(one, running_ones[one])]
-        return around[0] if len(around) == 1 else None
+        # Whose own work is elsewhere.
+        around = [one for one in runners_around(work, running_ones) if self._working.find(one.trace_id) is None]
+        return running_ones[around[0]] if len(around) == 1 else None
 
     def answered(self, response_id: str) -> Group | None:
         """Return the group with the call that got this response."""
@@ -316,12 +321,6 @@ def asked_first(step: Step) -> Digest | None:
 def in_conversation(step: Step) -> bool:
     """Tell whether a call belongs to others by its conversation; log records of one turn share a trace already."""
     return bool(step.conversation_id) and not step.report
-
-
-def _is_empty(runner: Work, group: Group) -> bool:
-    """Tell whether no work has come in the trace of a run."""
-    records = (one for one in group.records().values() if one.trace_id == runner.trace_id)
-    return not any(isinstance(one, Step) and is_work(one) for one in records)
 
 
 def continues(step: Step) -> bool:

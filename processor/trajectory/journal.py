@@ -2,9 +2,11 @@
 
 A SQLite file in WAL mode holds what the store holds: the records of open and remembered groups, what was
 reported of their runs, and the ids of closed traces. One thread writes, in batches, half a second after the
-first change. What that promises: after the process is killed, all spans that were acknowledged more than a
-second before are there again; after the machine is, what the operating system had written, and the file is
-whole either way. A file that is not whole is put aside under another name, reported, and a new one begun.
+first change. Before a request is acknowledged, what it brings is written as `arrived`; those rows go with
+the transaction that puts their spans among the records. What that promises: after the process is killed, everything
+acknowledged is there again; after the machine is, what the operating system had written, and the file is
+whole either way. A file that is not whole is put aside under another name, reported, and a new one begun. While the
+disk is full, read-only or away, requests are refused, and what waits is written when it is back.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import hashlib
 import os
 import secrets
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +26,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from spanledger.conventions.step import Bridge, Step
 from spanledger.conventions.trajectory.edges import Judgement
-from spanledger.processor.sqlite_file import transaction
+from spanledger.processor.component import Refused
+from spanledger.processor.sqlite_file import Malformed, blob, damaged, may_pass, put_aside, reading, transaction
 from spanledger.processor.trajectory import wire
 from spanledger.processor.trajectory.emitted import Emitted
 
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
 
 FILE: Final = "open-runs.db"
 FLUSH_AFTER_S: Final = 0.5
+RETRY_S: Final = 1.0
+"""What a client is asked to wait while nothing can be written."""
 MAX_WAITING: Final = 200_000
 """Changes that may wait for the disk; further ones are not written, which is counted."""
 
@@ -62,6 +67,18 @@ CREATE TABLE IF NOT EXISTS breach (
 """
 """Later than the rest: files of version 1 may be without them."""
 
+_ARRIVED: Final = """
+CREATE TABLE IF NOT EXISTS arrived (
+    number INTEGER NOT NULL,  -- of the request, negative for its log records
+    resource INTEGER, body TEXT, data BLOB
+);
+CREATE INDEX IF NOT EXISTS arrived_number ON arrived (number);
+"""
+"""The same; what arrived and is not among the records yet, spans as `body`, a logs request as `data`."""
+
+_LEFT: Final = 1
+"""The number of all that a former life of the process left."""
+
 _T = TypeVar("_T")
 _Change = Callable[[sqlite3.Connection], object]
 
@@ -83,6 +100,12 @@ class Remembered:
     """(budget, period) -> pico-dollars of closed runs."""
     breaches: list[tuple[str, str, str, bytes]] = field(default_factory=list)
     """(budget, period, level, span that did it): what was told of."""
+    arrived: list[Record] = field(default_factory=list)
+    """Spans that were acknowledged and not put together; to be taken as if they came now, as number `left`."""
+    arrived_judgements: list[Judgement] = field(default_factory=list)
+    arrived_logs: list[bytes] = field(default_factory=list)
+    """Logs requests of which nothing was read; they have the number `-left`."""
+    left: int = 0
     unreadable: int = 0
     """Rows that another version wrote, or nobody."""
 
@@ -105,16 +128,22 @@ class Journal:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"{host.id} storage")
         self._errors = host.metrics.counter("spanledger_trajectory_storage_errors_total")
         self._waiting: list[_Change] = []
+        self._number = _LEFT
+        self._arriving: list[tuple[_Change, asyncio.Future[None]]] = []
+        self._keeper: asyncio.Task[None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._connection: sqlite3.Connection | None = None
         self._lock = -1
         self._resources: dict[int, tuple[object, int]] = {}
-        self._failing = False
+        self._failing = self._closing = False
         self._sweep_ns = 0
         self._aside = ""
 
     async def open(self) -> tuple[bytes, Remembered]:
-        """Open the file; return the key of its digests and what was in it. Raises ValueError when it cannot be used."""
+        """Open the file; return the key of its digests and what was in it.
+
+        Raises ValueError when it cannot be used, and sqlite3.Error or OSError when that may pass.
+        """
         opened = await self._in_thread(self._open)
         if self._aside:
             self._errors.add(("open",))
@@ -123,19 +152,72 @@ class Journal:
             )
         return opened
 
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a file to write to."""
+        return self._connection is not None and not self._closing
+
     async def close(self) -> None:
         """Write what waits, and close the file."""
+        self._closing = True
+        if self._keeper is not None:
+            await asyncio.gather(self._keeper, return_exceptions=True)
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         if self._connection is not None:
-            await self._write(self._take())
+            await self._write_waiting()
             await self._in_thread(self._close)
         self._thread.shutdown(wait=False)
 
     def statistics(self) -> dict[str, int]:
         """Return the changes that wait for the disk."""
         return {"waiting_changes": len(self._waiting)}
+
+    # -- before the acknowledgement --
+
+    async def keep(self, records: Sequence[Record | Judgement], logs: bytes | None) -> int:
+        """Write what arrives; return its number for `settled`, negative for its log records. Raises `Refused`."""
+        if not self.is_open:
+            raise self.refusal("it is not open")
+        self._number = number = self._number + 1
+        written = asyncio.get_running_loop().create_future()
+        self._arriving.append((lambda db: self._arrive(db, number, records, logs), written))
+        if self._keeper is None or self._keeper.done():
+            self._keeper = asyncio.create_task(self._keep_all(), name=f"{self._host.id} arrivals")
+        try:
+            await written
+        except asyncio.CancelledError:
+            # It may be on its way to the disk.
+            self.settled(number)
+            self.settled(-number)
+            raise
+        return number
+
+    def settled(self, number: int) -> None:
+        """Give up what arrived under a number: it is among the records, or it was never acknowledged."""
+        self._note(lambda db: db.execute("DELETE FROM arrived WHERE number = ?", (number,)))
+
+    def refusal(self, why: object) -> Refused:
+        """Return what a client is told while nothing can be written."""
+        return Refused(f"connector {self._host.id} cannot write open runs to disk: {why}", RETRY_S, "storage")
+
+    async def _keep_all(self) -> None:
+        while arriving := [(change, written) for change, written in self._arriving if not written.done()]:
+            self._arriving = []
+            try:
+                error: Exception | None = await self._write([change for change, _ in arriving])
+            except Exception as fault:
+                self._host.log.exception("storage: a fault of our own; please report it")
+                error = fault
+            for _, written in arriving:
+                if written.done():
+                    continue
+                if error is None:
+                    written.set_result(None)
+                else:
+                    written.set_exception(self.refusal(error))
+        self._arriving = []
 
     # -- changes --
 
@@ -202,19 +284,26 @@ class Journal:
             self._errors.add(("write",))
             return
         self._waiting.append(change)
-        if self._task is None or self._task.done():
+        if not self._closing and (self._task is None or self._task.done()):
             self._task = asyncio.get_running_loop().create_task(self._write_all(), name=f"{self._host.id} storage")
 
     async def _write_all(self) -> None:
         while self._waiting:
             await self._sleep(FLUSH_AFTER_S)
-            await asyncio.shield(asyncio.ensure_future(self._write(self._take())))
+            await asyncio.shield(asyncio.ensure_future(self._write_waiting()))
+
+    async def _write_waiting(self) -> None:
+        taken = self._take()
+        if (error := await self._write(taken)) is not None and may_pass(error):
+            # The same changes again, in order: a disk that is full has room some day.
+            self._waiting[:0] = taken[: max(0, MAX_WAITING - len(self._waiting))]
 
     def _take(self) -> list[_Change]:
         taken, self._waiting = self._waiting, []
         return taken
 
-    async def _write(self, taken: Sequence[_Change]) -> None:
+    async def _write(self, taken: Sequence[_Change]) -> sqlite3.Error | OSError | None:
+        """Make all changes in one transaction, or none; return what made that impossible."""
         try:
             await self._in_thread(lambda: self._apply(taken))
         except (sqlite3.Error, OSError) as error:
@@ -223,10 +312,25 @@ class Journal:
                 self._failing = True
                 self._host.log.error("storage: %d changes were not written to %s: %s", len(taken), self._path, error)
                 self._host.report("recoverable_error", f"storage: cannot write {self._path}: {error}")
-        else:
-            if self._failing:
-                self._failing = False
-                self._host.report("ok", "")
+            if damaged(error):
+                await self._begin_anew(error)
+            return error
+        if self._failing:
+            self._failing = False
+            self._host.report("ok", "")
+        return None
+
+    async def _begin_anew(self, error: Exception) -> None:
+        """Put a file that broke while it was open aside; runs that are open go on, and are in the new one from now."""
+
+        def work() -> None:
+            self._put_aside(error)
+            self._resources.clear()
+            self._begin()
+
+        with contextlib.suppress(sqlite3.Error, OSError):
+            await self._in_thread(work)
+            self._host.log.error("storage: %s is damaged and was put aside; a new one is begun", self._path)
 
     async def _in_thread(self, work: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
@@ -247,14 +351,19 @@ class Journal:
                 os.close(self._lock)
                 raise ValueError(f"storage: {self._directory} is in use by another trajectory connector") from None
             try:
-                return self._begin()
+                with reading():
+                    return self._begin()
             except sqlite3.DatabaseError as error:
+                if not damaged(error):
+                    raise
                 self._put_aside(error)
                 return self._begin()
-        except OSError as error:
-            raise ValueError(f"storage: cannot use {self._directory}: {error.strerror}") from error
-        except sqlite3.Error as error:
-            raise ValueError(f"storage: cannot use {self._path}: {error}") from error
+        except (OSError, sqlite3.Error) as error:
+            self._close()
+            if may_pass(error):
+                raise
+            why = error.strerror if isinstance(error, OSError) else str(error)
+            raise ValueError(f"storage: cannot use {self._directory}: {why}") from error
 
     def _begin(self) -> tuple[bytes, Remembered]:
         # Records may hold prompts: for the owner's eyes only. SQLite gives its other files the same mode.
@@ -264,16 +373,16 @@ class Journal:
         db.execute("PRAGMA synchronous = NORMAL")
         (version,) = db.execute("PRAGMA user_version").fetchone()
         if version not in (0, _VERSION):
-            raise sqlite3.DatabaseError(f"it has version {version} of another release, {_VERSION} is known")
+            raise Malformed(f"it has version {version} of another release, {_VERSION} is known")
         if version == 0:
             db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
             db.execute("INSERT INTO meta VALUES ('key', ?)", (secrets.token_bytes(32),))
         elif (found := db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
-            raise sqlite3.DatabaseError(str(found))
-        db.executescript(_BUDGETS)
+            raise Malformed(str(found))
+        db.executescript(_BUDGETS + _ARRIVED)
         (key,) = db.execute("SELECT value FROM meta WHERE name = 'key'").fetchone() or (None,)
         if not isinstance(key, bytes):
-            raise sqlite3.DatabaseError("the key of its digests is missing")
+            raise Malformed("the key of its digests is missing")
         return key, self._load(db)
 
     def _load(self, db: sqlite3.Connection) -> Remembered:
@@ -289,27 +398,46 @@ class Journal:
             with self._counting(found):
                 record = wire.read(body, resources.get(resource, {}))
                 if isinstance(record, Judgement):
-                    found.judgements.append((arrived_ns, record))
+                    found.judgements.append((int(arrived_ns), record))
                 elif isinstance(record, Step | Bridge):
-                    records.append((arrived_ns, record))
+                    records.append((int(arrived_ns), record))
+        self._load_arrived(db, found, resources)
         for run_id, trace_id, body in db.execute("SELECT run_id, trace_id, body FROM run"):
             with self._counting(found):
                 said = wire.read(body, {})
                 if isinstance(said, Emitted):
-                    found.runs.append((trace_id, run_id, said))
+                    found.runs.append((blob(trace_id), run_id, said))
         for trace_id, at_ns in db.execute("SELECT trace_id, at_ns FROM closed"):
-            found.closed[trace_id] = at_ns
+            found.closed[blob(trace_id)] = int(at_ns)
         for budget, period, pico in db.execute("SELECT budget, period, pico FROM spent"):
             with self._counting(found):
                 found.spent[budget, period] = int(pico)
-        found.breaches = [*db.execute("SELECT budget, period, level, span FROM breach")]
+        for budget, period, level, span in db.execute("SELECT budget, period, level, span FROM breach"):
+            found.breaches.append((str(budget), str(period), str(level), blob(span)))
         return found
+
+    def _load_arrived(
+        self, db: sqlite3.Connection, found: Remembered, resources: Mapping[int | None, dict[str, Any]]
+    ) -> None:
+        query = "SELECT resource, body, data FROM arrived ORDER BY rowid"
+        for resource, body, data in db.execute(query):
+            with self._counting(found):
+                if data is not None:
+                    found.arrived_logs.append(blob(data))
+                    continue
+                record = wire.read(body, resources.get(resource, {}))
+                if isinstance(record, Judgement):
+                    found.arrived_judgements.append(record)
+                elif isinstance(record, Step | Bridge):
+                    found.arrived.append(record)
+        found.left = _LEFT
+        db.execute("UPDATE arrived SET number = CASE WHEN data IS NULL THEN ?1 ELSE -?1 END", (_LEFT,))
 
     @contextlib.contextmanager
     def _counting(self, found: Remembered) -> Iterator[None]:
         try:
             yield
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             found.unreadable += 1
 
     def _put_aside(self, why: Exception) -> None:
@@ -317,10 +445,7 @@ class Journal:
             self._connection.close()
             self._connection = None
         self._aside = str(why)
-        name = f"{FILE}.bad-{self._host.clock_ns() // 10**9}"
-        for end in ("", "-wal", "-shm"):
-            with contextlib.suppress(FileNotFoundError):
-                (self._directory / (FILE + end)).rename(self._directory / (name + end))
+        put_aside(self._path, "broken", self._host.clock_ns())
 
     def _apply(self, changes: Sequence[_Change]) -> None:
         db = self._connection
@@ -342,6 +467,19 @@ class Journal:
         if now_ns >= self._sweep_ns:
             self._sweep_ns = now_ns + _SWEEP_EVERY_NS
             db.execute("DELETE FROM closed WHERE held = 0 AND at_ns < ?", (now_ns - self._forget_ns,))
+            self._resources.clear()
+            db.execute(_UNUSED)
+
+    def _arrive(
+        self, db: sqlite3.Connection, number: int, records: Sequence[Record | Judgement], logs: bytes | None
+    ) -> None:
+        for record in records:
+            # What cannot be written as text (half a character) is no reason to refuse its request for ever.
+            with contextlib.suppress(ValueError, TypeError, RecursionError):
+                resource = self._resource(db, record) if isinstance(record, Step) else None
+                db.execute("INSERT INTO arrived VALUES (?, ?, ?, NULL)", (number, resource, wire.write(record)))
+        if logs is not None:
+            db.execute("INSERT INTO arrived VALUES (?, NULL, NULL, ?)", (-number, logs))
 
     def _add(self, db: sqlite3.Connection, record: Record, arrived_ns: int) -> None:
         resource = self._resource(db, record) if isinstance(record, Step) else None
@@ -363,9 +501,8 @@ class Journal:
 
     def _close(self) -> None:
         if self._connection is not None:
-            self._connection.execute(
-                "DELETE FROM resource WHERE id NOT IN (SELECT resource FROM record WHERE resource IS NOT NULL)"
-            )
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.execute(_UNUSED)
             self._connection.close()
             self._connection = None
         if self._lock >= 0:
@@ -374,3 +511,7 @@ class Journal:
 
 
 _ADD: Final = "REPLACE INTO record VALUES (?, ?, ?, ?, ?)"
+_UNUSED: Final = (
+    "DELETE FROM resource WHERE id NOT IN (SELECT resource FROM record WHERE resource IS NOT NULL"
+    " UNION SELECT resource FROM arrived WHERE resource IS NOT NULL)"
+)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from spanledger.conventions.detail import Detail, Evaluation, Print, ToolRequest
 from spanledger.conventions.ledger import Call
 from spanledger.conventions.reading import Cost
+from spanledger.conventions.safety.concern import Concern
 from spanledger.conventions.step import Bridge, Step
 from spanledger.conventions.usage import Usage
 
@@ -75,12 +76,13 @@ def _values(kind: Any) -> attrgetter[tuple[Any, ...]]:
 
 _step, _bridge, _usage, _cost, _call = _values(Step), _values(Bridge), _values(Usage), _values(Cost), _values(Call)
 _detail, _evaluation, _request = _values(Detail), _values(Evaluation), _values(ToolRequest)
+_concern = _values(Concern)
 _USAGE, _COST, _DETAIL, _RESOURCE, _CALL, _PRICE = (
     _at(Step)[name] for name in ("usage", "cost", "detail", "resource", "call", "price")
 )
 _PRINTS: Final = tuple(_at(Detail)[name] for name in ("arguments", "result", "output"))
-_REQUESTS, _GIVEN, _EVALUATIONS, _HISTORY, _ANSWER, _DIMENSIONS = (
-    _at(Detail)[name] for name in ("requests", "given", "evaluations", "history", "answer", "dimensions")
+_REQUESTS, _GIVEN, _EVALUATIONS, _HISTORY, _ANSWER, _DIMENSIONS, _CONCERNS = (
+    _at(Detail)[name] for name in ("requests", "given", "evaluations", "history", "answer", "dimensions", "concerns")
 )
 
 
@@ -175,6 +177,7 @@ def _pack_detail(detail: Detail) -> list[Any]:
     values[_HISTORY] = array("Q", detail.history[-HISTORY:]).tobytes()
     values[_ANSWER] = detail.answer
     values[_DIMENSIONS] = dict(detail.dimensions)
+    values[_CONCERNS] = tuple(map(_concern, detail.concerns))
     return values
 
 
@@ -186,6 +189,7 @@ def _unpack_detail(values: list[Any]) -> Detail:
     values[_GIVEN] = tuple(ToolRequest(*one) for one in values[_GIVEN])
     values[_EVALUATIONS] = tuple(Evaluation(*one) for one in values[_EVALUATIONS])
     values[_HISTORY] = tuple(memoryview(values[_HISTORY]).cast("Q"))
+    values[_CONCERNS] = tuple(Concern(*one) for one in values[_CONCERNS])
     return Detail(*values)
 
 

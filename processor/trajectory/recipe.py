@@ -10,6 +10,7 @@ from spanledger.conventions import budgets, policies
 from spanledger.conventions.evaluator import Course, evaluate
 from spanledger.conventions.loops import LoopRules, ceilings, find, progress_of
 from spanledger.conventions.loops.timeline import better
+from spanledger.conventions.safety import findings as safety
 from spanledger.conventions.step import Step
 from spanledger.conventions.tallies import tallies
 from spanledger.conventions.trajectory import build
@@ -74,8 +75,8 @@ class Recipe:
         return tuple(runs)
 
     def _governed(self, run: Run) -> Run:
-        """Add what its policies do not allow, and the budgets that it passed."""
-        found = (*policies.findings(self.policies, run), *budgets.findings(self.budgets, run))
+        """Add what its policies do not allow, the budgets that it passed, and what its spans say of safety."""
+        found = (*policies.findings(self.policies, run), *budgets.findings(self.budgets, run), *safety.findings(run))
         return replace(run, findings=(*run.findings, *found)) if found else run
 
     def _judged(self, run: Run, steps: Sequence[Step], usual: Callable[[Label], Usual | None]) -> Run:

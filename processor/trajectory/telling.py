@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from spanledger.conventions.loops.found import KINDS as LOOP_KINDS
 from spanledger.processor.trajectory import events
+from spanledger.processor.trajectory.emitted import safety_of
 from spanledger.processor.trajectory.run_metrics import RunMetrics
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ class Telling:
     def _tell(self, change: Change, told: Mapping[str, Loop]) -> None:
         run, now_ns = change.run, self._host.clock_ns()
         self._loops(change, told)
+        self._safety(change, now_ns)
         if not change.before:
             self._agents(run, now_ns)
         self._outbox.put(run.service_name, events.closed(run, change.document, now_ns))
@@ -119,6 +121,14 @@ class Telling:
                 place = events.place_of(run, finding.steps[-1] if finding.steps else None)
                 record = events.looped(finding, label[1], run.run_id, self._host.clock_ns(), place)
                 self._outbox.put(label[0], record)
+
+    def _safety(self, change: Change, now_ns: int) -> None:
+        """Tell of findings that were not told before, under whichever of its names a step was known."""
+        found = safety_of(change.run)
+        known = {found[name] for before in change.before for name in before.safety if name in found}
+        for one in dict.fromkeys(found.values()):
+            if one not in known:
+                self._outbox.put(change.run.service_name, events.unsafe(change.run, one, now_ns))
 
     def _agents(self, run: Run, now_ns: int) -> None:
         """Tell of agents whose prompt, tools or model are not what they were."""

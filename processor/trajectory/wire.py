@@ -15,6 +15,7 @@ from spanledger.conventions.detail import Detail, Evaluation, Print, ToolRequest
 from spanledger.conventions.evaluator import Usual
 from spanledger.conventions.ledger import Call
 from spanledger.conventions.reading import Cost
+from spanledger.conventions.safety.concern import Concern
 from spanledger.conventions.step import Bridge, Step
 from spanledger.conventions.trajectory.edges import Judgement
 from spanledger.conventions.usage import Usage
@@ -138,18 +139,21 @@ _READS: Final[Mapping[type, Mapping[str, Callable[[Any], Any]]]] = {
         "result": _of(Print),
         "output": _of(Print),
         "evaluations": _all(Evaluation),
+        "concerns": _all(Concern),
         "plan": tuple,
         "results": _tuples,
     },
     ToolRequest: {},
     Print: {"shingles": frozenset},
     Evaluation: {},
+    Concern: {},
     Judgement: {**_IDS, "evaluation": _of(Evaluation)},
     Emitted: {
         "evaluations": tuple,
         "loops": _tuples,
         "judged": tuple,
         "scores": _tuples,
+        "safety": tuple,
         "usual": _of(Usual),
         "tallies": lambda items: tuple((tuple(key), amount) for key, amount in items),
     },

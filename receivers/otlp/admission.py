@@ -6,7 +6,7 @@ Refusing early keeps a burst from becoming an out-of-memory kill; the sender kee
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -34,8 +34,10 @@ class Permit:
 class Admission:
     """The account of bytes in flight, and the door that closes at shutdown."""
 
-    def __init__(self, limit_bytes: int) -> None:
+    def __init__(self, limit_bytes: int, show: Callable[[int], None] = lambda _bytes: None) -> None:
         self.limit_bytes = limit_bytes
+        self._show = show
+        """Told of `bytes` whenever they change."""
         self.bytes = 0
         self.requests = 0
         self._open = self._closed = False
@@ -75,6 +77,7 @@ class Admission:
         finally:
             self.requests -= 1
             self.bytes -= permit.size_bytes
+            self._show(self.bytes)
             if not self.requests:
                 self._idle.set()
 
@@ -83,6 +86,7 @@ class Admission:
         if delta_bytes > 0 and self.bytes + delta_bytes > self.limit_bytes:
             raise self._full()
         self.bytes += delta_bytes
+        self._show(self.bytes)
 
     async def read(self, body: Awaitable[_T], timeout_s: float | None) -> _T:
         """Await a request's body; raises `Refused` when it does not come in time or the door closes meanwhile."""

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from spanledger.processor.component import Consume, Host
     from spanledger.receivers.otlp.admission import Admission, Permit
 
-Transport = Literal["grpc", "http"]
+Transport = Literal["grpc", "http", "kafka"]
 
 _SLICE_S = 0.005
 _LARGE_BYTES = 32 * 1024

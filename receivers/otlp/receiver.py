@@ -30,7 +30,11 @@ class OtlpReceiver:
 
     def __init__(self, config: OtlpReceiverConfig, host: Host) -> None:
         self._host = host
-        self._admission = Admission(config.max_in_flight_mib * 1024 * 1024)
+        limit_bytes, labels = config.max_in_flight_mib * 1024 * 1024, (str(host.id),)
+        in_flight = host.metrics.gauge("spanledger_receiver_in_flight_bytes")
+        in_flight.set(labels, 0)
+        host.metrics.gauge("spanledger_receiver_in_flight_limit_bytes").set(labels, limit_bytes)
+        self._admission = Admission(limit_bytes, lambda held: in_flight.set(labels, held))
         self.intake = Intake(host, self._admission)
         protocols = config.protocols
         self._grpc = self._http = None

@@ -183,6 +183,17 @@ ERRORS: Final = (
         _ratio(_increase("spanledger_llm_retries_total", "5m"), "agent:spanledger_llm_calls:increase5m"),
         "Share of the model calls of the last 5 minutes that repeat another, 0 to 1.",
     ),
+    Recording(
+        "agent:spanledger_run_tool_calls:increase5m",
+        _increase("spanledger_run_tool_calls_sum", "5m"),
+        "Tool calls of the runs that ended in the last 5 minutes.",
+    ),
+    Recording(
+        "agent:spanledger_tool_retries:ratio5m",
+        # Both are counted when a run ends: only then it is known what a call repeats.
+        _ratio(_increase("spanledger_tool_retries_total", "5m"), "agent:spanledger_run_tool_calls:increase5m"),
+        "Share of the tool calls of the runs that ended in the last 5 minutes that repeat another, 0 to 1.",
+    ),
 )
 
 LATENCY: Final = (
@@ -342,6 +353,7 @@ _COST_WEEK: Final = (
 )
 _SCORE: Final = "agent_evaluation:spanledger_evaluation_score:avg6h"
 _VIOLATIONS: Final = "spanledger_policy_violations_total"
+_UNSAFE: Final = 'spanledger_safety_findings_total{severity="critical"}'
 _LEAST: Final = f"max by ({BY}, evaluation_name) (spanledger_slo_evaluation_score)"
 
 HEALTH: Final = (
@@ -368,7 +380,8 @@ HEALTH: Final = (
                     "agent:spanledger_loops:increase1h > bool (<loops.ratio> * agent:spanledger_runs:increase1h)",
                 ),
                 "safety": (
-                    f"2 * group by ({BY}) (\n{happened(_VIOLATIONS, BY, '1h', 3600)}\n)\n"
+                    f"2 * group by ({BY}) (\n{happened(_VIOLATIONS, BY, '1h', 3600)}\n"
+                    f"or\n{happened(_UNSAFE, BY, '1h', 3600)}\n)\n"
                     f"  or 0 * group by ({BY}) ({_VIOLATIONS})"
                 ),
             },

@@ -42,22 +42,43 @@ def render(values: Values) -> dict[str, str]:
         "prometheus/recording.rules.yaml": rules_file(recording.GROUPS, values),
         "prometheus/alerts.rules.yaml": rules_file(alerts.GROUPS, values),
         "prometheus/prometheus.yaml": fill(_PROMETHEUS, values),
+        "kubernetes/prometheus-rules.yaml": prometheus_rule((*recording.GROUPS, *alerts.GROUPS), values),
         **dashboards.files(values),
     }
 
 
 def rules_file(groups: Iterable[Group], values: Values) -> str:
     """Return a file of rules as Prometheus reads it."""
-    written = [
-        {
-            "name": group.name,
-            # Alerts are looked at as often as Prometheus does anyway.
-            **({} if isinstance(group.rules[0], Alert) else {"interval": fill("<rules.interval>", values)}),
-            "rules": [_recording(r, values) if isinstance(r, Recording) else _alert(r, values) for r in group.rules],
-        }
-        for group in groups
-    ]
-    return _HEADER + yaml.dump({"groups": written}, Dumper=_Readable, sort_keys=False, width=10_000)
+    return _HEADER + _yaml({"groups": [_group(group, values) for group in groups]})
+
+
+def prometheus_rule(groups: Iterable[Group], values: Values) -> str:
+    """Return rules as the object that the Prometheus operator reads."""
+    return (
+        _HEADER
+        + _OPERATOR
+        + _yaml(
+            {
+                "apiVersion": "monitoring.coreos.com/v1",
+                "kind": "PrometheusRule",
+                "metadata": {"name": "spanledger", "labels": {"app.kubernetes.io/name": "spanledger"}},
+                "spec": {"groups": [_group(group, values) for group in groups]},
+            }
+        )
+    )
+
+
+def _yaml(document: Mapping[str, Any]) -> str:
+    return yaml.dump(document, Dumper=_Readable, sort_keys=False, width=10_000)
+
+
+def _group(group: Group, values: Values) -> dict[str, Any]:
+    return {
+        "name": group.name,
+        # Alerts are looked at as often as Prometheus does anyway.
+        **({} if isinstance(group.rules[0], Alert) else {"interval": fill("<rules.interval>", values)}),
+        "rules": [_recording(r, values) if isinstance(r, Recording) else _alert(r, values) for r in group.rules],
+    }
 
 
 def _recording(rule: Recording, values: Values) -> dict[str, Any]:
@@ -128,6 +149,13 @@ def main(deploy: Path) -> int:
     (deploy / README).write_text(readme((deploy / README).read_text()))
     return 0
 
+
+_OPERATOR: Final = """\
+# For the Prometheus operator: kubectl apply -f prometheus-rules.yaml
+# It has to have the labels that your Prometheus selects rules by, often `release`:
+#   kubectl get prometheus -A -o jsonpath='{..spec.ruleSelector}'
+# The job of the scrape has to be the one in the rules (`scrape::job` of values.yaml): `jobLabel` of a PodMonitor.
+"""
 
 _PROMETHEUS: Final = (
     _HEADER

@@ -14,6 +14,23 @@ if TYPE_CHECKING:
 Labels = tuple[tuple[str, str], ...]
 
 _BUCKETS: Final = {row.name: row.buckets for row in METRICS if row.type == "histogram"}
+_HISTOGRAMS: Final = (
+    "spanledger_llm_duration_seconds", "spanledger_tool_duration_seconds", "spanledger_run_duration_seconds",
+    "spanledger_run_cost_usd", "spanledger_run_steps", "spanledger_run_llm_calls", "spanledger_run_tool_calls",
+    "spanledger_run_depth", "spanledger_evaluation_score",
+)  # fmt: skip
+COUNTED: Final = frozenset(
+    {
+        "spanledger_llm_calls_total", "spanledger_llm_retries_total", "spanledger_llm_cost_usd_total",
+        "spanledger_llm_calls_without_usage_total", "spanledger_llm_tokens_total",
+        "spanledger_llm_unpriced_tokens_total", "spanledger_tool_calls_total", "spanledger_runs_total",
+        "spanledger_tool_retries_total", "spanledger_run_cost_usd_total", "spanledger_loops_total",
+        "spanledger_loop_wasted_cost_usd_total",
+        "spanledger_policy_violations_total", "spanledger_safety_findings_total", "spanledger_evaluations_total",
+        *(f"{name}{suffix}" for name in _HISTOGRAMS for suffix in ("_bucket", "_sum", "_count")),
+    }
+)  # fmt: skip
+"""Every series that `counted` may add to."""
 _LOOPS: Final = frozenset({"loop", "storm"})
 
 
@@ -118,6 +135,8 @@ def _closed(run: Run) -> Iterator[Counted]:
     for name, value in observed.items():
         if value is not None:
             yield from _observed(at, name, who, value)
+    repeated = sum(step.kind == "tool" and step.attempt > 1 for step in run.steps)
+    yield Counted(at, "spanledger_tool_retries_total", who, repeated)
     for finding in run.findings:
         if finding.kind in _LOOPS:
             rule = (*who, ("rule", finding.rule))
@@ -134,6 +153,10 @@ def _closed(run: Run) -> Iterator[Counted]:
             for action in ("attempted", "executed", "blocked"):
                 times = _number(finding.detail.get(action))
                 yield Counted(at, "spanledger_policy_violations_total", (*violation, ("action", action)), times)
+        elif finding.kind == "safety":
+            agent = ("agent_name", str(finding.detail.get("agent_name") or ""))
+            found = (who[0], agent, ("category", finding.rule), ("severity", finding.severity))
+            yield Counted(at, "spanledger_safety_findings_total", found, len(finding.steps))
     for judged in run.evaluations:
         evaluation = judged.evaluation
         labels = (*who, ("evaluation_name", evaluation.name), ("label", evaluation.label or ""))

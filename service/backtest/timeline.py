@@ -16,6 +16,16 @@ if TYPE_CHECKING:
 
 TAIL_S: Final = 3600
 """Played on after the last run, so that what it began can end."""
+GAUGES: Final = frozenset({"spanledger_open_run_steps_max", "spanledger_open_run_cost_usd_max"})
+"""Series of runs that were under way."""
+_ALWAYS: Final = {
+    "up": "1+0",
+    "spanledger_runs_open": "0+0",
+    "spanledger_uncounted_steps_total": "0+0",
+    "spanledger_price_data_info": "1+0",
+}
+TAKEN_FOR_GRANTED: Final = frozenset({*_ALWAYS, "otelcol_process_uptime_seconds"})
+"""Series of a sidecar that is well: nobody knows whether it was."""
 _SIDECAR: Final = ('job="spanledger"', 'instance="backtest"')
 
 
@@ -63,8 +73,7 @@ def timeline(runs: Iterable[Run], start_s: int, step_s: int, samples: int) -> Ti
         series[_named(name, labels)] = _counter(amounts, begin, samples)
     for labels, theirs in open_runs.items():
         series |= _gauges(labels, theirs, start_s, step_s, samples)
-    always = {"up": "1+0", "spanledger_runs_open": "0+0", "spanledger_uncounted_steps_total": "0+0"}
-    always |= {"spanledger_price_data_info": "1+0", "otelcol_process_uptime_seconds": f"86400+{step_s}"}
+    always = {**_ALWAYS, "otelcol_process_uptime_seconds": f"86400+{step_s}"}
     series |= {_named(name, ()): f"{values}x{samples - 1}" for name, values in always.items()}
     return Timeline(start_s, step_s, samples, series)
 

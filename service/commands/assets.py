@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 from typing import Final
 
 NAME = "assets"
-HELP = "write dashboards, recording rules, alerts, Alertmanager routing and runbooks"
+HELP = "write dashboards, recording rules, alerts, Alertmanager routing, runbooks and presets of backends"
 EXAMPLES = """\
   spanledger assets ./observability
   spanledger assets ./observability --values values.yaml    # with your own thresholds and links
+  spanledger assets ./observability --runbooks https://wiki.example.org/runbooks
 """
 
-FOLDERS: Final = ("grafana", "prometheus", "alertmanager", "runbooks")
+FOLDERS: Final = ("grafana", "prometheus", "alertmanager", "runbooks", "backends")
 """What of deploy/ is written; the others are for those who deploy the sidecar itself."""
 _KINDS: Final = (".json", ".yaml", ".md")
 
@@ -24,6 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("directory", metavar="DIR", help="where to; made if it is not there, files in it are replaced")
     parser.add_argument(
         "--values", metavar="FILE", help="thresholds and links that differ from values.yaml, which is in DIR afterwards"
+    )
+    parser.add_argument(
+        "--runbooks", metavar="URL", help="where alerts lead to, before /<Alert>.md (links::runbooks of the values)"
     )
 
 
@@ -38,6 +43,9 @@ def run(args: argparse.Namespace) -> int:
         if args.values:
             text = Path(args.values).read_text()
             numbers = values.read(text, numbers)
+        if args.runbooks:
+            link = f"links: {{runbooks: {json.dumps(args.runbooks.rstrip('/'))}}}"
+            numbers = values.read(link, numbers)
     except (OSError, UnicodeDecodeError, values.BadValues) as error:
         print(f"spanledger assets: {args.values or source}: {error}", file=sys.stderr)
         return 2
@@ -55,4 +63,5 @@ def run(args: argparse.Namespace) -> int:
         return 1
     counts = {folder: sum(path.startswith(f"{folder}/") for path in files) for folder in FOLDERS}
     print(f"{args.directory}: " + ", ".join(f"{folder} ({count})" for folder, count in counts.items() if count))
+    print(f"alerts lead to {numbers['links.runbooks']}: --runbooks URL if yours are elsewhere")
     return 0

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from spanledger.conventions.run import Run
+    from spanledger.service.backtest.blind import Blind
     from spanledger.service.backtest.promtool import Fired
 
 NAME = "backtest"
@@ -45,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--prometheus", metavar="PATH", help="promtool, or the directory that it is in (default: the one on PATH)"
     )
-    parser.add_argument("--json", action="store_true", help="print a JSON list")
+    parser.add_argument("--json", action="store_true", help="print a JSON object")
 
 
 def _step(text: str) -> int:
@@ -73,10 +74,13 @@ def run(args: argparse.Namespace) -> int:
     except (PromtoolFailed, OSError) as error:
         print(f"spanledger backtest: {promtool}: {error}", file=sys.stderr)
         return 1
+    named = {one.alert for one in fired}
+    unseen = [one for one in _unseen(rules, runs, args.step) if one.alert not in named]
     if args.json:
-        print(json.dumps([_document(one) for one in fired], indent=2))
+        not_judged = [{"alert": one.alert, "why": one.why} for one in unseen]
+        print(json.dumps({"fired": [_document(one) for one in fired], "not_judged": not_judged}, indent=2))
     else:
-        _print(fired, runs)
+        _print(fired, runs, unseen)
     return 0
 
 
@@ -133,6 +137,18 @@ def _play(promtool: str, rules: list[Path], runs: list[Run], step_s: int, timeou
     return sorted(fired, key=lambda one: (one.from_s, one.alert))
 
 
+def _unseen(rules: list[Path], runs: list[Run], step_s: int) -> list[Blind]:
+    """Return the alerts that these runs can say nothing of."""
+    import yaml
+
+    from spanledger.service.backtest.blind import blind
+    from spanledger.service.backtest.timeline import TAIL_S, span
+
+    covered_s = span(runs, step_s)[1] * step_s - TAIL_S if runs else 0
+    documents = [yaml.safe_load(path.read_text()) for path in rules]
+    return blind([group for one in documents for group in (one or {}).get("groups") or ()], covered_s)
+
+
 def _time(at_s: int) -> str:
     return datetime.fromtimestamp(at_s, UTC).isoformat().replace("+00:00", "Z")
 
@@ -141,7 +157,7 @@ def _document(one: Fired) -> dict[str, object]:
     return {"alert": one.alert, "labels": dict(one.labels), "from": _time(one.from_s), "to": _time(one.to_s)}
 
 
-def _print(fired: list[Fired], runs: list[Run]) -> None:
+def _print(fired: list[Fired], runs: list[Run], unseen: list[Blind]) -> None:
     from spanledger.service.runs.terminal import terminal
 
     safe = terminal(sys.stdout, os.environ).safe
@@ -151,3 +167,7 @@ def _print(fired: list[Fired], runs: list[Run]) -> None:
         severity = one.labels.get("severity", "")
         print(f"{_time(one.from_s)}  {minutes:>5} min  {safe(severity):<6}  {safe(one.alert)}  {about}")
     print(f"{len(fired)} times, {len({one.alert for one in fired})} alerts, {len(runs)} runs")
+    if unseen:
+        print(f"\nNot judged, or not in full: these runs cannot say whether {len(unseen)} alerts would have fired.")
+        for unjudged in unseen:
+            print(f"  {safe(unjudged.alert)}: {safe(unjudged.why)}")

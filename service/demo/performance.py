@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, TextIO
 
 import aiohttp
@@ -32,14 +32,26 @@ async def perform(sidecar: Sidecar, *, once: bool, out: TextIO = sys.stdout) -> 
     addresses = listening(sidecar)
     if "otlp" not in addresses or "metrics" not in addresses:
         raise DemoFailed("the demo needs an otlp receiver with gRPC and a prometheus exporter in the configuration")
-    providers = {name: _provider(name, addresses["otlp"]) for name in workload.SERVICES}
+
+    async def show() -> None:
+        print(summary(await _scrape(addresses["metrics"])), file=out)
+        print(where_to_look(addresses), file=out, flush=True)
+
+    await play_at(addresses["otlp"], once=once, show=show, out=out)
+
+
+async def play_at(
+    endpoint: str, *, once: bool, show: Callable[[], Awaitable[None]] | None = None, out: TextIO = sys.stdout
+) -> None:
+    """Play rounds over OTLP/gRPC at whatever listens at `endpoint`; `show` what came of the first."""
+    providers = {name: _provider(name, endpoint) for name in workload.SERVICES}
     try:
         for seed in itertools.count(1):
             spans = await asyncio.to_thread(_round, providers, seed)
             if seed == 1:
                 print(f"Played {spans} spans of {len(providers)} agent applications over OTLP/gRPC.\n", file=out)
-                print(summary(await _scrape(addresses["metrics"])), file=out)
-                print(where_to_look(addresses), file=out, flush=True)
+            if seed == 1 and show is not None:
+                await show()
             if once:
                 return
             if seed == 1:

@@ -316,6 +316,22 @@ def _violations(about: str, rule: str, name: str) -> tuple[Case, ...]:
     )
 
 
+def _unsafe(name: str, values: str, *fires: str, severity: str = "critical") -> Case:
+    labels = {"service_name": name, "agent_name": "planner", "category": "hate", "severity": severity}
+    shown = series("spanledger_safety_findings_total", values, **labels, instance=f"of-{name}")
+    return Case("AgentSafetyFinding", name, [shown, *sidecar(_HOURS, _LONG, f"of-{name}")], fires)
+
+
+_SAFETY: Final = (
+    _unsafe("unsafe-first", _BORN, "AgentSafetyFinding"),
+    _unsafe("unsafe-again", gauge(_HOURS, (_LONG - 0.1, 3), (0.1, 4)), "AgentSafetyFinding"),
+    _unsafe("unsafe-long-ago", _LONG_AGO),
+    _unsafe("held-back", gauge(_HOURS, (_LONG - 0.1, 3), (0.1, 9)), severity="warning"),
+    _unsafe("attacked", counter(_HOURS, [(_LONG, 300)]), "AgentSafetyFinding", severity="warning"),
+    _unsafe("declines", counter(_HOURS, [(_LONG, 300)]), severity="info"),
+)
+
+
 def _breach(about: str, name: str, level: str, values: str, *fires: str) -> Case:
     return Case(about, name, [series("spanledger_budget_breaches_total", values, budget=name, level=level)], fires)
 
@@ -367,6 +383,8 @@ _AGENTS: Final = (
     _agent("AgentFailureBurnFast", "fails-a-little", Phase(1.2, runs=60, failed=0.1)),
     _agent("AgentFailureBurnFast", "fails-seldom-run", Phase(1.2, runs=6, failed=0.5)),
     _agent("AgentRetryRateHigh", "retries", Phase(0.4, runs=60, retries=0.4), "AgentRetryRateHigh"),
+    _agent("AgentRetryRateHigh", "tool-retries", Phase(0.4, runs=60, tool_retries=0.4), "AgentRetryRateHigh"),
+    _agent("AgentRetryRateHigh", "tool-retries-some", Phase(0.4, runs=60, tool_retries=0.1)),
     _agent("AgentRetryRateHigh", "retries-briefly", Phase(0.15, runs=60, retries=0.4)),
     _agent("AgentRetryRateHigh", "retries-few", Phase(0.4, runs=20, retries=0.5)),
     _agent(
@@ -526,6 +544,7 @@ HOURS: Final = Timeline(
         *_violations("AgentToolOutsideAllowlist", "tools", "tool"),
         *_violations("AgentPolicyViolation", "models", "model"),
         *_violations("AgentApprovalMissing", "approval", "approval"),
+        *_SAFETY,
         *_BREACHES,
         *_SIDECARS,
     ),
@@ -541,6 +560,7 @@ HOURS: Final = Timeline(
         "tool-first": 2,
         "tool-never": 0,
         "tool-away": 0,
+        "unsafe-first": 2,
     },
 )
 

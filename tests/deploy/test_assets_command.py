@@ -34,6 +34,16 @@ def test_values_of_ones_own(tmp_path: Path) -> None:
     assert (tmp_path / "out/values.yaml").read_text() == mine.read_text()
 
 
+def test_alerts_lead_to_runbooks_where_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The address of one's own copy goes into every alert, and what leads where is said."""
+    assert main(["assets", str(tmp_path), "--runbooks", "https://wiki.example.org/agents/"]) == 0
+
+    rules = (tmp_path / "prometheus/alerts.rules.yaml").read_text()
+    assert "runbook_url: https://wiki.example.org/agents/SidecarDown.md" in rules
+    assert "alerts lead to https://wiki.example.org/agents" in capsys.readouterr().out
+    assert main(["assets", str(tmp_path), "--runbooks", 'https://x"} {{ bad']) == 2
+
+
 def test_values_that_are_wrong_are_wrong_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing is written, and the message names the file and the value."""
     mine = tmp_path / "mine.yaml"

@@ -1,9 +1,8 @@
-"""Configurations that come in images and manifests are valid, and the rights they ask for are few."""
+"""Configurations that come in images, and the rights that images and units ask for."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -11,11 +10,7 @@ import yaml
 from spanledger.service.config import load
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-
-
-def documents(name: str) -> list[Any]:
-    """Return the documents of a manifest."""
-    return list(yaml.safe_load_all((DEPLOY / name).read_text()))
+COMPOSE = yaml.safe_load((DEPLOY / "docker" / "compose.yaml").read_text())
 
 
 def test_configuration_of_the_image_is_valid() -> None:
@@ -26,27 +21,43 @@ def test_configuration_of_the_image_is_valid() -> None:
     assert changed["service"] == default["service"]
 
 
-def test_configuration_of_the_pod_is_valid(tmp_path: Path) -> None:
-    """Laid over the default one, as the container's arguments say."""
-    config, deployment = documents("kubernetes/sidecar.yaml")
-    (tmp_path / "pod.yaml").write_text(config["data"]["pod.yaml"])
-    load(["default:", str(tmp_path / "pod.yaml")], [], {})
-    (sidecar,) = deployment["spec"]["template"]["spec"]["initContainers"]
-    assert sidecar["args"] == ["run", "--config", "default:", "--config", "/etc/spanledger/pod.yaml"]
-
-
-def test_container_has_no_rights_it_does_not_need() -> None:
-    """Not root, nothing to write but its volume, no new privileges."""
-    _, deployment = documents("kubernetes/sidecar.yaml")
-    pod = deployment["spec"]["template"]["spec"]
-    (sidecar,) = pod["initContainers"]
-    assert pod["securityContext"]["runAsNonRoot"] is True
-    assert sidecar["securityContext"] == {
-        "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},
-    }  # fmt: skip
-
-
-@pytest.mark.parametrize("line", ["USER 65532:65532", "VOLUME /data", 'ENTRYPOINT ["spanledger"]'])
+@pytest.mark.parametrize(
+    "line", ["USER 65532:65532", "VOLUME /data", 'ENTRYPOINT ["spanledger"]', 'CMD ["run", "--config", "default:",']
+)
 def test_image_runs_as_nobody(line: str) -> None:
     """As the Dockerfile says."""
-    assert line in (DEPLOY / "docker" / "Dockerfile").read_text().splitlines()
+    assert any(one.startswith(line) for one in (DEPLOY / "docker" / "Dockerfile").read_text().splitlines())
+
+
+@pytest.mark.parametrize("name", sorted(COMPOSE["services"]))
+def test_no_service_of_the_compose_file_has_rights_it_does_not_need(name: str) -> None:
+    """Not even those that are not ours."""
+    service = COMPOSE["services"][name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert "privileged" not in service
+
+
+def test_compose_file_opens_ports_on_the_loopback_address_only() -> None:
+    """And every service is either watched, or says that it is not."""
+    ports = [port for service in COMPOSE["services"].values() for port in service.get("ports", [])]
+    assert len(ports) == 7
+    assert all(port.startswith("127.0.0.1:") for port in ports)
+    unwatched = {name for name, service in COMPOSE["services"].items() if "healthcheck" not in service}
+    assert unwatched == {"spanledger"}  # its health check is in the image
+
+
+def test_what_the_compose_file_mounts_is_there() -> None:
+    """Paths are relative to its folder; the rest are its volumes."""
+    for service in COMPOSE["services"].values():
+        for mount in service.get("volumes", []):
+            source = mount.split(":")[0]
+            assert source in COMPOSE["volumes"] or (DEPLOY / "docker" / source).exists(), source
+
+
+def test_configuration_of_the_unit_is_valid(tmp_path: Path) -> None:
+    """It adds queues on disk."""
+    path = DEPLOY / "systemd" / "spanledger.yaml"
+    config = load(["default:", str(path)], [], {"SPANLEDGER_DATA_DIR": str(tmp_path)}).as_dict()
+    assert config["extensions"]["file_storage"]["directory"] == f"{tmp_path}/queues"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import yaml
 from spanledger.conventions.metrics import METRICS
 from spanledger.service.assets import recording, write
 from spanledger.service.assets.alerts import GROUPS, all_alerts
+from spanledger.service.assets.dashboards.files import BOARDS
 from spanledger.service.assets.rule import Alert, Recording
 from spanledger.service.assets.values import BadValues, fill, names_in, read
 from tests.deploy.alert_cases import all_cases
@@ -62,10 +64,13 @@ def test_every_value_is_used_and_every_name_is_a_value() -> None:
             (rule.expr, rule.help) if isinstance(rule, Recording) else (rule.expr, rule.summary, rule.description)
         )
     ]
+    panels = [panel for board in BOARDS for row in board.rows for panel in row.panels]
+    limits = [panel.limits for panel in panels] + [c.limits for panel in panels for c in (panel.columns or {}).values()]
+    shown = {text for one in limits if one is not None for text in (one.amber, one.red)} & set(VALUES)
     # The three of the scrape configuration and of links are put in when the files are written.
     elsewhere = {"links.runbooks", "links.grafana", "scrape.interval", "rules.interval"}
 
-    assert {name for text in texts for name in names_in(text)} | elsewhere == set(VALUES)
+    assert {name for text in texts for name in names_in(text)} | shown | elsewhere == set(VALUES)
 
 
 def test_rules_ask_only_for_series_that_are_there() -> None:
@@ -107,7 +112,8 @@ def test_alerts_say_who_how_bad_and_where_to_look(alert: Alert) -> None:
     assert len(re.sub(r"{{.*?}}", "", notes["summary"])) < 120
     assert not re.match(r"\w+: ", notes["summary"])  # PagerDuty takes it apart
     assert len(notes["description"]) > 60
-    assert notes["runbook_url"].endswith(f"/{alert.name}.md")
+    assert notes["runbook_url"] == f"{VALUES['links.runbooks']}/{alert.name}.md"
+    assert (DEPLOY / "runbooks" / notes["runbook_url"].rpartition("/")[2]).is_file()
     assert notes["dashboard_url"].startswith(f"{VALUES['links.grafana']}/d/spanledger-{alert.board}")
     assert not any(names_in(text) for text in (written["expr"], *notes.values()))
 
@@ -133,6 +139,29 @@ def test_alerts_that_compare_with_the_past_ask_for_a_past() -> None:
     for alert in all_alerts():
         if re.search(r":(avg7d|median7d|avg24h)\b", alert.expr) and alert.name != "AgentRunaway":
             assert "count_over_time" in alert.expr or "hours7d" in alert.expr, alert.name
+
+
+def test_the_operator_gets_the_same_rules() -> None:
+    """The object for Kubernetes holds the groups of both files, in their order."""
+    files = [DEPLOY / f"prometheus/{name}.rules.yaml" for name in ("recording", "alerts")]
+    written = yaml.safe_load((DEPLOY / "kubernetes/prometheus-rules.yaml").read_text())
+
+    assert (written["apiVersion"], written["kind"]) == ("monitoring.coreos.com/v1", "PrometheusRule")
+    assert set(written) == {"apiVersion", "kind", "metadata", "spec"}
+    assert written["spec"] == {"groups": [one for path in files for one in yaml.safe_load(path.read_text())["groups"]]}
+    keys = {key for group in written["spec"]["groups"] for rule in group["rules"] for key in rule}
+    assert keys == {"record", "expr", "alert", "for", "labels", "annotations"}
+
+
+def test_amber_never_lies_behind_red() -> None:
+    """Whoever makes an alert stricter need not think of the panels."""
+    strict = read("loops: {ratio: 0.01}\nretries: {ratio: 0.02}", VALUES)
+
+    for path, text in write.render(strict).items():
+        if path.startswith("grafana/dashboards/"):
+            for steps in re.findall(r'"steps": (\[.*?\])', text, re.DOTALL):
+                values = [step["value"] for step in json.loads(steps)[1:]]
+                assert values == sorted(set(values)), path
 
 
 def test_values_of_ones_own_go_into_the_rules() -> None:

@@ -22,6 +22,7 @@ class Phase:
     llm_errors: float = 0.0
     """Share of the model calls."""
     retries: float = 0.0
+    tool_retries: float = 0.0
     """Share of the model calls."""
     no_usage: float = 0.0
     """Share of the model calls."""
@@ -123,6 +124,8 @@ def _rates(p: Phase, service: str, tools: Sequence[str]) -> Iterator[tuple[str, 
         labels = {**model, "operation": "chat", "status": status, "error_type": error_type}
         yield "spanledger_llm_calls_total", labels, calls * share
     yield "spanledger_llm_retries_total", model, calls * p.retries
+    yield "spanledger_tool_retries_total", who, p.runs * sum(p.tools.values()) * p.tool_retries
+    yield "spanledger_run_tool_calls_sum", who, p.runs * sum(p.tools.values())
     yield "spanledger_llm_calls_without_usage_total", model, calls * p.no_usage
     yield "spanledger_llm_tokens_total", {**model, "token_type": "input"}, calls * 1000
     unpriced = {**of, "provider": "openai", "model": "gpt-4o-mini", "reason": "unknown_model"}

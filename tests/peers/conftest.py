@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.backend import Backend
+from tests.peers.otelcol import Collector, collector
 from tests.peers.servers import Phoenix, phoenix
 from tests.sidecar import Sidecar, running
 
@@ -24,6 +25,9 @@ Start = Callable[..., Sidecar]
 
 NewBackend = Callable[..., Backend]
 """`new_backend(port=0)`: run one more backend until the end of the test."""
+
+NewCollector = Callable[..., Collector]
+"""`new_collector(name, wrapper=())`: lend one more Collector, not started, until the end of the test."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -87,6 +91,21 @@ def suite(request: pytest.FixtureRequest) -> Path:
     if request.param == "prometheus-newest" and not (PEERS / request.param).exists():
         pytest.skip("no newest Prometheus: tests/peers/install.sh says why")
     return installed(request.param, "usr", "bin")
+
+
+@pytest.fixture(scope="session")
+def collector_binary() -> Path:
+    """Return the OpenTelemetry Collector that was built; skips when there was no Go to build it with."""
+    if not (PEERS / "collector").exists():
+        pytest.skip("no Collector: tests/peers/install.sh builds one, which needs Go")
+    return installed("collector", "otelcol")
+
+
+@pytest.fixture
+def new_collector(collector_binary: Path, tmp_path: Path) -> Iterator[NewCollector]:
+    """Lend Collectors, each with a folder, addresses and a file of its own."""
+    with contextlib.ExitStack() as stack:
+        yield lambda name, wrapper=(): stack.enter_context(collector(collector_binary, tmp_path / name, wrapper))
 
 
 @pytest.fixture

@@ -29,11 +29,12 @@ class Prometheus:
         assert status == 200, text
         return json.loads(text)["data"]
 
-    def query(self, expression: str) -> dict[frozenset[tuple[str, str]], float]:
-        """Return the instant vector of `expression` by labels."""
+    def query(self, expression: str, at_s: float | None = None) -> dict[frozenset[tuple[str, str]], float]:
+        """Return the instant vector of `expression` by labels, as it was `at_s` seconds after the epoch, or is now."""
+        moment = {} if at_s is None else {"time": f"{at_s:.3f}"}
         return {
             frozenset(sample["metric"].items()): float(sample["value"][1])
-            for sample in self._api("query", query=expression)["result"]
+            for sample in self._api("query", query=expression, **moment)["result"]
         }
 
     def over(self, expression: str, start_s: float, end_s: float, step_s: int) -> list[dict[str, Any]]:
@@ -95,6 +96,7 @@ def prometheus(
             f"--storage.tsdb.path={directory / 'tsdb'}",
             f"--web.listen-address={address}",
             "--enable-feature=exemplar-storage",
+            "--web.enable-remote-write-receiver",
         ],
         directory / "prometheus.log",
     )
@@ -129,7 +131,8 @@ class Phoenix:
         return spans
 
 
-def _phoenix_environment(directory: Path, http_port: int, grpc_port: int) -> Mapping[str, str]:
+def phoenix_environment(directory: Path, http_port: int, grpc_port: int) -> Mapping[str, str]:
+    """Return the variables of a Phoenix server that keeps to itself."""
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("PHOENIX_")}
     return {
         **inherited,
@@ -149,7 +152,7 @@ def phoenix(binary: Path, directory: Path) -> Iterator[Phoenix]:
     """Run a Phoenix server with SQLite in `directory`; it takes some ten seconds to start."""
     http_port, grpc_port = free_ports(2)
     address = f"127.0.0.1:{http_port}"
-    environment = _phoenix_environment(directory, http_port, grpc_port)
+    environment = phoenix_environment(directory, http_port, grpc_port)
     process = Process([binary, "serve"], directory / "phoenix.log", environment)
     try:
         process.wait_until(lambda: answers(address, "/readyz"), timeout_s=120.0)

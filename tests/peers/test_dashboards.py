@@ -6,6 +6,7 @@ import contextlib
 import math
 import re
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
@@ -22,7 +23,7 @@ from spanledger.service.demo import workload
 from tests.backend import SERVICES, Backend, Failure
 from tests.corpus.captures import packed
 from tests.deploy.grafana_json import DASHBOARDS, DEPLOY, Asked, asked, load, one_of, resolved, substituted, windows
-from tests.peers import troubled
+from tests.peers import rule_data, troubled
 from tests.peers.conftest import PEERS, installed
 from tests.peers.servers import Prometheus, prometheus
 from tests.peers.week import backfill, openmetrics
@@ -32,8 +33,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+pytestmark = pytest.mark.timeout(600)  # the fleet is played for a minute and more
+
 ROUNDS: Final = 12
-RANGE_S, STEP_S, SCRAPE_S = 60, 1, 1
+SCRAPE_S: Final = 1
+POINTS: Final = 60
+"""Of a graph."""
 STACKS: Final = ("python/langfuse-v5", "python/openinference-langchain", "python/pydantic-ai", "js/claude-code")
 """Of the corpus: traces of three dialects, and log records."""
 
@@ -86,6 +91,12 @@ def configuration(sidecar: Sidecar, backend: str) -> dict[str, Any]:
     return config
 
 
+def shipped(name: str) -> list[dict[str, Any]]:
+    """Return the rules of a shipped file."""
+    document = yaml.safe_load((DEPLOY / "prometheus" / f"{name}.rules.yaml").read_text())
+    return [rule for group in document["groups"] for rule in group["rules"]]
+
+
 def rules(directory: Path) -> list[Path]:
     """Return the shipped rules, evaluated every second."""
     written = []
@@ -131,8 +142,36 @@ def _send_captures(channel: grpc.Channel, stack: str) -> None:
                     export(request, timeout=30.0)
 
 
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """A Prometheus that has watched a fleet, and when: all is asked for one moment, however long asking takes."""
+
+    server: Prometheus
+    began_s: float
+    now_s: float
+
+    @property
+    def windows(self) -> dict[str, str]:
+        """Return Grafana's own variables for the time that was watched."""
+        return windows(self.range_s, self.step_s, SCRAPE_S)
+
+    @property
+    def range_s(self) -> int:
+        """Return how long it was watched."""
+        return math.ceil(self.now_s - self.began_s)
+
+    @property
+    def step_s(self) -> int:
+        """Return what is between two points of a graph."""
+        return max(1, self.range_s // POINTS)
+
+    def resolved(self, dashboard: dict[str, Any], *choose: Any) -> dict[str, str]:
+        """Return what the variables of a dashboard stand for."""
+        return resolved(dashboard, lambda selector, label: self.server.label_values(label, selector), *choose)
+
+
 @pytest.fixture(scope="module", params=["prometheus", "prometheus-newest"])
-def fleet(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+def fleet(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """Return a Prometheus with a week behind it, the shipped rules, and a fleet that it has watched for a while."""
     if request.param == "prometheus-newest" and not (PEERS / request.param).exists():
         pytest.skip("no newest Prometheus: tests/peers/install.sh says why")
@@ -149,13 +188,16 @@ def fleet(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         )
         scrapes = 'sum(count_over_time(up{job="spanledger"}[1h]))'
         server.process.wait_until(lambda: server.value(scrapes))
+        began_s = time.time()
         for number, _ in enumerate(play(sidecar.grpc), 1):
             if number == ROUNDS // 2:
                 _annoy(sidecar, backend)
             before = server.value(scrapes) or 0
             server.process.wait_until(lambda before=before: (server.value(scrapes) or 0) > before + 1)
-        server.process.wait_until(lambda: (server.value("sum(increase(spanledger_runs_total[1m]))") or 0) > ROUNDS)
-        yield server
+        server.process.wait_until(lambda: (server.value("sum(increase(spanledger_runs_total[10m]))") or 0) > ROUNDS)
+        # Gauges are not there for a moment after a scrape that took too long.
+        server.process.wait_until(lambda: server.value("up") == 1 and server.query("spanledger_model_price_usd"))
+        yield Fleet(server, began_s, time.time())
 
 
 def _annoy(sidecar: Sidecar, backend: Backend) -> None:
@@ -172,22 +214,21 @@ def _annoy(sidecar: Sidecar, backend: Backend) -> None:
                 channel.unary_unary(f"/{SERVICES['traces'][0]}/Export")(sent, timeout=10.0)
 
 
-def answers(server: Prometheus, query: Asked, values: dict[str, str]) -> tuple[list[dict[str, str]], list[float]]:
+def answers(fleet: Fleet, query: Asked, values: dict[str, str]) -> tuple[list[dict[str, str]], list[float]]:
     """Return the labels of the series that a query returns, and all values."""
-    expr = substituted(query.expr, {**values, **windows(RANGE_S, STEP_S, SCRAPE_S)})
-    now = time.time()
+    expr = substituted(query.expr, {**values, **fleet.windows})
     if query.instant:
-        found = server.query(expr)
+        found = fleet.server.query(expr, fleet.now_s)
         return [dict(labels) for labels in found], list(found.values())
-    matrix = server.over(expr, now - RANGE_S, now, STEP_S)
+    matrix = fleet.server.over(expr, fleet.began_s, fleet.now_s, fleet.step_s)
     return [series["metric"] for series in matrix], [float(value) for series in matrix for _, value in series["values"]]
 
 
 @pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
-def test_every_query_returns_data(path: Path, fleet: Prometheus) -> None:
+def test_every_query_returns_data(path: Path, fleet: Fleet) -> None:
     """With all agents chosen there is something in every panel, named by labels that it has."""
     dashboard = load(path)
-    values = resolved(dashboard, lambda selector, label: fleet.label_values(label, selector))
+    values = fleet.resolved(dashboard)
     silent, unnamed, endless = [], [], []
 
     for query in asked(dashboard):
@@ -201,8 +242,26 @@ def test_every_query_returns_data(path: Path, fleet: Prometheus) -> None:
     assert (silent, unnamed, endless) == ([], [], [])
 
 
+def test_every_recording_rule_records_something(fleet: Fleet) -> None:
+    """What panels and alerts share is there for this fleet, each expression by itself."""
+    silent = [rule["record"] for rule in shipped("recording") if not fleet.server.query(rule["expr"], fleet.now_s)]
+
+    assert silent == []
+
+
+def test_every_alert_has_something_to_look_at(fleet: Fleet) -> None:
+    """Each series that an alert reads is there, so its silence means that all is well; a list says why some are not."""
+    silent: dict[str, list[str]] = {}
+    for rule in shipped("alerts"):
+        for selector in rule_data.selectors(rule["expr"]):
+            if not fleet.server.query(f"last_over_time({selector}[{fleet.range_s}s])", fleet.now_s):
+                silent.setdefault(selector, []).append(rule["alert"])
+
+    assert set(silent) <= set(rule_data.ONLY_IF_BROKEN), silent
+
+
 @pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
-def test_one_agent_can_be_chosen(path: Path, fleet: Prometheus) -> None:
+def test_one_agent_can_be_chosen(path: Path, fleet: Fleet) -> None:
     """Each variable narrows the next, and with one value of each no query fails."""
     dashboard = load(path)
 
@@ -210,33 +269,32 @@ def test_one_agent_can_be_chosen(path: Path, fleet: Prometheus) -> None:
         assert found
         return one_of([found[-1]])
 
-    values = resolved(dashboard, lambda selector, label: fleet.label_values(label, selector), first)
+    values = fleet.resolved(dashboard, first)
     returned = [bool(answers(fleet, query, values)[0]) for query in asked(dashboard)]
 
     assert any(returned)
 
 
 @pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
-def test_points_lead_to_traces(path: Path, fleet: Prometheus) -> None:
+def test_points_lead_to_traces(path: Path, fleet: Fleet) -> None:
     """Queries that ask for exemplars get some, with a trace id."""
     dashboard = load(path)
-    values = resolved(dashboard, lambda selector, label: fleet.label_values(label, selector))
-    now = time.time()
+    values = fleet.resolved(dashboard)
 
     for query in asked(dashboard):
         if query.exemplar:
-            expr = substituted(query.expr, {**values, **windows(RANGE_S, STEP_S, SCRAPE_S)})
-            found = fleet.exemplars(expr, now - 3600, now)
+            expr = substituted(query.expr, {**values, **fleet.windows})
+            found = fleet.server.exemplars(expr, fleet.began_s, fleet.now_s)
             assert found, query.where
             assert all("trace_id" in exemplar["labels"] for exemplar in found)
 
 
-def test_a_change_of_an_agent_is_marked(fleet: Prometheus) -> None:
+def test_a_change_of_an_agent_is_marked(fleet: Fleet) -> None:
     """All agents were others a few minutes ago, and one says its instructions: it is known to differ."""
     dashboard = load(DASHBOARDS[0])
     (change,) = [query for query in asked(dashboard) if query.where.endswith("Agent changed")]
 
-    labels, _ = answers(fleet, change, resolved(dashboard, lambda s, label: fleet.label_values(label, s)))
+    labels, _ = answers(fleet, change, fleet.resolved(dashboard))
 
     assert {(one["service_name"], one["agent_name"]) for one in labels} == {("code-review", "reviewer")}
     assert all(one["fingerprint"] not in {"", "before"} for one in labels)

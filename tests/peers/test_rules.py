@@ -171,10 +171,12 @@ def test_backtest_says_when_alerts_would_have_fired(
 
     assert main(["backtest", str(RULES), "--store", str(tmp_path), "--prometheus", str(suite), "--json"]) == 0
 
-    fired = json.loads(capsys.readouterr().out)
+    said = json.loads(capsys.readouterr().out)
+    fired = said["fired"]
     assert {one["labels"]["agent_name"] for one in fired} == {"planner"}
     assert {"AgentFailureBurnFast", "AgentSpendWithoutSuccess"} <= {one["alert"] for one in fired}
     assert min(one["from"] for one in fired) > "2026-11-20T09:00:00Z"
+    assert {"BudgetBreached", "SidecarDown", "AgentCostJump"} <= {one["alert"] for one in said["not_judged"]}
 
 
 def test_an_alert_travels_from_spans_to_the_pager(suite: Path, backend: Backend, tmp_path: Path) -> None:

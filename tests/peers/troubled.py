@@ -63,6 +63,10 @@ def play(provider: TracerProvider, now_ns: int, seed: int, *, bad: bool = True) 
                 _chat(clock, common, "refunds", seed)
                 _tool(clock, common, "refunds", "lookup_order", 1)
             _tool(clock, common, "refunds", "delete_account", seed, error=seed % 2 == 0)
+            if seed % 2 == 0:
+                _tool(clock, common, "refunds", "delete_account", seed, error=True)
+            _guardrail(clock, common, seed)
+            _chat(clock, common, "refunds", seed, finish="content_filter" if seed % 4 else "refusal")
             root.set_status(Status(StatusCode.ERROR, "gave up"))
             # More tokens than the calls below tell: some call was not seen.
             root.set_attributes({"gen_ai.usage.input_tokens": 90_000, "gen_ai.usage.output_tokens": 9_000})
@@ -81,7 +85,21 @@ def _agent(clock: _Clock, common: Mapping[str, AttributeValue], name: str) -> Ab
     return clock.span(f"invoke_agent {name}", attributes)
 
 
-def _chat(clock: _Clock, common: Mapping[str, AttributeValue], agent: str, seed: int) -> None:
+def _guardrail(clock: _Clock, common: Mapping[str, AttributeValue], seed: int) -> None:
+    """Find something, and every third time only watch."""
+    attributes = {
+        **common,
+        "gen_ai.operation.name": "run_guardrail",
+        "gen_ai.guardrail.component.name": "input check",
+        "gen_ai.guardrail.verdict.type": "deny",
+        "gen_ai.guardrail.action.type": "block" if seed % 3 else "allow",
+        "gen_ai.guardrail.security.risk.category": "prompt_injection" if seed % 2 else "pii",
+    }
+    with clock.span("run_guardrail input check", attributes):
+        pass
+
+
+def _chat(clock: _Clock, common: Mapping[str, AttributeValue], agent: str, seed: int, *, finish: str = "stop") -> None:
     provider, model = MODELS[seed % len(MODELS)]
     attributes = {
         **common,
@@ -89,6 +107,7 @@ def _chat(clock: _Clock, common: Mapping[str, AttributeValue], agent: str, seed:
         "gen_ai.provider.name": provider,
         "gen_ai.request.model": model,
         "gen_ai.response.model": model,
+        "gen_ai.response.finish_reasons": [finish],
         "gen_ai.agent.name": agent,
     }
     with clock.span(f"chat {model}", attributes) as span:

@@ -18,7 +18,7 @@ const override = (panel, name) =>
 function field(panel, name, type, values, labels, index = 0) {
   const own = override(panel, name);
   const { links, ...defaults } = panel.fieldConfig.defaults;
-  const custom = { ...defaults.custom, ...(own['custom.cellOptions'] ? { cellOptions: own['custom.cellOptions'] } : {}) };
+  const custom = { ...defaults.custom, ...(own['custom.cellOptions'] ? { cellOptions: own['custom.cellOptions'] } : {}), ...(own['custom.width'] ? { width: own['custom.width'] } : {}) };
   const { thresholds } = { ...defaults, ...own };
   // In JSON, which has no -Infinity, the first step begins at null.
   const steps = thresholds.steps.map((step) => ({ ...step, value: step.value ?? -Infinity }));
@@ -58,7 +58,7 @@ function Bars({ panel, width, height }) {
     return (
       <div key={index} style={{ height: each }}>
         <BarGauge
-          width={width} height={each - 6} theme={theme} field={shown.config} display={shown.display} displayMode="basic" orientation="horizontal"
+          width={width} height={each - 6} theme={theme} field={shown.config} display={shown.display} displayMode="basic" orientation="horizontal" namePlacement={panel.options.namePlacement}
           value={{ ...shown.display(one.value.at(-1)), title: one.name }} showUnfilled isOverflow={false} itemSpacing={8} alignmentFactors={alignmentFactors}
         />
       </div>

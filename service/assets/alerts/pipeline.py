@@ -212,6 +212,7 @@ ALERTS: Final = (
             for series, what in (
                 ("spanledger_normalizer_errors_total", "spans not normalised"),
                 ("spanledger_uncounted_steps_total", "steps not counted"),
+                ("spanledger_trajectory_faults_total", "runs not told"),
             )
         ),
         f"{INSTANCE} failed on data by a fault of its own, {{{{ $labels.what }}}}",

@@ -23,6 +23,13 @@ def _burn(long: str, short: str, factor: str) -> str:
     )
 
 
+def _retried(retries: str, calls: str, of: str) -> str:
+    return (
+        f"label_replace(\n  agent:spanledger_{retries}:ratio5m > <retries.ratio>\n"
+        f'  and agent:spanledger_{calls}:increase5m >= <retries.min_calls>,\n  "of", "{of}", "", "")'
+    )
+
+
 ALERTS: Final = (
     Alert(
         "AgentErrorRateHigh",
@@ -64,11 +71,12 @@ ALERTS: Final = (
         "reliability",
         "ticket",
         "fleet",
-        "agent:spanledger_llm_retries:ratio5m > <retries.ratio>\n"
-        "and agent:spanledger_llm_calls:increase5m >= <retries.min_calls>",
-        f"{AGENT} repeats {PERCENT} of its model calls",
-        f"{PERCENT} of the model calls of five minutes were retries, for ten minutes now. Retries are paid for "
-        f"where the provider answered.",
+        _retried("llm_retries", "llm_calls", "model calls")
+        + "\nor\n"
+        + _retried("tool_retries", "run_tool_calls", "tool calls"),
+        f"{AGENT} repeats {PERCENT} of its {{{{ $labels.of }}}}",
+        f"{PERCENT} of the {{{{ $labels.of }}}} of five minutes were retries, for ten minutes now. Retries are waited "
+        f"for, and paid where a provider answered.",
         "10m",
     ),
     Alert(

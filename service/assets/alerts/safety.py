@@ -11,6 +11,8 @@ from spanledger.service.assets.rule import BY, Alert
 _VIOLATIONS: Final = "spanledger_policy_violations_total"
 _TOOL: Final = "{{ $labels.tool_name }} ({{ $labels.action }}, policy {{ $labels.policy }})"
 
+_FINDINGS: Final = "spanledger_safety_findings_total"
+
 ALERTS: Final = (
     Alert(
         "AgentToolOutsideAllowlist",
@@ -44,5 +46,19 @@ ALERTS: Final = (
         f"{AGENT} acted without the approval of a person, {_TOOL}",
         f"{{{{ $value | humanize }}}} calls of {_TOOL} in the last ten minutes that policy demands an approval "
         f"for, and none was found before them.",
+    ),
+    Alert(
+        "AgentSafetyFinding",
+        "safety",
+        "page",
+        "safety",
+        "label_replace(\n"
+        + happened(f'{_FINDINGS}{{severity="critical"}}', f"{BY}, category")
+        + ',\n  "became", "went through", "", "")\nor\nlabel_replace(\n'
+        f'  sum by ({BY}, category) (increase({_FINDINGS}{{severity="warning"}}[10m])) >= <safety.held_back>,\n'
+        '  "became", "was held back", "", "")',
+        f"{AGENT} handled unsafe content, {{{{ $labels.category }}}}, and it {{{{ $labels.became }}}}",
+        "{{ $value | humanize }} steps in the last ten minutes ({{ $labels.category }}). What went through was noticed "
+        "by a guardrail, a filter or a judge that stopped nothing; so much that was held back is somebody trying.",
     ),
 )

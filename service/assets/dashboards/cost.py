@@ -104,7 +104,7 @@ NOW: Final = Row(
             RATIO,
             empty="No tokens",
             limits=Limits(
-                "0.01",
+                "panels.unpriced_amber",
                 "cost.unpriced_ratio",
                 "above <cost.unpriced_ratio> the alert fires, for costs are too low to be believed",
             ),
@@ -183,14 +183,13 @@ WHO: Final = Row(
             empty="No model calls",
             width=6,
         ),
-        bars(
+        sheet(
             "By $dimension",
             "Cost of the runs that ended, by a dimension of the configuration (`dimensions` of the connector "
-            "`trajectory`), such as user, team or feature: the fifteen dearest. What nothing says a value of is "
-            'under "".',
-            f"topk(15, {added(DIMENSION, 'dimension, value')} > 0)",
-            "{{value}}",
-            USD,
+            "`trajectory`), such as user, team or feature: the fifty dearest.",
+            {"value": "Who"},
+            {"Cost": f'label_replace({table(DIMENSION, "value")}, "value", "(not said)", "value", "")'},
+            columns={"Cost": Column(USD)},
             empty="No dimensions: see docs/configuration.md",
             repeat="dimension",
         ),
@@ -217,7 +216,7 @@ BUDGETS: Final = Row(
             empty="No budgets: see docs/budgets.md",
             width=8,
             most=1,
-            limits=Limits("0.8", "1", "at 1 the budget is spent, and at 0.8 there is still time to decide"),
+            limits=Limits("panels.budget_amber", "1", "at 1 it is spent; at amber there is still time to decide"),
         ),
         graph(
             "Burn",
@@ -322,12 +321,12 @@ WASTE: Final = Row(
             empty="No loops",
             leads_to="trajectories",
         ),
-        bars(
+        sheet(
             "Caused by tools",
-            "Cost of the model calls that read the results of a tool: the ten dearest tools.",
-            f"topk(10, {added(select('spanledger_tool_induced_cost_usd_total'), BY_TOOL)} > 0)",
-            "{{tool_name}}",
-            USD,
+            "Cost of the model calls that read the results of a tool: the fifty dearest tools.",
+            {"tool_name": "Tool"},
+            {"Cost": table(select("spanledger_tool_induced_cost_usd_total"), BY_TOOL)},
+            columns={"Cost": Column(USD)},
             width=8,
             empty="No tools",
             leads_to="tools",

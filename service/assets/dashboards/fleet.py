@@ -45,12 +45,10 @@ FAILED_RUNS: Final = select("spanledger_runs_total", 'outcome="failure"')
 NO_HEALTH: Final = "No health: are the recording rules loaded?"
 LIGHT: Final = (
     "Red and amber by six signals: errors (above <errors.ratio>, amber above <health.errors_amber>), P95 latency "
-    "against "
-    "the objective (amber from <health.latency_amber> of it), cost of a run against its week (<cost.per_run_factor> "
-    "times, "
-    "amber <health.cost_amber>), evaluation scores below the objective, loops (above <loops.ratio> of the runs of an "
-    "hour), "
-    "and any violation of a policy in the last hour. A signal without data or objective is left out."
+    "against the objective (amber from <health.latency_amber> of it), cost of a run against its week "
+    "(<cost.per_run_factor> times, amber <health.cost_amber>), evaluation scores below the objective, loops (above "
+    "<loops.ratio> of the runs of an hour), and any violation of a policy, or unsafe content that went through, in the "
+    "last hour. A signal without data or objective is left out."
 )
 
 NOW: Final = Row(
@@ -382,6 +380,17 @@ MONEY: Final = Row(
             AGENT_COLUMNS,
             _spend(BY_AGENT),
             columns=_USD_COLUMNS,
+            width=8,
+            empty=_NO_SPEND,
+            leads_to="cost",
+        ),
+        sheet(
+            "Spend by provider",
+            "Of the last week, day and hour.",
+            {"provider": "Provider"},
+            _spend("provider"),
+            columns=_USD_COLUMNS,
+            width=6,
             empty=_NO_SPEND,
             leads_to="cost",
         ),
@@ -391,6 +400,7 @@ MONEY: Final = Row(
             MODEL_COLUMNS,
             _spend(BY_MODEL),
             columns=_USD_COLUMNS,
+            width=10,
             empty=_NO_SPEND,
             leads_to="cost",
         ),

@@ -89,7 +89,7 @@ def _description(panel: Panel, values: Values) -> str:
     every = {"": panel.limits, **{title: column.limits for title, column in (panel.columns or {}).items()}}
     for title, limits in every.items():
         if limits is not None:
-            amber, red = _number(limits.amber, values), _number(limits.red, values)
+            amber, red = _numbers(limits, values)
             word = "below" if limits.low_is_bad else "from"
             at = f"red {word} {red:g}" if amber == red else f"amber {word} {amber:g}, red {word} {red:g}"
             parts.append(f"{f'{title}: ' if title else ''}{at}: {fill(limits.why, values)}")
@@ -98,14 +98,16 @@ def _description(panel: Panel, values: Values) -> str:
     return "\n\n".join(part[0].upper() + part[1:] for part in parts)
 
 
-def _number(text: str, values: Values) -> float:
-    return float(values.get(text, text))
+def _numbers(limits: Limits, values: Values) -> tuple[float, float]:
+    """Return from where on it is amber and red; amber does not begin behind red, whatever red was set to."""
+    amber, red = (float(values.get(text, text)) for text in (limits.amber, limits.red))
+    return (max if limits.low_is_bad else min)(amber, red), red
 
 
 def _thresholds(limits: Limits | None, values: Values) -> Json:
     if limits is None:
         return {"mode": "absolute", "steps": [{"color": "blue", "value": None}]}
-    amber, red = _number(limits.amber, values), _number(limits.red, values)
+    amber, red = _numbers(limits, values)
     steps: list[Json]
     if limits.low_is_bad:
         steps = [{"color": "red", "value": None}, {"color": "yellow", "value": red}, {"color": "green", "value": amber}]
@@ -200,11 +202,11 @@ def _options(panel: Panel) -> Json:
             "displayMode": "basic",
             "orientation": "horizontal",
             "valueMode": "color",
-            "namePlacement": "auto",
+            "namePlacement": "top",
             "showUnfilled": True,
             "sizing": "auto",
             "minVizWidth": 8,
-            "minVizHeight": 16,
+            "minVizHeight": 32,
             "maxVizHeight": 300,
             "legend": {**_LEGEND, "showLegend": False},
         }
@@ -231,15 +233,19 @@ def _overrides(panel: Panel, values: Values) -> list[Json]:
         for name, color in (panel.colors or {}).items()
     ]
     found += [_override(title, _looks(column, values)) for title, column in (panel.columns or {}).items()]
-    if panel.leads_to and panel.labels:
-        # One link, on the last label that the other dashboard can be narrowed to.
-        shown = {name: title for name, title in panel.labels.items() if name in CASCADE}
-        wanted = {name: f'${{__data.fields["{title}"]:percentencode}}' for name, title in shown.items()}
-        if shown:
-            found.append(_override([*shown.values()][-1], {"links": [_link(panel.leads_to, wanted)]}))
+    # One link, on the last label that the other dashboard can be narrowed to.
+    shown = {name: title for name, title in (panel.labels or {}).items() if name in CASCADE and panel.leads_to}
+    wanted = {name: f'${{__data.fields["{title}"]:percentencode}}' for name, title in shown.items()}
+    for name, title in (panel.labels or {}).items():
+        looks: Json = {"noValue": "–", **({"custom.width": _WIDE[name]} if name in _WIDE else {})}
+        if panel.leads_to and name in shown and name == [*shown][-1]:
+            looks["links"] = [_link(panel.leads_to, wanted)]
+        found.append(_override(title, looks))
     return found
 
 
+_WIDE: Final = {"evaluation_name": 230, "model": 170}
+"""Labels whose values are long -> pixels of their columns."""
 _UNKNOWN: Final = {
     "type": "special",
     "options": {"match": "null", "result": {"text": "–", "color": "transparent", "index": 9}},

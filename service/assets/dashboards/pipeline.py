@@ -54,7 +54,11 @@ NOW: Final = Row(
             "Spans refused",
             "Spans that were not taken: the sender has them still and tries again, or they were bad.",
             "otelcol_receiver_refused_spans_total",
-            limits=Limits("1", "1000", "some are refused whenever a queue is full; many are an outage for the sender"),
+            limits=Limits(
+                "1",
+                "panels.refused_red",
+                "some are refused whenever a queue is full; many are an outage for the sender",
+            ),
         ),
         _total(
             "Lost",
@@ -80,7 +84,7 @@ NOW: Final = Row(
             RATIO,
             empty="No exporter with a queue",
             limits=Limits(
-                "0.5",
+                "panels.queue_amber",
                 "pipeline.queue_ratio",
                 "a full queue refuses new requests; the alert fires at <pipeline.queue_ratio>",
             ),
@@ -92,7 +96,9 @@ NOW: Final = Row(
             SECONDS,
             empty=GONE,
             limits=Limits(
-                "0.1", "pipeline.lag_s", "all requests wait that long; the alert fires at <pipeline.lag_s> s"
+                "panels.lag_amber_s",
+                "pipeline.lag_s",
+                "all requests wait that long; the alert fires at <pipeline.lag_s> s",
             ),
         ),
     ),
@@ -210,7 +216,7 @@ OUT: Final = Row(
             empty="No exporter with a queue",
             width=8,
             limits=Limits(
-                "0.5",
+                "panels.queue_amber",
                 "pipeline.queue_ratio",
                 "a full queue refuses new requests; the alert fires at <pipeline.queue_ratio>",
             ),
@@ -296,7 +302,9 @@ PROCESS: Final = Row(
             empty=GONE,
             width=6,
             limits=Limits(
-                "0.1", "pipeline.lag_s", "all requests wait that long; the alert fires at <pipeline.lag_s> s"
+                "panels.lag_amber_s",
+                "pipeline.lag_s",
+                "all requests wait that long; the alert fires at <pipeline.lag_s> s",
             ),
         ),
         sheet(

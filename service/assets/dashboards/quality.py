@@ -209,7 +209,7 @@ WORK: Final = Row(
             empty="No model calls in this time range",
         ),
         graph(
-            "Retried",
+            "Model calls retried",
             "Share of the model calls that repeat one: the ten agents with most.",
             Query(
                 top(

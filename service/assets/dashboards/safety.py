@@ -37,6 +37,10 @@ VIOLATIONS: Final = select("spanledger_policy_violations_total")
 APPROVALS: Final = select("spanledger_approvals_total")
 MISSING: Final = select("spanledger_approvals_total", 'outcome="missing"')
 ASKED: Final = select("spanledger_approvals_total", 'outcome=~"granted|denied"')
+FINDINGS: Final = select("spanledger_safety_findings_total")
+UNSAFE: Final = select("spanledger_safety_findings_total", 'severity="critical"')
+NO_FINDINGS: Final = "No guardrail, filter or judge found anything"
+BECAME: Final[dict[str, Color]] = {"critical": "red", "warning": "yellow", "info": "blue"}
 HANDOFFS: Final = select("spanledger_handoffs_total")
 NEVER: Final = Limits("1", "1", "a policy says what must not happen at all")
 ACTIONS: Final[dict[str, Color]] = {"attempted": "yellow", "executed": "red", "blocked": "blue"}
@@ -87,10 +91,10 @@ NOW: Final = Row(
             width=4,
         ),
         stat(
-            "Looked at",
-            "Steps that policies were asked about, each step and rule once.",
-            added(EVALUATIONS),
-            empty=NO_POLICY,
+            "Unsafe and not stopped",
+            "Steps that a guardrail, a filter or a judge found unsafe, and that went through.",
+            f"{added(UNSAFE)}\nor 0 * {added(select('spanledger_runs_total'))}",
+            limits=Limits("1", "1", "it was noticed, and nothing held it back"),
             decimals=0,
             width=4,
         ),
@@ -142,7 +146,44 @@ VIOLATED: Final = Row(
             added(EVALUATIONS, "rule"),
             "{{rule}}",
             width=8,
+            decimals=0,
             empty=NO_POLICY,
+        ),
+    ),
+)
+
+NOTICED: Final = Row(
+    "Unsafe content",
+    (
+        graph(
+            "Findings a minute",
+            "Steps that guardrails, filters of providers and judges found unsafe: what is critical went through, a "
+            "warning was held back, and for an info it was changed or the model declined.",
+            Query(speed(FINDINGS, "severity", 60), "{{severity}}"),
+            unit=PER_MINUTE,
+            stacked=True,
+            colors=BECAME,
+            width=8,
+            empty=NO_FINDINGS,
+        ),
+        bars(
+            "What it was about",
+            "Steps in the time range by category, as far as the spans say it.",
+            f"{added(FINDINGS, 'category')} > 0",
+            "{{category}}",
+            width=8,
+            decimals=0,
+            empty=NO_FINDINGS,
+        ),
+        sheet(
+            "Whose it was",
+            "In the time range: the fifty most frequent. The findings of its runs name the steps.",
+            {**AGENT_COLUMNS, "category": "Category", "severity": "Severity"},
+            {"Times": table(FINDINGS, f"{BY_AGENT}, category, severity")},
+            columns={"Times": Column(COUNT, decimals=0)},
+            width=8,
+            empty=NO_FINDINGS,
+            leads_to="trajectories",
         ),
     ),
 )
@@ -201,7 +242,9 @@ AUTONOMY: Final = Row(
             width=8,
             empty="No loops",
             leads_to="trajectories",
-            limits=Limits("0.05", "loops.ratio", "the alert fires at <loops.ratio>; amber is half of it"),
+            limits=Limits(
+                "panels.loops_amber", "loops.ratio", "the alert fires at <loops.ratio>; amber is the warning before"
+            ),
         ),
         graph(
             "Unseen work",
@@ -277,6 +320,6 @@ BOARD: Final = Board(
     "safety",
     "Safety and autonomy",
     "What agents did that no policy allows, who approved what, and how far agents go without a person.",
-    (NOW, VIOLATED, AUTONOMY, DATA, LIMITS),
+    (NOW, VIOLATED, NOTICED, AUTONOMY, DATA, LIMITS),
     since="now-24h",
 )

@@ -17,7 +17,7 @@ COUNT: Final = "locale"
 USD: Final = "currencyUSD"
 RATIO: Final = "percentunit"
 SECONDS: Final = "s"
-PER_MINUTE: Final = "opm"
+PER_MINUTE: Final = "short"  # titles say what a minute has of
 
 OUTCOMES: Final[Mapping[str, Color]] = {"success": "green", "partial": "yellow", "failure": "red", "unknown": "blue"}
 
@@ -30,7 +30,9 @@ FAILURES: Final = Limits(
     "the alerts call more than <errors.ratio> of calls or runs an outage, and amber is the warning before it",
 )
 RETRIES: Final = Limits(
-    "0.1", "retries.ratio", "each retry is paid or waited for; the alert fires at <retries.ratio>, amber at half of it"
+    "panels.retries_amber",
+    "retries.ratio",
+    "each retry is paid or waited for; the alert fires at <retries.ratio>, and amber is the warning before",
 )
 
 
@@ -47,7 +49,8 @@ def graph(title: str, says: str, *queries: Query, unit: str = "short", **more: A
 
 
 def bars(title: str, says: str, expr: str, legend: str, unit: str = "short", **more: Any) -> Panel:
-    """Return bars, one for each series, for the end of the time range."""
+    """Return bars, one for each series, for the end of the time range; as in `stat` a count has no decimals."""
+    unit = COUNT if unit == "short" and more.get("decimals") == 0 else unit
     return Panel(title, "bargauge", says, (Query(expr, legend, instant=True),), unit, **{"least": 0, **more})
 
 

@@ -19,14 +19,15 @@ from spanledger.service.assets.dashboards.series import (
 )
 from spanledger.service.assets.dashboards.shared import (
     AGENT,
+    AGENT_COLUMNS,
     COUNT,
     FAILURES,
     PER_MINUTE,
     RATIO,
+    RETRIES,
     RUNS,
     SECONDS,
     USD,
-    bars,
     graph,
     sheet,
     stat,
@@ -41,10 +42,13 @@ TOOL: Final = "{{tool_name}}"
 
 DRIFT: Final = select("agent:spanledger_tool_mix:tvd6h")
 NOISE: Final = select("agent:spanledger_tool_mix:noise6h")
+RUN_CALLS: Final = select("spanledger_run_tool_calls", suffix="_sum")
 SHARE: Final = select("agent_tool:spanledger_tool_share:ratio6h")
 SHARE_OF_WEEK: Final = select("agent_tool:spanledger_tool_share:ratio7d")
 BEYOND_NOISE: Final = Limits(
-    "0.8", "1", "beyond 1 the distance is more than chance makes with so many tools and calls, and the alert fires"
+    "panels.drift_amber",
+    "1",
+    "beyond 1 the distance is more than chance makes with so many tools and calls, and the alert fires",
 )
 
 NOW: Final = Row(
@@ -66,18 +70,19 @@ NOW: Final = Row(
             empty=NO_TOOLS,
         ),
         stat(
+            "Retried",
+            "Share of the tool calls of runs that ended that repeat a failed one, with the same id or arguments.",
+            share(added(select("spanledger_tool_retries_total")), added(RUN_CALLS)),
+            RATIO,
+            limits=RETRIES,
+            empty=NO_TOOLS,
+        ),
+        stat(
             "P95",
             "95 of 100 calls were shorter, as exact as the buckets.",
             quantile(0.95, "spanledger_tool_duration_seconds", window="$__range"),
             SECONDS,
             empty=NO_TOOLS,
-        ),
-        stat(
-            "Tools",
-            "Names of tools that were called.",
-            f"count({added(CALLS, BY_TOOL)} > 0)",
-            empty=NO_TOOLS,
-            decimals=0,
         ),
         stat(
             "Calls a run",
@@ -222,17 +227,20 @@ MIX: Final = Row(
                 "Week": top(SHARE_OF_WEEK, _BY, f"abs({SHARE} - {SHARE_OF_WEEK})", 50),
             },
             columns={"Moved": Column(RATIO), "Six hours": Column(RATIO), "Week": Column(RATIO)},
-            width=10,
+            width=9,
             empty=NO_WEEK,
             leads_to="trajectories",
         ),
-        bars(
+        sheet(
             "New tools",
-            "Calls in six hours of tools that were not called in the week before: the ten with most.",
-            f"topk(10, {select('agent_tool:spanledger_tool_calls:increase6h')} > 0 unless "
-            f"{select('agent_tool:spanledger_tool_calls:increase7d')} > 0)",
-            f"{AGENT} {TOOL}",
-            width=6,
+            "Calls in six hours of tools that were not called in the week before: the fifty with most.",
+            {**AGENT_COLUMNS, "tool_name": "Tool"},
+            {
+                "Calls": f"topk(50, {select('agent_tool:spanledger_tool_calls:increase6h')} > 0 unless "
+                f"{select('agent_tool:spanledger_tool_calls:increase7d')} > 0)"
+            },
+            columns={"Calls": Column(COUNT, decimals=0)},
+            width=7,
             empty="No tool is new",
         ),
     ),
