@@ -453,6 +453,33 @@ async def test_a_fault_of_our_own_refuses_and_hangs_nobody(tmp_path: Path, monke
     await bed.connector.shutdown(bed.clock.now_s)
 
 
+async def test_a_run_whose_document_nobody_has_yet_is_told_after_a_crash(tmp_path: Path) -> None:
+    """The logs pipeline refuses as long as the process lives."""
+    bed = Bed(storage=str(tmp_path))
+    await bed.connector.start()
+    bed.connector.commit(await keep(bed, *run()))
+    bed.answers = [Refused("full")] * 100_000
+    await bed.wait(5)
+    assert not bed.documents
+    journal = bed.connector._journal
+    assert journal is not None
+    assert journal._task is not None
+    for task in (journal._task, bed.connector._task, bed.connector._outbox._task):
+        assert task is not None
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    journal._waiting.clear()
+    await journal._in_thread(journal._close)
+    bed.answers = []
+    await bed.again().start()
+    await bed.wait()
+    await bed.wait(5)
+    await bed.wait(5)
+
+    assert [document["revision"] for document in bed.documents] == [1]
+    await bed.connector.shutdown(bed.clock.now_s)
+
+
 async def test_what_was_refused_elsewhere_is_not_taken_after_a_crash(tmp_path: Path) -> None:
     """Its sender has it and sends it again."""
     bed = Bed(storage=str(tmp_path))

@@ -56,7 +56,9 @@ class Trajectory:
         self._host = host
         self._outbox = Outbox(host, "spanledger.trajectory", __version__, sleep)
         self._journal = (
-            Journal(config.storage, host, config.late.remember + config.late.forget, sleep=sleep)
+            Journal(
+                config.storage, host, config.late.remember + config.late.forget, told=self._outbox.progress, sleep=sleep
+            )
             if config.storage
             else None
         )

@@ -111,7 +111,9 @@ class Remembered:
 
 
 class Journal:
-    """The file. Ids of closed traces are kept for `forget_s`. `sleep` is the waiting before changes are written."""
+    """The file. Ids of closed traces are kept for `forget_s`.
+
+    `told` returns how many documents were told, and how many of them somebody has taken. `sleep` is the waiting before changes are written."""
 
     def __init__(
         self,
@@ -119,11 +121,13 @@ class Journal:
         host: Host,
         forget_s: float,
         *,
+        told: Callable[[], tuple[int, int]] = lambda: (0, 0),
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._directory = Path(directory)
         self._host = host
         self._forget_ns = int(forget_s * 1e9)
+        self._told = told
         self._sleep = sleep
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"{host.id} storage")
         self._errors = host.metrics.counter("spanledger_trajectory_storage_errors_total")
@@ -290,16 +294,21 @@ class Journal:
     async def _write_all(self) -> None:
         while self._waiting:
             await self._sleep(FLUSH_AFTER_S)
-            await asyncio.shield(asyncio.ensure_future(self._write_waiting()))
+            count, (said, _) = len(self._waiting), self._told()
+            # That a run was told may only be known once somebody has the document: else a kill loses it.
+            while self._told()[1] < said:
+                await self._sleep(FLUSH_AFTER_S)
+            await asyncio.shield(asyncio.ensure_future(self._write_waiting(count)))
 
-    async def _write_waiting(self) -> None:
-        taken = self._take()
+    async def _write_waiting(self, count: int | None = None) -> None:
+        taken = self._take(count)
         if (error := await self._write(taken)) is not None and may_pass(error):
             # The same changes again, in order: a disk that is full has room some day.
             self._waiting[:0] = taken[: max(0, MAX_WAITING - len(self._waiting))]
 
-    def _take(self) -> list[_Change]:
-        taken, self._waiting = self._waiting, []
+    def _take(self, count: int | None) -> list[_Change]:
+        taken = self._waiting[:count]
+        del self._waiting[:count]
         return taken
 
     async def _write(self, taken: Sequence[_Change]) -> sqlite3.Error | OSError | None:

@@ -41,6 +41,7 @@ class Outbox:
         self._sleep = sleep
         self._line: deque[tuple[str, LogRecord, int]] = deque()
         self._bytes = 0
+        self._put = 0
         self._task: asyncio.Task[None] | None = None
         self._dropped = host.metrics.counter("spanledger_trajectory_events_dropped_total")
         self._sent = host.metrics.counter("spanledger_trajectory_events_total")
@@ -49,6 +50,10 @@ class Outbox:
 
     def __len__(self) -> int:
         return len(self._line)
+
+    def progress(self) -> tuple[int, int]:
+        """Return how many records were ever put in line, and how many of these have left it."""
+        return self._put, self._put - len(self._line)
 
     def put(self, service_name: str, record: LogRecord) -> None:
         """Send `record` as soon as may be. Needs a running loop."""
@@ -59,6 +64,7 @@ class Outbox:
             self._dropped.add(("full",))
             return
         self._line.append((service_name, record, size))
+        self._put += 1
         self._bytes += size
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._send_all(), name=f"{self._host.id} events")

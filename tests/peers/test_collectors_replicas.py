@@ -338,8 +338,9 @@ def test_a_name_in_dns_follows_the_replicas_without_a_restart(
     listed([0, 1, 2, 3])
     while not fleet[3].spans():
         sent += some(1)
+    first.process.wait_until(lambda: len(fleet.arrived()) == sent)
 
-    fleet[0].sidecar.process.kill()
+    fleet[0].sidecar.process.kill()  # With nothing on its disk: it does not come back here.
     sent += some(2 * CONSUMERS)
     listed([1, 2, 3])
     first.process.wait_until(lambda: len(fleet.arrived()) == sent)
