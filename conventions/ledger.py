@@ -192,7 +192,7 @@ class Finding(NamedTuple):
 class Report:
     """A span in the tree of its calls. Owned by one keeper, who links it."""
 
-    __slots__ = ("call", "children", "found", "kept", "names", "parent", "place", "twin_of")
+    __slots__ = ("call", "children", "found", "kept", "listed", "names", "parent", "place", "twin_of")
 
     def __init__(self, place: Place | None = None) -> None:
         self.place = place
@@ -206,6 +206,8 @@ class Report:
         """The call that this one is another report of; set by the keeper, who knows of all."""
         self.names: Mapping[Name, str] = {}
         """By which the keeper finds its twins, each with who told of it when it was put there."""
+        self.listed: Place | None = None
+        """What the span said of itself when it was put there."""
         self.kept: object = None
         """Whatever the keeper remembers of it."""
 
@@ -309,7 +311,7 @@ def _judge(report: Report) -> Finding:
         return _judge_call(report, call, below)
     if not below.telling:
         return Finding("only_copy", _with(report, call, below), below)
-    excess, less = _excess(call, _once(below))
+    excess, less = _excess(call, once(below))
     told = below
     if excess is not None:
         told = Told.together([told, Told(input=excess.input, output=excess.output)])
@@ -392,15 +394,18 @@ def _explained(call: Call, below: Told) -> bool:
     calls = [one.call for one in below.reports if one.call is not None]
     if call.response_id and any(one.response_id == call.response_id for one in calls):
         return True
+    # Whatever a router called the model: no two answers below one another have the same numbers by chance.
+    if call.input and call.output and any((one.input, one.output) == (call.input, call.output) for one in calls):
+        return True
     related = [one for one in calls if same_model(call, one)]
     if any((one.input, one.output) == (call.input, call.output) for one in related):
         return True
     if not related and not below.more:
         return False
-    return any(near(call.input, sums.input) and near(call.output, sums.output) for sums in (below, _once(below)))
+    return any(near(call.input, sums.input) and near(call.output, sums.output) for sums in (below, once(below)))
 
 
-def _once(below: Told) -> Told:
+def once(below: Told) -> Told:
     """Return what is told without the twins among the reports."""
     if len(below.reports) < 2 or len({one.call.scope for one in below.reports if one.call is not None}) < 2:
         return below

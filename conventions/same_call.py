@@ -2,11 +2,13 @@
 
 Two reports may be one when they have a name in common (`names_of`) and what that name stands for agrees:
 
-* `response`: the id of the response, at the same time or with the same tokens;
+* `response`: the id of the response, at the same time or with the same tokens. Of two models that have nothing in
+  common in their names (a router's, and whose it was) both has to be so;
 * `request`, `log`: its dialect tells a call as a span and as a log record. An id in common is enough, else the
   tokens, the time and whatever both say have to agree. They need not say as much: Gemini CLI's spans leave thoughts
   out of the output, Codex's name no model;
-* `tokens`: equal tokens, or a failure, of two instrumentations, one strictly within the other's time.
+* `tokens`: equal tokens, or a failure, of two instrumentations, one strictly within the other's time, or both at
+  nearly the same: callbacks are told of the end in the order in which they were told of the beginning.
 
 `twins` pairs them off: the best report stands for the call, and each other way of telling it takes part once.
 """
@@ -26,6 +28,8 @@ MAX_APART_NS: Final = 1_000_000_000
 """Between the ends of two reports of one call: a record is written a moment before or after the span has ended."""
 _NEAR: Final = 100
 """A difference of less than one part in this many is another way of counting, not another call."""
+_SHIFTED: Final = 20
+"""Two times that begin and end within one part in this many of the shorter are one."""
 
 
 def names_of(call: Call) -> tuple[Name, ...]:
@@ -118,7 +122,10 @@ def _same_response(one: Place, other: Place) -> bool:
     if a is None or b is None or (a.scope == b.scope and one.trace_id != other.trace_id):
         return False
     overlap = one.start_ns < other.end_ns and other.start_ns < one.end_ns
-    return overlap or (a.input, a.output) == (b.input, b.output)
+    if same_model(a, b):
+        return overlap or (a.input, a.output) == (b.input, b.output)
+    # Small servers count their answers, each from one: two of them need more than that in common.
+    return overlap and (not (a.tells_tokens and b.tells_tokens) or (a.input, a.output) == (b.input, b.output))
 
 
 def _told_again(one: Place, other: Place) -> bool:
@@ -144,7 +151,7 @@ def _told_alike(one: Place, other: Place) -> bool:
 def _same_tokens(one: Place, other: Place) -> bool:
     # Time first: many calls may have equal tokens, and nearly all are of another moment.
     outer, inner = (one, other) if one.start_ns < other.start_ns else (other, one)
-    if not _inside(inner, outer):
+    if not (_inside(inner, outer) or _shifted(inner, outer)):
         return False
     a, b = one.call, other.call
     if a is None or b is None or a.scope == b.scope or (a.response_id and b.response_id):
@@ -168,6 +175,12 @@ def _differ(one: str, other: str) -> bool:
 
 def _inside(inner: Place, outer: Place) -> bool:
     return 0 < outer.start_ns < inner.start_ns <= inner.end_ns < outer.end_ns
+
+
+def _shifted(later: Place, earlier: Place) -> bool:
+    shorter = min(later.end_ns - later.start_ns, earlier.end_ns - earlier.start_ns)
+    most = shorter // _SHIFTED
+    return 0 < most >= max(later.start_ns - earlier.start_ns, abs(later.end_ns - earlier.end_ns))
 
 
 def _apart(one: Place, other: Place) -> int:

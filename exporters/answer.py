@@ -5,7 +5,8 @@ A push returns None or a `PartialSuccess`, or raises::
     SendError
     ├── Retryable    not now; wait at least `throttle_s` when the peer said so
     ├── Permanent    never; the same request would fail again
-    └── TooLarge     not at this size; send it in parts
+    ├── TooLarge     not at this size; send it in parts
+    └── Divided      some of it was taken, or what is true of some is not of the rest; send only `rest`
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 if TYPE_CHECKING:
-    from spanledger.processor.batch import Signal
+    from collections.abc import Sequence
+
+    from spanledger.processor.batch import Delivery, Signal
 
 
 class SendError(Exception):
@@ -49,6 +52,14 @@ class TooLarge(SendError):  # noqa: N818
     def __init__(self, message: str, error_type: str, limit_bytes: int | None = None) -> None:
         super().__init__(message, error_type)
         self.limit_bytes = limit_bytes
+
+
+class Divided(SendError):  # noqa: N818
+    """What is in none of `rest` the peer has; each of `rest` has a verdict of its own to come."""
+
+    def __init__(self, message: str, error_type: str, rest: Sequence[Delivery]) -> None:
+        super().__init__(message, error_type)
+        self.rest = rest
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from spanledger.exporters.answer import PartialSuccess, Permanent, Retryable, TooLarge
+from spanledger.exporters.answer import Divided, PartialSuccess, Permanent, Retryable, TooLarge
 from spanledger.exporters.backlog import Backlog, LeftOnDisk
 from spanledger.exporters.outcomes import Outcomes
 from spanledger.exporters.queue import QueueConfig, SendingQueue
@@ -99,7 +99,7 @@ class Sender(ABC):
 
     @abstractmethod
     async def push(self, delivery: Delivery) -> PartialSuccess | None:
-        """Send `delivery` once. Raises `Retryable`, `Permanent` or `TooLarge`; a timeout counts as retryable."""
+        """Send `delivery` once. Raises a `SendError`; a timeout counts as retryable."""
 
     async def connect(self) -> None:  # noqa: B027 - there may be nothing to open
         """Get ready to push; raise with a plain message when the configuration makes that impossible."""
@@ -269,7 +269,7 @@ class Sender(ABC):
                 numbers.pop()
                 if smaller is not None:
                     open_parts += reversed(smaller)
-                    numbers += reversed(self._note_parts(number, smaller))
+                    numbers += reversed(self._note_parts(number, part, smaller))
                 elif number is not None and self._backlog is not None:
                     self._backlog.forget(number)
         except (asyncio.CancelledError, LeftOnDisk):
@@ -284,14 +284,15 @@ class Sender(ABC):
                 if number is not None and self._backlog is not None:
                     self._backlog.forget(number)
 
-    def _note_parts(self, number: int | None, parts: Sequence[Delivery]) -> Sequence[int | None]:
-        if self._backlog is None or number is None or len(parts) == 1:
+    def _note_parts(self, number: int | None, whole: Delivery, parts: Sequence[Delivery]) -> Sequence[int | None]:
+        shortened = len(parts) == 1 and parts[0].items == whole.items
+        if self._backlog is None or number is None or shortened:
             # What was shortened is so for this peer, as it is now; the whole stays on disk.
             return [number] * len(parts)
         return self._backlog.replace(number, parts)
 
     async def _send(self, part: Delivery) -> Sequence[Delivery] | None:
-        """Try until `part` is settled; return what to send instead when the peer takes only smaller messages."""
+        """Try until `part` is settled; return what to send instead when the peer took or takes only some of it."""
         started = self.host.monotonic()
         for attempt in count(1):
             failure: Retryable
@@ -300,6 +301,11 @@ class Sender(ABC):
                     partial = await self.push(part)
             except TooLarge as error:
                 return await self._take_apart(part, error)
+            except Divided as error:
+                self.outcomes.failing(error)
+                taken = max(0, part.items - sum(one.items for one in error.rest))
+                self.outcomes.sent(replace(part, items=taken), None)
+                return error.rest
             except Permanent as error:
                 self.outcomes.failing(error)
                 self._lose(part, "permanent", str(error), error.error_type)

@@ -87,7 +87,7 @@ class Accounts:
 
     def twins(self, report: Report) -> list[Report]:
         """Return the other reports of a call that stands."""
-        return [one for one in self._neighbours(report) if one.twin_of is report]
+        return [one for one in self._neighbours(report, report.place) if one.twin_of is report]
 
     def changed(self) -> list[Report]:
         """Return the calls whose verdict may be another one than when this was asked last, in the order they came."""
@@ -161,18 +161,20 @@ class Accounts:
         """Find out anew which of the reports like this one are twins."""
         alike: dict[Report, None] = {}
         if report.names:
-            alike.update(dict.fromkeys(self._neighbours(report)))
+            # Those that were like it before it said more: they may be no longer.
+            alike.update(dict.fromkeys(self._neighbours(report, report.listed)))
             self._unlist(report)
         if report.standing:
             self._list(report)
-            alike.update(dict.fromkeys(self._neighbours(report)))
+            alike.update(dict.fromkeys(self._neighbours(report, report.place)))
         report.twin_of = None
         if not alike:
             return
         alike[report] = None
         waiting = list(alike)
         while waiting:
-            for other in self._neighbours(waiting.pop()):
+            one = waiting.pop()
+            for other in self._neighbours(one, one.place):
                 if other not in alike:
                     alike[other] = None
                     waiting.append(other)
@@ -185,10 +187,10 @@ class Accounts:
                 one.twin_of = twin_of
                 affected[one] = None
 
-    def _neighbours(self, report: Report) -> list[Report]:
-        """Return the calls that may be told by this report, too."""
-        place = report.place
-        assert place is not None
+    def _neighbours(self, report: Report, place: Place | None) -> list[Report]:
+        """Return the calls that may be told by this report, too, when it says what `place` does."""
+        if place is None:
+            return []
         found: list[Report] = []
         for name, own in report.names.items():
             tellers = self._alike[name]
@@ -208,6 +210,7 @@ class Accounts:
         assert call is not None
         # Kept, for it may say more of itself before it is taken out again.
         report.names = {name: teller_of(name, call) for name in names_of(call)}
+        report.listed = report.place
         for name, teller in report.names.items():
             alike = self._alike.setdefault(name, {}).setdefault(teller, [])
             alike.append(report)
@@ -224,6 +227,7 @@ class Accounts:
                 if not tellers:
                     del self._alike[name]
         report.names = {}
+        report.listed = None
 
     # -- memory --
 

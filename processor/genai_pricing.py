@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import pydantic
 
-from spanledger.conventions.ledger import MONEY, Call, Place, Verdict
+from spanledger.conventions.ledger import MONEY, Call, Place, Verdict, once
 from spanledger.conventions.lookup import ORIGINAL
 from spanledger.conventions.prices.attributes import COST, PREFIX, Spelling, attributes_of, restored, spelled
 from spanledger.conventions.prices.calls import call_of, home_of
@@ -281,7 +281,7 @@ class GenaiPricing(Passive):
         reading.cost = cost
         if bill.settled:
             return
-        below = report.finding.below.pico_usd if report is not None and cost.status == "rollup" else 0
+        below = once(report.finding.below).pico_usd if report is not None and cost.status == "rollup" else 0
         attributes = attributes_of(cost, bill.computed, below)
         for spelling in self._config.attributes:
             attributes |= spelled(spelling, cost)
@@ -305,8 +305,9 @@ class GenaiPricing(Passive):
         others = (*self._passed.twins(report), *report.finding.echoes)
         other = _free_twin(report) or next((one for one in others if one.verdict == "twin"), None)
         if verdict in MONEY:
-            if any(_has_passed(one) and one.verdict == "twin" for one in others):
-                verdict = "twin"
+            passed = [one for one in others if _has_passed(one) and one.verdict == "twin"]
+            if passed:
+                verdict = "prices" if all(_lacks_price(one, report) for one in passed) else "twin"
             elif (above := next(filter(_passed_for_more, report.above()), None)) is not None:
                 verdict, other = _part_of(above, report) or verdict, above
                 self._late.add(())
@@ -366,10 +367,19 @@ def _passed_for_more(report: Report) -> bool:
     return _has_passed(report) and report.verdict not in MONEY
 
 
+def _lacks_price(passed: Report, report: Report) -> bool:
+    """Tell whether a span left with tokens only, and this one knows what they cost: as behind a proxy's alias."""
+    assert passed.call is not None
+    assert report.call is not None
+    return passed.call.pico_usd is None and report.call.pico_usd is not None
+
+
 def _part_of(above: Report, report: Report) -> Verdict | None:
-    """Return what a call is to a span above it that has left with its cost; None for what that did not tell."""
+    """Return what a call is to a span above it that has left as its bill; None for what that did not tell."""
     assert above.call is not None
     assert report.call is not None
+    if _lacks_price(above, report):
+        return "prices"
     if above.call.inference:
         return "twin"
     return "in_parent" if report.call.tells_tokens and not above.finding.less else None

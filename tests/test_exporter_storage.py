@@ -20,7 +20,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from spanledger.exporters.answer import PartialSuccess, Permanent, Retryable, TooLarge
+from spanledger.exporters.answer import Divided, PartialSuccess, Permanent, Retryable, TooLarge
 from spanledger.exporters.backlog import TRY_EVERY_S, Backlog
 from spanledger.exporters.queue import QueueConfig
 from spanledger.exporters.queue_file import Bury, Delete, Found, Insert, QueueFile, Stored
@@ -223,6 +223,31 @@ async def test_parts_that_were_sent_are_not_sent_again(tmp_path: Path, *, killed
     await after.exporter.start()
     await after.settle()
     assert peer.took == [1, 2, 3, 4]
+    await after.end()
+
+
+async def test_what_a_peer_took_of_a_request_is_not_sent_again(tmp_path: Path) -> None:
+    """Only the rest stays on disk, though it is one part as the whole was."""
+    peer = Peer()
+
+    def answer(delivery: Delivery) -> Exception | None:
+        if delivery.items == 3:
+            peer.took += [1, 2]
+            return Divided("one of three", "late", [spans(3)])
+        peer.first.set()
+        return away(delivery)
+
+    peer.answer = answer
+    life = Life(tmp_path, peer)
+    await life.exporter.start()
+    await life.offer(spans(1, 3))
+    await peer.first.wait()
+    await life.crash()
+    peer.comes_back()
+    after = Life(tmp_path, peer)
+    await after.exporter.start()
+    await after.settle()
+    assert peer.took == [1, 2, 3]
     await after.end()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,10 +16,10 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from spanledger.exporters.answer import Permanent, Retryable, TooLarge
+from spanledger.exporters.answer import Divided, Permanent, Retryable, TooLarge
 from spanledger.exporters.kafka.config import KafkaExporterConfig
 from spanledger.exporters.kafka.exporter import KafkaExporter
-from spanledger.exporters.kafka.messages import by_trace, records
+from spanledger.exporters.kafka.messages import Part, by_trace, parts_of
 from spanledger.exporters.kafka.outcome import verdict
 from spanledger.processor import kafka
 from spanledger.processor.batch import Delivery
@@ -101,14 +102,15 @@ def test_splitting_keeps_every_span_with_its_resource_and_scope(shape: list[list
 
     found = [
         (int(key or b"0", 16), int.from_bytes(one.span_id), resource.schema_url, scope.scope.name)
-        for key, data in parts
+        for key, data, _ in parts
         for resource in ExportTraceServiceRequest.FromString(data).resource_spans
         for scope in resource.scope_spans
         for one in scope.spans
     ]
     assert len(found) == len(wanted)
     assert set(found) == wanted
-    keys = [key for key, _ in parts]
+    assert sum(items for _, _, items in parts) == len(wanted)
+    keys = [key for key, _, _ in parts]
     assert len(keys) == len(set(keys))
 
 
@@ -118,19 +120,32 @@ def test_records_without_a_trace_share_a_message_without_a_key() -> None:
     scope = made.resource_logs.add().scope_logs.add()
     for trace_id in (b"", b"t" * 16, bytes(16)):
         scope.log_records.add(trace_id=trace_id).body.string_value = "line"
-    parts = dict(by_trace("logs", made.SerializeToString()))
-    assert {key: len(ExportLogsServiceRequest.FromString(data).resource_logs) for key, data in parts.items()} == {
-        None: 1,
-        b"74" * 16: 1,
-    }
+    data = made.SerializeToString()
     config = KafkaExporterConfig(partition_logs_by_trace_id=True)
-    assert len(records(config, "logs", made.SerializeToString())) == 2
+    parts = parts_of(config, Delivery("logs", data, 3, 0))
+    assert {part.record.key: part.items for part in parts} == {None: 2, b"74" * 16: 1}
+    for part in parts:
+        (resource,) = ExportLogsServiceRequest.FromString(part.record.value).resource_logs
+        assert len(resource.scope_logs[0].log_records) == part.items
 
 
-def failure(code: int, size: int = 10) -> Failure:
-    """Return what became of a message."""
+def test_spans_whose_trace_id_is_all_zeros_have_no_key() -> None:
+    """An invalid id is none; as a key it would put all of them into one partition."""
+    data = request(span(1, trace=0), span(2, trace=2)).SerializeToString()
+    assert [key for key, _, _ in by_trace("traces", data)] == [None, b"0" * 31 + b"2"]
+
+
+def failed(code: int, size: int = 10, data_bytes: int = 0, items: int = 1) -> tuple[Part, Failure]:
+    """Return a message of `size` bytes, and that it failed."""
     error = KafkaError(code)
-    return Failure(Record("t", b"x" * size), error.code(), error.name(), error.str())
+    part = Part(Record("t", b"x" * size), b"x" * (data_bytes or size), items)
+    return part, Failure(part.record, error.code(), error.name(), error.str())
+
+
+def alone(code: int, size: int = 10, data_bytes: int = 0) -> Exception:
+    """Return what it means for a request that its only message failed."""
+    part, failure = failed(code, size, data_bytes)
+    return verdict(delivery(part.data), [part], [failure], 1_000_000)
 
 
 @pytest.mark.parametrize(
@@ -153,39 +168,96 @@ def failure(code: int, size: int = 10) -> Failure:
 )
 def test_only_what_is_about_the_message_itself_is_permanent(code: int, kind: type) -> None:
     """What somebody can put right, data waits for."""
-    error = verdict([failure(code), failure(KafkaError._MSG_TIMED_OUT)], 100, 1_000_000)
+    error = alone(code)
     assert type(error) is kind
     assert error.error_type == KafkaError(code).name()
 
 
 def test_the_limit_is_ours_where_it_is_known_and_half_where_only_the_broker_knows_it() -> None:
     """In JSON a message is longer than the request, and the limit is given in bytes of the request."""
-    ours = verdict([failure(KafkaError.MSG_SIZE_TOO_LARGE, 3_000_000)], 3_000_000, 1_000_000)
+    ours = alone(KafkaError.MSG_SIZE_TOO_LARGE, 3_000_000)
     assert isinstance(ours, TooLarge)
     assert ours.limit_bytes == 1_000_000 - 512
-    json_too = verdict([failure(KafkaError.MSG_SIZE_TOO_LARGE, 3_000_000)], 1_000_000, 1_000_000)
+    json_too = alone(KafkaError.MSG_SIZE_TOO_LARGE, 3_000_000, 1_000_000)
     assert isinstance(json_too, TooLarge)
     assert json_too.limit_bytes == (1_000_000 - 512) // 3
-    theirs = verdict([failure(KafkaError.MSG_SIZE_TOO_LARGE, 600_000)], 600_000, 1_000_000)
+    theirs = alone(KafkaError.MSG_SIZE_TOO_LARGE, 600_000)
     assert isinstance(theirs, TooLarge)
     assert theirs.limit_bytes == 300_000 - 512
 
 
+def test_what_is_about_one_message_is_said_of_that_one() -> None:
+    """What will pass stays together, and what the brokers have is not sent again."""
+    taken, _ = failed(0)
+    large, too_large = failed(KafkaError.MSG_SIZE_TOO_LARGE, 20)
+    late, timed_out = failed(KafkaError._MSG_TIMED_OUT, 30)
+    full, queue_full = failed(KafkaError._QUEUE_FULL, 40)
+    whole = delivery(b"x" * 100, 4)
+
+    error = verdict(whole, [taken, large, late, full], [queue_full, too_large, timed_out], 1_000_000)
+    assert isinstance(error, Divided)
+    assert [(one.size, one.items) for one in error.rest] == [(20, 1), (70, 2)]
+    assert isinstance(verdict(whole, [late, full], [queue_full, timed_out], 1_000_000), Retryable)
+
+
+async def settled(outcome: Callable[[str, bytes], Any]) -> tuple[FakeProducer, Numbers]:
+    """Send three traces until each has its verdict; return the client and what was counted."""
+    made: list[FakeProducer] = []
+    numbers = Numbers()
+
+    def make(told: dict[str, Any]) -> FakeProducer:
+        made.append(FakeProducer(told, outcome))
+        return made[-1]
+
+    async def at_once(_delay_s: float, _wake: Any) -> None:
+        return None
+
+    config = KafkaExporterConfig(partition_traces_by_id=True)
+    one = KafkaExporter(config, host("kafka", numbers=numbers), make=make, wait=at_once)
+    await one.start()
+    whole = delivery(request(span(1, trace=1), span(2, trace=2), span(3, trace=3)).SerializeToString(), 3)
+    one.reserve(whole)
+    one.commit(whole)
+    await one.shutdown(one.host.monotonic() + 20)
+    return made[0], numbers
+
+
+async def test_only_the_messages_that_failed_are_sent_again() -> None:
+    """One of three times out twice, and one is refused for good; each trace is written once and counted once."""
+    attempts: Counter[bytes] = Counter()
+
+    def outcome(_topic: str, value: bytes) -> Any:
+        (resource,) = ExportTraceServiceRequest.FromString(value).resource_spans
+        trace = resource.scope_spans[0].spans[0].trace_id[-1:]
+        attempts[trace] += 1
+        if trace == b"\2" and attempts[trace] < 3:
+            return KafkaError(KafkaError._MSG_TIMED_OUT)
+        # What the library says at once, and what the broker says.
+        return KafkaException(KafkaError(KafkaError.INVALID_RECORD)) if trace == b"\3" else None
+
+    client, numbers = await settled(outcome)
+
+    assert attempts == {b"\1": 1, b"\2": 3, b"\3": 2}
+    assert [message["key"][-1:] for message in client.produced] == [b"1", b"2", b"2", b"2"]
+    assert numbers.values["otelcol_exporter_sent_spans_total", "kafka"] == 2
+    assert numbers.values["spanledger_dropped_items_total", "kafka", "traces", "permanent"] == 1
+
+
 async def test_a_failure_is_raised_when_every_message_has_its_verdict() -> None:
-    """One of two traces times out, and the library refuses a third at once."""
+    """One of three traces times out, and the library has no room for another."""
     verdicts: dict[bytes, Any] = {}
     data = request(span(1, trace=1), span(2, trace=2), span(3, trace=3)).SerializeToString()
-    for (key, part), outcome in zip(
+    for (_, part, _), outcome in zip(
         by_trace("traces", data), [None, KafkaError(KafkaError._MSG_TIMED_OUT), BufferError("full")], strict=True
     ):
-        assert key
         verdicts[part] = outcome
     async with exporter(lambda _topic, value: verdicts[value], partition_traces_by_id=True) as (one, _client):
-        with pytest.raises(Retryable, match=r"_MSG_TIMED_OUT|_QUEUE_FULL"):
+        with pytest.raises(Divided, match=r"_MSG_TIMED_OUT|_QUEUE_FULL") as raised:
             await one.push(delivery(data, 3))
-        verdicts = dict.fromkeys(verdicts, KafkaException(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)))
-        with pytest.raises(TooLarge):
-            await one.push(delivery(data, 3))
+    (rest,) = raised.value.rest
+    found = ExportTraceServiceRequest.FromString(rest.data).resource_spans
+    assert [one.trace_id[-1] for resource in found for one in resource.scope_spans[0].spans] == [2, 3]
+    assert rest.items == 2
 
 
 def test_the_clients_settings_are_those_of_the_configuration() -> None:

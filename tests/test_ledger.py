@@ -271,6 +271,20 @@ def trees(draw: st.DrawFn) -> list[Place]:
     return spans
 
 
+def test_twins_that_turn_out_to_be_two_calls_count_both() -> None:
+    """One response id and equal tokens made them one; one of them is told again, with tokens of its own."""
+    said = replace(LEAF, response_id="r")
+    first = Place(b"t" * 16, b"a" * 8, b"", 10, 20, said)
+    other = Place(b"t" * 16, b"b" * 8, b"", 30, 40, replace(said, scope="framework", pico_usd=None))
+    accounts = Accounts()
+    assert [one.verdict for one in told(first, other, accounts=accounts)] == ["counts", "twin"]
+
+    accounts.add(replace(first, call=replace(said, output=70, detail=9)), 0.0)
+
+    assert other in {one.place for one in accounts.changed()}
+    assert [one.verdict for one in told(other, first, accounts=accounts)] == ["counts", "counts"]
+
+
 @given(trees(), st.randoms(use_true_random=False), st.integers(1, 5))
 def test_each_call_counts_once_in_any_order(spans: list[Place], random: Random, size: int) -> None:
     """Leaves count, wrappers and the agent do not, and nobody is asked for too early."""

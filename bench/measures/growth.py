@@ -18,11 +18,11 @@ from bench.sides import Running, spanledger
 from bench.wires import Mix
 from tests.processes import http_get
 
-OPEN: Final = Mix("open runs of four steps", content_bytes=600, runs=500, steps=4, rooted=False, connections=2)
+OPEN: Final = Mix("open runs of four steps", content_bytes=600, runs=500, steps=4, rooted=False, connections=1)
 STEPS: Final = OPEN.steps
 AGENTS: Final = Mix("model calls of many agents", content_bytes=100, steps=4, rooted=False, connections=1)
 PROBE: Final = replace(MAIN, name="what a span costs", connections=4)
-FEW: Final = Mix("what a span costs, of four agents", content_bytes=600, connections=4)
+FEW: Final = Mix("what a span costs, of two agents", content_bytes=600, agents=2, connections=4)
 """The corpus has thousands of series itself."""
 FORMATS: Final = {
     "text": "text/plain",
@@ -32,13 +32,14 @@ FORMATS: Final = {
 
 def open_runs(bed: Bed) -> dict[str, Any]:
     """Keep more and more runs open."""
-    counts = (100, 1_000) if bed.quick else (500, 5_000, 50_000)
+    counts = (100, 2_000) if bed.quick else (500, 5_000, 50_000)
     rows: list[dict[str, Any]] = []
     with spanledger()(bed.place("open-runs")) as running:
         _acquaint(bed, running)
-        before = machine.resident_bytes(running.pid)
         opened = 0
         for count in counts:
+            # What the spans of the last measurement left behind is not counted.
+            before, earlier = machine.resident_bytes(running.pid), opened
             added = replace(OPEN, runs=min(OPEN.runs, count - opened))
             while opened < count:
                 requests = -(-added.runs * STEPS // OPEN.spans)
@@ -51,8 +52,8 @@ def open_runs(bed: Bed) -> dict[str, Any]:
             rows.append(
                 {
                     "open_runs": opened,
-                    "bytes_per_thousand_runs": grown / opened * 1000,
-                    "bytes_per_open_step": grown / opened / STEPS,
+                    "bytes_per_thousand_runs": grown / (opened - earlier) * 1000,
+                    "bytes_per_open_step": grown / (opened - earlier) / STEPS,
                     **_cost(bed, running),
                 }
             )
@@ -65,12 +66,11 @@ def series(bed: Bed) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     with spanledger()(bed.place("series")) as running:
         bed.load(running.grpc, FEW, bed.seconds(4.0, 1.5))
-        _agents(bed, running, 1)
         few = _lines(running)
-        _agents(bed, running, 3)
-        each = (_lines(running) - few) / 2
+        _agents(bed, running, FEW.agents + 1)
+        each = _lines(running) - few
         for count in wanted:
-            _agents(bed, running, max(3, round((count - few) / each) + 1))
+            _agents(bed, running, FEW.agents + max(1, round((count - few) / each)))
             scrapes = {name: _scrape(running, accept) for name, accept in FORMATS.items()}
             rows.append({"series": _lines(running), **scrapes, **_cost(bed, running, FEW)})
     return {

@@ -44,6 +44,16 @@ from spanledger.conventions.dialect import (
     LogEvent,
 )
 
+_INPUT_DETAILS: Final = ("input_tokens_details", "prompt_tokens_details", "input_token_details")
+_OUTPUT_DETAILS: Final = ("output_tokens_details", "completion_tokens_details", "output_token_details")
+
+
+def _flattened(objects: tuple[str, ...], *members: str) -> tuple[str, ...]:
+    """Return the keys of an API's usage object that was written member by member, as gateways do."""
+    prefixes = ("gen_ai.usage.", "llm.usage.")
+    return tuple(f"{prefix}{inner}.{name}" for prefix in prefixes for inner in objects for name in members)
+
+
 _RETRIEVAL_TOP_K: Final = "gen_ai.retrieval.top_k"
 _JUDGES: Final = re.compile(r"gen_ai\.evaluation\.(?:name|score|label|verdict)").match
 """A span that says nothing else and has these is an evaluation at work; others only carry what was said of them."""
@@ -161,6 +171,10 @@ DIALECT: Final = Dialect(
             "gen_ai.usage.details.cache_read_tokens",
             "gen_ai.usage.details.cache_read_input_tokens",
             "gen_ai.usage.details.cached_tokens",
+            "gen_ai.usage.cached_input_tokens",
+            "llm.usage.cache_read_input_tokens",
+            "llm.usage.cached_tokens",
+            *_flattened(_INPUT_DETAILS, "cached_tokens", "cache_read", "cached"),
         ),
         "gen_ai.usage.cache_write.input_tokens": (
             "gen_ai.usage.cache_creation.input_tokens",
@@ -171,6 +185,9 @@ DIALECT: Final = Dialect(
             "gen_ai.usage.details.cache_write_tokens",
             "gen_ai.usage.details.cache_creation_input_tokens",
             "gen_ai.usage.details.cache_creation_tokens",
+            "gen_ai.usage.cache_creation_tokens",
+            "llm.usage.cache_creation_input_tokens",
+            *_flattened(_INPUT_DETAILS, "cache_creation_tokens", "cache_write_tokens", "cache_creation", "cache_write"),
         ),
         "gen_ai.usage.reasoning.output_tokens": (
             "gen_ai.usage.reasoning_tokens",
@@ -180,18 +197,42 @@ DIALECT: Final = Dialect(
             "gen_ai.usage.details.thinking_tokens",
             "gen_ai.usage.details.thoughts_tokens",
             "gen_ai.usage.thoughts_token_count",
+            "gen_ai.usage.thinking_tokens",
+            "gen_ai.usage.output_reasoning_tokens",
+            "llm.usage.reasoning_tokens",
+            *_flattened(_OUTPUT_DETAILS, "reasoning_tokens", "reasoning"),
         ),
         "gen_ai.usage.audio.input_tokens": (
             "gen_ai.usage.audio_input_tokens",
             "gen_ai.usage.details.input_audio_tokens",
+            "gen_ai.usage.input_audio_tokens",
+            *_flattened(_INPUT_DETAILS, "audio_tokens", "audio"),
         ),
         "gen_ai.usage.audio.output_tokens": (
             "gen_ai.usage.audio_output_tokens",
             "gen_ai.usage.details.output_audio_tokens",
+            "gen_ai.usage.output_audio_tokens",
+            *_flattened(_OUTPUT_DETAILS, "audio_tokens", "audio"),
+        ),
+        "gen_ai.usage.image.input_tokens": (
+            "gen_ai.usage.image_input_tokens",
+            "gen_ai.usage.input_image_tokens",
+            *_flattened(_INPUT_DETAILS, "image_tokens"),
+        ),
+        "gen_ai.usage.image.output_tokens": (
+            "gen_ai.usage.image_output_tokens",
+            "gen_ai.usage.output_image_tokens",
+            *_flattened(_OUTPUT_DETAILS, "image_tokens"),
         ),
         "@total_tokens": ("gen_ai.usage.total_tokens",),
-        "@cache_write_5m": ("gen_ai.usage.cache_creation.5m_input_tokens",),
-        "@cache_write_1h": ("gen_ai.usage.cache_creation.1h_input_tokens",),
+        "@cache_write_5m": (
+            "gen_ai.usage.cache_creation.5m_input_tokens",
+            "gen_ai.usage.cache_creation.ephemeral_5m_input_tokens",
+        ),
+        "@cache_write_1h": (
+            "gen_ai.usage.cache_creation.1h_input_tokens",
+            "gen_ai.usage.cache_creation.ephemeral_1h_input_tokens",
+        ),
         COST: (
             "gen_ai.usage.cost",
             "gen_ai.usage.cost.amount",

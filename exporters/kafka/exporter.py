@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from spanledger.exporters.kafka.config import KafkaExporterConfig
-from spanledger.exporters.kafka.messages import records
+from spanledger.exporters.kafka.messages import parts_of
 from spanledger.exporters.kafka.outcome import verdict
 from spanledger.exporters.sender import Sender
 from spanledger.processor.batch import SIGNALS
@@ -54,11 +54,11 @@ class KafkaExporter(Sender):
     async def push(self, delivery: Delivery) -> None:
         """Write the messages of one request and wait until the brokers have them all."""
         assert self._producer is not None
-        config, signal, data = self._config, delivery.signal, delivery.data
+        config, signal = self._config, delivery.signal
         plain = config.of(signal).encoding == "otlp_proto" and not config.splits(signal)
-        if plain or len(data) <= _QUICK_BYTES:
-            made = records(config, signal, data)
+        if plain or delivery.size <= _QUICK_BYTES:
+            parts = parts_of(config, delivery)
         else:
-            made = await self.in_thread(records, config, signal, data)
-        if failures := await self._producer.send(made):
-            raise verdict(failures, len(data), config.producer.max_message_bytes)
+            parts = await self.in_thread(parts_of, config, delivery)
+        if failures := await self._producer.send([part.record for part in parts]):
+            raise verdict(delivery, parts, failures, config.producer.max_message_bytes)

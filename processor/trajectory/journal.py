@@ -113,7 +113,9 @@ class Remembered:
 class Journal:
     """The file. Ids of closed traces are kept for `forget_s`.
 
-    `told` returns how many documents were told, and how many of them somebody has taken. `sleep` is the waiting before changes are written."""
+    `told` returns how many documents were told, and how many of them somebody has taken. `sleep` is the waiting before
+    changes are written.
+    """
 
     def __init__(
         self,

@@ -327,20 +327,23 @@ def test_a_name_in_dns_follows_the_replicas_without_a_restart(
             send(first.grpc, part([os.urandom(16) for _ in range(20)], range(CALLS), with_root=True))
         return requests * 20 * (CALLS + 1)
 
+    def all_there() -> bool:
+        return len(fleet.arrived()) == sent
+
     listed([0, 1, 2])
     first = new_collector("first", (*WITH_HOSTS, str(hosts)))
     by_name = {"dns": {"hostname": "fleet.test", "port": str(fleet.port), "interval": "100ms"}}
     first.start(only_traces(first.config(balanced(by_name))))
     sent = some(5)
-    first.process.wait_until(lambda: len(fleet.arrived()) == sent)
+    first.process.wait_until(all_there)
     assert not fleet[3].spans()
 
     listed([0, 1, 2, 3])
     while not fleet[3].spans():
         sent += some(1)
-    first.process.wait_until(lambda: len(fleet.arrived()) == sent)
+        first.process.wait_until(all_there)
 
     fleet[0].sidecar.process.kill()  # With nothing on its disk: it does not come back here.
     sent += some(2 * CONSUMERS)
     listed([1, 2, 3])
-    first.process.wait_until(lambda: len(fleet.arrived()) == sent)
+    first.process.wait_until(all_there)

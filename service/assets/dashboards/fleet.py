@@ -101,7 +101,7 @@ NOW: Final = Row(
         stat(
             "Violations",
             "Steps in the time range that a policy does not allow, asked for or done.",
-            f"{added(select('spanledger_policy_violations_total'))}\nor 0 * "
+            f"{happened(select('spanledger_policy_violations_total'))}\nor 0 * "
             f"{added(select('spanledger_policy_evaluations_total'))}",
             empty="No policy looked at anything",
             limits=Limits("1", "1", "a policy says what must not happen at all"),
@@ -126,12 +126,14 @@ AGENTS: Final = Row(
         sheet(
             "Agents",
             f"The fifty agents with most model calls in the time range; the name leads to its cost. {LIGHT} "
-            "Loop depth is model calls of a run. Score is the mean of the built-in evaluations, from 0 to 1.",
+            "Failed is runs; Errors is the worst error rate of model calls, tool calls and runs in the last 15 "
+            "minutes. Loop depth is model calls of a run. Score is the mean of the built-in evaluations, from 0 to 1.",
             AGENT_COLUMNS,
             {
                 "Health": _agents(f"max by ({BY_AGENT}) ({LEVEL})"),
                 "Runs": _agents(_RUNS),
                 "Failed": _agents(f"{added(FAILED_RUNS, BY_AGENT)}\n/ ({_RUNS} > 0)"),
+                "Errors": _agents(f"max by ({BY_AGENT}) ({select('agent_type:spanledger_errors:ratio15m')})"),
                 "P95": _agents(quantile(0.95, "spanledger_run_duration_seconds", BY_AGENT, "$__range")),
                 "$ a run": _agents(share(added(select("spanledger_run_cost_usd_total"), BY_AGENT), _RUNS)),
                 "$ a success": _agents(
@@ -147,12 +149,13 @@ AGENTS: Final = Row(
                         added(select("spanledger_evaluation_score", BUILT_IN, "_count"), BY_AGENT),
                     )
                 ),
-                "Violations": _agents(added(select("spanledger_policy_violations_total"), BY_AGENT)),
+                "Violations": _agents(happened(select("spanledger_policy_violations_total"), BY_AGENT)),
             },
             columns={
                 "Health": Column(health=True),
                 "Runs": Column(COUNT, decimals=0),
                 "Failed": Column(RATIO, FAILURES, decimals=1),
+                "Errors": Column(RATIO, FAILURES, decimals=1),
                 "P95": Column(SECONDS),
                 "$ a run": Column(USD, decimals=4),
                 "$ a success": Column(USD, decimals=4),

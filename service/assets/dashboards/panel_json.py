@@ -18,6 +18,8 @@ HEALTH_COLORS: Final = ("green", "yellow", "red")
 _HEALTH: Final = ("green", "amber", "red")
 _REF_IDS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _NAME: Final = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
+_SINCE_WHEN: Final = "otelcol_process_uptime_seconds"
+"""Says whether a series is new; panels that ask for nothing else are about it."""
 _SUFFIX: Final = re.compile(r"_(?:bucket|sum|count)$")
 
 
@@ -81,7 +83,8 @@ def _targets(panel: Panel) -> list[Json]:
 def metrics_of(panel: Panel) -> list[str]:
     """Return the metrics and recorded series that a panel asks for, in the order of its queries."""
     words = [_SUFFIX.sub("", word) for query in panel.queries for word in _NAME.findall(query.expr)]
-    return list(dict.fromkeys(word for word in words if word in ROWS or word in RECORDED))
+    names = dict.fromkeys(word for word in words if word in ROWS or word in RECORDED)
+    return [name for name in names if name != _SINCE_WHEN] or list(names)
 
 
 def _description(panel: Panel, values: Values) -> str:

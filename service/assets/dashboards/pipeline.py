@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from spanledger.service.assets.dashboards.panel import Board, Limits, Panel, Query, Row
-from spanledger.service.assets.dashboards.series import INTERVAL, RANGE, own
+from spanledger.service.assets.dashboards.series import INTERVAL, RANGE, happened, own
 from spanledger.service.assets.dashboards.shared import RATIO, SECONDS, graph, sheet, stat
 
 GONE: Final = "No sidecar is scraped"
@@ -18,8 +18,8 @@ LOST: Final = Limits("1", "1", "what was accepted must not get lost")
 def _added(name: str, by: str = "", matchers: str = "") -> str:
     """Return what was counted in the time range: 0 for what has not happened, nothing without a sidecar."""
     if by:
-        return f"topk(20, sum by ({by}) (increase({own(name, matchers)}[{RANGE}])) > 0)"
-    return f"sum(increase({own(name, matchers)}[{RANGE}]))\nor 0 * sum({UPTIME})"
+        return f"topk(20, {happened(own(name, matchers), by)} > 0)"
+    return f"{happened(own(name, matchers))}\nor 0 * sum({UPTIME})"
 
 
 def _speed(name: str, by: str = "", matchers: str = "") -> str:

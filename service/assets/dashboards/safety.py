@@ -8,9 +8,11 @@ from spanledger.service.assets.dashboards.panel import Board, Color, Column, Lim
 from spanledger.service.assets.dashboards.series import (
     BY_AGENT,
     added,
+    happened,
     largest,
     mean,
     ranked,
+    rare_table,
     select,
     share,
     speed,
@@ -49,7 +51,7 @@ APPROVED: Final[dict[str, Color]] = {"granted": "green", "denied": "blue", "miss
 
 def _violations(action: str) -> str:
     selector = select("spanledger_policy_violations_total", f'action="{action}"')
-    return f"{added(selector)}\nor 0 * {added(EVALUATIONS)}"
+    return f"{happened(selector)}\nor 0 * {added(EVALUATIONS)}"
 
 
 NOW: Final = Row(
@@ -93,7 +95,7 @@ NOW: Final = Row(
         stat(
             "Unsafe and not stopped",
             "Steps that a guardrail, a filter or a judge found unsafe, and that went through.",
-            f"{added(UNSAFE)}\nor 0 * {added(select('spanledger_runs_total'))}",
+            f"{happened(UNSAFE)}\nor 0 * {added(select('spanledger_runs_total'))}",
             limits=Limits("1", "1", "it was noticed, and nothing held it back"),
             decimals=0,
             width=4,
@@ -134,7 +136,7 @@ VIOLATED: Final = Row(
             "What was violated",
             "In the time range: the fifty most frequent. Tools outside an allow-list have the rule `tools`.",
             {**AGENT_COLUMNS, "policy": "Policy", "rule": "Rule", "tool_name": "Tool", "action": "How far"},
-            {"Times": table(VIOLATIONS, f"{BY_AGENT}, policy, rule, tool_name, action")},
+            {"Times": rare_table(VIOLATIONS, f"{BY_AGENT}, policy, rule, tool_name, action")},
             columns={"Times": Column(COUNT, decimals=0)},
             width=16,
             empty="No policy was violated",
@@ -169,7 +171,7 @@ NOTICED: Final = Row(
         bars(
             "What it was about",
             "Steps in the time range by category, as far as the spans say it.",
-            f"{added(FINDINGS, 'category')} > 0",
+            f"{happened(FINDINGS, 'category')} > 0",
             "{{category}}",
             width=8,
             decimals=0,
@@ -179,7 +181,7 @@ NOTICED: Final = Row(
             "Whose it was",
             "In the time range: the fifty most frequent. The findings of its runs name the steps.",
             {**AGENT_COLUMNS, "category": "Category", "severity": "Severity"},
-            {"Times": table(FINDINGS, f"{BY_AGENT}, category, severity")},
+            {"Times": rare_table(FINDINGS, f"{BY_AGENT}, category, severity")},
             columns={"Times": Column(COUNT, decimals=0)},
             width=8,
             empty=NO_FINDINGS,
@@ -187,6 +189,10 @@ NOTICED: Final = Row(
         ),
     ),
 )
+
+TOKENS: Final = select("spanledger_llm_tokens_total")
+UNATTRIBUTED: Final = select("spanledger_llm_unattributed_tokens_total")
+_UNSEEN: Final = speed(UNATTRIBUTED, BY_AGENT)
 
 AUTONOMY: Final = Row(
     "Autonomy",
@@ -248,21 +254,19 @@ AUTONOMY: Final = Row(
         ),
         graph(
             "Unseen work",
-            "Share of the tokens that agents report and no seen call explains: calls past the instrumentation. The "
-            "ten agents with most.",
+            "Share of an agent's tokens that it reports and no seen call explains: calls past the instrumentation. "
+            "The ten agents with most.",
             Query(
                 top(
-                    share(
-                        speed(select("spanledger_llm_unattributed_tokens_total"), BY_AGENT),
-                        speed(select("spanledger_llm_tokens_total"), BY_AGENT),
-                    ),
+                    share(_UNSEEN, f"({_UNSEEN} + {speed(TOKENS, BY_AGENT)} or {_UNSEEN})"),
                     BY_AGENT,
-                    ranked(select("spanledger_llm_unattributed_tokens_total"), BY_AGENT),
+                    ranked(UNATTRIBUTED, BY_AGENT),
                 ),
                 AGENT,
             ),
             unit=RATIO,
             width=8,
+            most=1,
             empty="No work was unseen",
         ),
     ),
@@ -300,7 +304,7 @@ LIMITS: Final = Row(
             "Budgets passed",
             "Limits that were passed in the time range, once for each period or run.",
             {"budget": "Budget", "level": "Limit"},
-            {"Times": table("spanledger_budget_breaches_total", "budget, level")},
+            {"Times": rare_table("spanledger_budget_breaches_total", "budget, level")},
             columns={"Times": Column(COUNT, decimals=0)},
             empty="No limit was passed",
             leads_to="cost",

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from spanledger.conventions.metrics import METRICS
+from spanledger.service.assets.first_event import born
 from spanledger.service.assets.recording import GROUPS
 from spanledger.service.assets.rule import BY, Recording
 
@@ -62,6 +63,14 @@ def _labels(name: str) -> tuple[str, ...]:
 def added(selector: str, by: str = "", window: str = RANGE) -> str:
     """Return by how much counters grew within `window`, summed by labels."""
     return _sum(f"increase({selector}[{window}])", by)
+
+
+def happened(selector: str, by: str = "") -> str:
+    """Return how often something rare happened within the time range, summed by labels.
+
+    As `added`, and with those series that were born within it: what an alert pages for is no 0 on its dashboard.
+    """
+    return _sum(f"{born(selector, RANGE, f'{RANGE}_s')}\n  or increase({selector}[{RANGE}])", by)
 
 
 def speed(selector: str, by: str = "", per_s: int = 1, window: str = INTERVAL) -> str:
@@ -118,6 +127,11 @@ def largest(selector: str, by: str, per_s: int = 60, most: int = TOP) -> str:
     return top(speed(selector, by, per_s), by, ranked(selector, by), most)
 
 
-def table(selector: str, by: str, window: str = RANGE, most: int = ROWS_OF_A_TABLE) -> str:
-    """Return a query for one moment: the largest of what counters added within `window`."""
-    return f"topk({most}, {added(selector, by, window)} > 0)"
+def table(selector: str, by: str) -> str:
+    """Return a query for one moment: the largest of what counters added over the time range."""
+    return f"topk({ROWS_OF_A_TABLE}, {added(selector, by)} > 0)"
+
+
+def rare_table(selector: str, by: str) -> str:
+    """Return the same for `happened`."""
+    return f"topk({ROWS_OF_A_TABLE}, {happened(selector, by)} > 0)"

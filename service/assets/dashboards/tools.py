@@ -9,6 +9,7 @@ from spanledger.service.assets.dashboards.series import (
     BY_AGENT,
     BY_TOOL,
     added,
+    happened,
     largest,
     quantile,
     ranked,
@@ -71,7 +72,8 @@ NOW: Final = Row(
         ),
         stat(
             "Retried",
-            "Share of the tool calls of runs that ended that repeat a failed one, with the same id or arguments.",
+            "Share of the tool calls of runs that ended that repeat a failed one, before a model is asked again: the "
+            "same id, or where there is none the same arguments. What a model asks for anew is another call.",
             share(added(select("spanledger_tool_retries_total")), added(RUN_CALLS)),
             RATIO,
             limits=RETRIES,
@@ -103,7 +105,7 @@ NOW: Final = Row(
         stat(
             "Outside policy",
             "Calls in the time range that a policy does not allow, asked for or done.",
-            f"{added(OUTSIDE)}\nor 0 * {added(select('spanledger_policy_evaluations_total'))}",
+            f"{happened(OUTSIDE)}\nor 0 * {added(select('spanledger_policy_evaluations_total'))}",
             empty="No policy looked at anything",
             limits=Limits("1", "1", "an allow-list says what must not happen at all"),
             decimals=0,

@@ -32,7 +32,7 @@ def whole() -> bytes:
         bench.take(step(3, 2, 2), tool(4, 2, 2))
         journal.spend("all", "2026-11-20", 5)
         journal.breach("all", "2026-11-20", "soft", b"\1" * 24)
-        journal._apply(journal._take())
+        journal._apply(journal._take(None))
         connection = journal._connection
         assert connection is not None
         assert connection.execute("SELECT count(*) FROM record").fetchone()[0] >= 2
