@@ -5,7 +5,7 @@
 The spans are the GenAI spans of every stack below FOLDER (tests/fixtures/corpus): archives of captures, or files
 `*.traces.binpb[.gz]`. N of them make a request. Each stage is the component of the default pipeline; `content` is
 what converting prompts and answers adds to `normalise`, `unremembered` is `normalise` where no decision is used
-again. Every round has other ids, times and contents. Times are CPU time of this process, the
+again. Every round has other ids, times, token counts and contents. Times are CPU time of this process, the
 shortest of some rounds.
 """
 
@@ -16,6 +16,7 @@ import asyncio
 import cProfile
 import gc
 import pstats
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -27,7 +28,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans
 
 from bench.corpus import CORPUS, captures, requests_of
-from spanledger.conventions.dialect import RESPONSE_ID
+from spanledger.conventions.decision import PASSED
+from spanledger.conventions.dialect import COST, TIME_TO_FIRST_CHUNK
 from spanledger.conventions.dialects import DIALECTS
 from spanledger.conventions.lookup import Lookup
 from spanledger.conventions.profile import LATEST
@@ -81,10 +83,17 @@ def requests(folder: Path, spans: int) -> list[bytes]:
 
 
 _LOOKUP: Final = Lookup(DIALECTS, LATEST, {})
+_IDS: Final = frozenset(PASSED) - {COST, TIME_TO_FIRST_CHUNK}
+_ID_KEYS: Final = (".call_id", ".openai.id", "request_id", "session.id", "tool_use_id")
+_COUNT: Final = re.compile(r'(?<=oken": |kens": )\d{1,9}|(?<=kens":)\d{1,9}|(?<=ount":)\d{1,9}|(?<=ount": )\d{1,9}')
+_ANY_COUNT: Final = re.compile(r'(?<=":)\d{1,9}|(?<=": )\d{1,9}')
 
 
 def an_hour_later(wire: bytes, number: int) -> bytes:
-    """Return a request with the calls of another hour: other traces, times and ids, and a space in each content."""
+    """Return a request with the calls of another hour: other traces, times, ids and counts, a space in each content.
+
+    All counts grow alike, so that what they say of each other stays.
+    """
     request = ExportTraceServiceRequest.FromString(wire)
     for span in (span for resource in request.resource_spans for group in resource.scope_spans for span in group.spans):
         span.trace_id = bytes([number]) + span.trace_id[1:]
@@ -92,9 +101,14 @@ def an_hour_later(wire: bytes, number: int) -> bytes:
         span.end_time_unix_nano += number * HOUR_NS
         for pair in span.attributes:
             value, entry = pair.value.string_value, _LOOKUP.entry(pair.key)
+            if "oken" in pair.key and pair.value.int_value > 0:
+                pair.value.int_value *= number + 1
+            if "oken" in value or ("usage" in pair.key and value[:1] == "{"):
+                count = _ANY_COUNT if "usage" in pair.key.lower() else _COUNT
+                value = pair.value.string_value = count.sub(lambda found: str(int(found[0]) * (number + 1)), value)
             if entry.content and len(value) > 40:
                 pair.value.string_value += " " * number
-            elif value and any(slot.target == RESPONSE_ID for slot in entry.slots):
+            elif value and (_IDS & {slot.target for slot in entry.slots} or pair.key.endswith(_ID_KEYS)):
                 pair.value.string_value += str(number)
     return request.SerializeToString()
 

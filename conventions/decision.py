@@ -7,7 +7,7 @@ read anew. That nothing else mattered is not assumed but seen: the first time, `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
@@ -47,8 +47,6 @@ PASSED: Final[Mapping[str, tuple[str, bool]]] = {
 
 _FIELDS: Final = tuple(slot.name for slot in fields(Reading))
 
-Read: TypeAlias = "tuple[str, Callable[[Value], Any]]"
-"""Key of an attribute, and how it is read."""
 Places: TypeAlias = Mapping[str, int]
 """Target -> where its fact stands in the list of facts that pass through."""
 

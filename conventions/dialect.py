@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias, TypeVar, cast, overload
 
 from spanledger.conventions.coerce import Coerce, number, parse_json
 from spanledger.conventions.values import TooLarge, Value, value_of
@@ -166,6 +166,28 @@ class SpanAttributes(Mapping[str, Value]):
         return self[key] if key in self.pairs else default
 
 
+@dataclass(frozen=True, slots=True)
+class SecondsUntil:
+    """Reads the seconds from the start of a span to the time in ISO format that an attribute has; None for others."""
+
+    key: str
+
+    def __call__(self, span: Span) -> float | None:
+        """Read."""
+        moment, start_ns = None, span.start_time_unix_nano
+        for pair in span.attributes:
+            if pair.key == self.key:
+                moment = pair.value.string_value.strip('"')
+        if moment is None or len(moment) > 40 or not start_ns:
+            return None
+        try:
+            time = datetime.fromisoformat(moment)
+            seconds = (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() - start_ns / 1e9
+        except (ValueError, OverflowError, OSError):
+            return None
+        return seconds if 0 <= seconds < 86_400 else None
+
+
 def decode(message: AnyValue) -> Value:
     """Return an attribute's value; None when it has too many nodes."""
     try:
@@ -190,16 +212,49 @@ def is_simple(message: AnyValue) -> bool:
     return kind != "kvlist_value"
 
 
+Read: TypeAlias = "tuple[str | None, Callable[[Any], Any]]"
+"""Key of an attribute, None for the span as a whole, and how it is read."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Then:
+    """Reads with one function after the other."""
+
+    first: Callable[[Any], Any]
+    second: Callable[[Any], Any]
+
+    def __call__(self, value: Any) -> Any:
+        return self.second(self.first(value))
+
+
 @dataclass(slots=True)
 class Finds:
-    """What was found in attributes whose whole value does not matter."""
+    """What was found in attributes, or in the span, whose whole value does not matter."""
 
+    span: Span
     attributes: SpanAttributes
-    """Of the span; looking at these is not noted."""
-    decisive: dict[tuple[str, Callable[[Value], object]], None] = field(default_factory=dict)
-    """Key and how it was read, in order."""
-    offered: dict[str, tuple[str, Callable[[Value], object]]] = field(default_factory=dict)
-    """Target -> key and how it was read."""
+    """Of the span; looking at these is not noted, nor at `span`."""
+    origins: dict[str, Read]
+    """Target -> how the fact that is known now was read, where that is noted."""
+    decisive: dict[Read, None] = field(default_factory=dict)
+    """What it gives matters. In order, as all of these."""
+    offered: dict[tuple[str, Read], None] = field(default_factory=dict)
+    """For this target: it matters whether it gives anything."""
+    compared: dict[tuple[Read, Read], None] = field(default_factory=dict)
+    """It matters whether both give the same."""
+
+    def read(self, read: Read) -> Any:
+        """Read once."""
+        key, function = read
+        return function(self.span if key is None else self.attributes[key])
+
+    def offer(self, target: str, read: Read) -> Any:
+        """Note that a fact may come from there; return it."""
+        self.offered[target, read] = None
+        fact = self.read(read)
+        if fact is not None:
+            self.origins[target] = read
+        return fact
 
 
 @dataclass(slots=True)
@@ -231,30 +286,89 @@ class Facts:
     unbilled: str = ""
     """Why a call was answered without asking a model, such as `cache_hit`."""
     finds: Finds | None = None
-    """Notes what `find` and `offer_found` looked at."""
+    """Notes what was read by the methods that name a function to read with."""
 
     def find(self, key: str, read: Callable[[Value], _T]) -> _T | None:
         """Return what `read` makes of attribute `key`; None without it.
 
         For content, which is never the same twice: what is decided then depends on what `read` returns, which has
-        to be hashable, and not on the whole. `read` is a function of a module and looks at nothing else.
+        to be hashable, and not on the whole. `read` is a function of a module, or equal to its like, and looks at
+        nothing else.
+        """
+        return self._find((key, read)) if key in self.attributes else None
+
+    def find_in_span(self, read: Callable[[Span], _T]) -> _T:
+        """Return what `read` makes of the span, as `find` does."""
+        return cast("_T", self._find((None, read)))
+
+    def find_known(self, target: str, read: Callable[[Value], _T]) -> _T | None:
+        """Return what `read` makes of what is known for `target`, as `find` does; None where nothing is."""
+        if target not in self.values:
+            return None
+        known = None if self.finds is None else self.finds.origins.get(target)
+        if known is None:
+            return read(self.values[target])
+        return cast("_T", self._find((known[0], _Then(known[1], read))))
+
+    def offer_found(self, target: str, key: str, read: Coerce, place: str = "") -> None:
+        """Give for `target` what `read` makes of attribute `key`, unless there is a value.
+
+        `read` is as in `find`. What is decided depends on the value only if somebody looks at it. `place` says
+        better than `key` where it was found.
+        """
+        if target not in self.values and key in self.attributes:
+            self._offer(target, place or key, (key, read))
+
+    def offer_found_in_span(self, target: str, key: str, read: Callable[[Span], Value]) -> None:
+        """Give for `target` what `read` makes of the span, above all of attribute `key`, as `offer_found` does."""
+        if target not in self.values:
+            self._offer(target, key, (None, read))
+
+    def correct_found(self, target: str, key: str, read: Coerce, instead: Coerce | None = None) -> None:
+        """Replace what is known for `target` by what `read` makes of attribute `key`, as `correct` does.
+
+        With `instead`, only where what is known is what `instead` makes of it.
         """
         if key not in self.attributes:
-            return None
-        if self.finds is None:
-            return read(self.attributes[key])
-        self.finds.decisive[key, read] = None
-        return read(self.finds.attributes[key])
-
-    def offer_found(self, target: str, key: str, read: Coerce) -> None:
-        """Give for `target` what `read` makes of attribute `key`, as `find` does, unless there is one."""
-        if target in self.values or key not in self.attributes:
             return
-        if self.finds is None:
-            self.offer(target, key, read(self.attributes[key]))
-        else:
-            self.finds.offered[target] = (key, read)
-            self.offer(target, key, read(self.finds.attributes[key]))
+        if target not in self.values:
+            if instead is None:
+                self.offer_found(target, key, read)
+            return
+        if instead is not None and not self._agrees(target, (key, instead)):
+            return
+        if not self._agrees(target, (key, read)):
+            self._replace(target, key, (key, read))
+
+    def is_found(self, target: str, key: str, read: Coerce) -> bool:
+        """Tell whether what is known for `target` is what `read` makes of attribute `key`."""
+        return target in self.values and key in self.attributes and self._agrees(target, (key, read))
+
+    def _find(self, read: Read) -> Any:
+        finds = self.finds
+        if finds is None:
+            return Finds(self.span, self.attributes, {}).read(read)
+        finds.decisive[read] = None
+        return finds.read(read)
+
+    def _offer(self, target: str, key: str, read: Read) -> None:
+        finds = self.finds or Finds(self.span, self.attributes, {})
+        self.offer(target, key, finds.offer(target, read))
+
+    def _agrees(self, target: str, read: Read) -> bool:
+        """Tell whether `read` finds the very fact that is known for `target`."""
+        known = None if self.finds is None else self.finds.origins.get(target)
+        if self.finds is None or known is None:
+            return bool(self.values[target] == self._find(read))
+        self.finds.compared[known, read] = None
+        return bool(self.finds.read(known) == self.finds.read(read))
+
+    def _replace(self, target: str, key: str, read: Read) -> None:
+        finds = self.finds or Finds(self.span, self.attributes, {})
+        fact = finds.offer(target, read)
+        if fact is not None:
+            dict.__setitem__(self.values, target, fact)  # what it was did not matter: this is not noted
+            self.moved[target] = key
 
     def offer(self, target: str, key: str, value: Value) -> None:
         """Give a value for `target`, found in attribute `key`, unless there is one or it is None."""
@@ -278,11 +392,15 @@ class Facts:
         if value is not None and self.values.get(target) != value:
             self.values[target] = value
             self.moved[target] = key
+            if self.finds is not None:
+                self.finds.origins.pop(target, None)
 
     def forget(self, target: str) -> None:
         """Drop what was read for `target`: here the attribute means something else."""
-        self.values.pop(target, None)
+        dict.pop(self.values, target, None)  # what it was does not matter: this is not noted
         self.moved.pop(target, None)
+        if self.finds is not None:
+            self.finds.origins.pop(target, None)
 
     def offer_variables(self, key: str) -> None:
         """Give each variable of a prompt's template that the JSON object in attribute `key` names."""
@@ -293,18 +411,6 @@ class Facts:
             target = PROMPT_VARIABLE + name
             if 0 < len(name) <= MAX_NAME_CHARS and target not in self.attributes:
                 self.offer(target, key, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
-
-    def seconds_until(self, moment: str | None) -> float | None:
-        """Return the seconds from the start of the span to a time in ISO format; None for what is none."""
-        start_ns = self.span.start_time_unix_nano
-        if moment is None or len(moment) > 40 or not start_ns:
-            return None
-        try:
-            time = datetime.fromisoformat(moment)
-            seconds = (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() - start_ns / 1e9
-        except (ValueError, OverflowError, OSError):
-            return None
-        return seconds if 0 <= seconds < 86_400 else None
 
     @property
     def report(self) -> str:

@@ -31,7 +31,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
-from spanledger.conventions.same_call import near, same_call, same_model, twins
+from spanledger.conventions.same_call import near, same_call, same_model, same_numbers, twins
 
 if TYPE_CHECKING:
     from spanledger.conventions.same_call import Name
@@ -81,6 +81,8 @@ class Call:
     request_id: str = ""
     session: str = ""
     reasoning: int = 0
+    cached: int = 0
+    """Of the input, what was read from and written to a cache; some leave it out and do not say how much it was."""
     pico_input: int | None = None
     pico_output: int | None = None
 
@@ -260,6 +262,12 @@ class Report:
         else:
             parent.children = [self]  # most spans have none: not worth a list each
 
+    def leave(self) -> None:
+        """Take it from below its parent. `touch` that one if somebody has looked before."""
+        if self.parent is not None and isinstance(self.parent.children, list):
+            self.parent.children.remove(self)
+        self.parent = None
+
     def touch(self) -> list[Report]:
         """Forget what was found of it and of all above it; return those that tell of calls and were looked at."""
         touched = []
@@ -398,7 +406,7 @@ def _explained(call: Call, below: Told) -> bool:
     if call.input and call.output and any((one.input, one.output) == (call.input, call.output) for one in calls):
         return True
     related = [one for one in calls if same_model(call, one)]
-    if any((one.input, one.output) == (call.input, call.output) for one in related):
+    if any(same_numbers(call, one) for one in related):
         return True
     if not related and not below.more:
         return False

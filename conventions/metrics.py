@@ -303,7 +303,7 @@ GOVERNANCE: Final = (
     ),
     _counter(
         "spanledger_safety_findings_total",
-        "What spans say of safety: each step of a closed run and category once. A series begins with its first.",
+        "What spans say of safety: each step of a run and category once. A series begins with its first.",
         *RUN, Label("category", "What it is about, as far as it is said", get_args(Category)),
         Label(
             "severity", "`critical` went through, `warning` was held back, `info` was changed or declined",
@@ -333,7 +333,8 @@ GOVERNANCE: Final = (
     ),
     _counter(
         "spanledger_tool_retries_total",
-        "Tool calls of closed runs that repeat a failed one with the same id or arguments.",
+        "Tool calls of closed runs that repeat a failed one, by id or, where there is none, by arguments, before a "
+        "model is asked again.",
         *RUN,
     ),
     _counter(

@@ -7,8 +7,10 @@ mixture. The counts come out as the conventions want them: input with the cache,
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from spanledger.conventions import coerce
 from spanledger.conventions.coerce import MAX_EXACT, parse_json
@@ -68,7 +70,9 @@ def offer_usage(facts: Facts, key: str, usage: Value) -> None:
     found = usage_object(usage)
     if found is None:
         return
-    offer_billing(facts, key, found)
+    for target, value in _billing(found):
+        facts.offer(target, key, value)
+    facts.offer(COST, f"{key}.{_TICKS}", coerce.ticks(found.get(_TICKS)))
     raw = {name: _first(found, names) for name, names in _NAMES.items()}
     for name, count in counts_of(found).items():
         target = _TARGETS[name]
@@ -78,15 +82,104 @@ def offer_usage(facts: Facts, key: str, usage: Value) -> None:
             facts.offer(target, key, count)
 
 
-def offer_billing(facts: Facts, key: str, usage: Mapping[str, Value]) -> None:
-    """Give what a usage object says of prices beside its counts: Anthropic's speed, area and searches, xAI's bill."""
-    facts.offer(SPEED, key, coerce.text(usage.get("speed")))
+def offer_usage_found(facts: Facts, key: str, within: Callable[[Value], Value] | None = None) -> bool:
+    """Give what the usage object in attribute `key` says, as `offer_usage` does; tell whether there is one.
+
+    `within` finds it in the attribute, where that is not the object itself: a function as `Facts.find` wants it. What
+    is decided depends on which counts there are, and not on how much they are.
+    """
+    told = facts.find(key, _Told(within))
+    if told is None:
+        return False
+    said, counts = told
+    for target, value in said:
+        facts.offer(target, key, value)
+    facts.offer_found(COST, key, _Ticks(within), f"{key}.{_TICKS}")
+    for name, is_bare in counts:
+        read = _Count(within, name)
+        if is_bare and _TARGETS[name] in facts.values:
+            facts.correct_found(_TARGETS[name], key, read, instead=_Bare(within, name))
+        else:
+            facts.offer_found(_TARGETS[name], key, read)
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """Reads what a usage object says: facts beside its counts, and of each count whether its own is another."""
+
+    within: Callable[[Value], Value] | None
+
+    def __call__(self, value: Value) -> Any:
+        found, counts, bare = _usage_in(self.within, value)
+        if found is None:
+            return None
+        said = tuple((target, fact) for target, fact in _billing(found) if fact is not None)
+        return said, tuple((name, bare.get(name, count) != count) for name, count in counts.items())
+
+
+@dataclass(frozen=True, slots=True)
+class _Ticks:
+    """Reads xAI's bill."""
+
+    within: Callable[[Value], Value] | None
+
+    def __call__(self, value: Value) -> Value:
+        return coerce.ticks((_usage_in(self.within, value)[0] or {}).get(_TICKS))
+
+
+@dataclass(frozen=True, slots=True)
+class _Count:
+    """Reads a count as the conventions want it."""
+
+    within: Callable[[Value], Value] | None
+    name: str
+
+    def __call__(self, value: Value) -> Value:
+        return _usage_in(self.within, value)[1].get(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Bare:
+    """Reads a count as the object has it, without the cache or without reasoning."""
+
+    within: Callable[[Value], Value] | None
+    name: str
+
+    def __call__(self, value: Value) -> Value:
+        return _usage_in(self.within, value)[2].get(self.name)
+
+
+_Usage: TypeAlias = "tuple[dict[str, Value] | None, dict[str, int], dict[str, int]]"
+
+
+def _usage_in(within: Callable[[Value], Value] | None, value: Value) -> _Usage:
+    """Return a usage object, its counts and, of input and output, what the object itself has for them."""
+    if isinstance(value, str) and len(value) <= coerce.MAX_JSON_CHARS:
+        return _last_usage_in(within, value)
+    return _find_usage(within, value)
+
+
+def _find_usage(within: Callable[[Value], Value] | None, value: Value) -> _Usage:
+    found = usage_object(value if within is None else within(value))
+    if found is None:
+        return None, {}, {}
+    bare = {name: count for name in ("input", "output") if (count := _first(found, _NAMES[name])) is not None}
+    return found, counts_of(found), bare
+
+
+_last_usage_in = lru_cache(maxsize=4)(_find_usage)
+"""Several facts are read from one object after another."""
+
+
+def _billing(usage: Mapping[str, Value]) -> Iterator[tuple[str, Value]]:
+    """Yield what a usage object says of prices beside its counts: Anthropic's speed and area, searches."""
+    yield SPEED, coerce.text(usage.get("speed"))
     if usage.get("inference_geo") in _AREAS:
-        facts.offer(REGION, key, coerce.text(usage["inference_geo"]))
+        yield REGION, coerce.text(usage["inference_geo"])
     for inner in _objects(usage, ("server_tool_use", "billed_units")):
-        facts.offer("@web_search", key, _first(inner, ("web_search_requests",)))
-        facts.offer("@rerank_search", key, _first(inner, ("search_units",)))
-    facts.offer(COST, f"{key}.{_TICKS}", coerce.ticks(usage.get(_TICKS)))
+        yield "@web_search", _first(inner, ("web_search_requests",))
+        yield "@rerank_search", _first(inner, ("search_units",))
 
 
 def usage_object(value: Value) -> dict[str, Value] | None:
@@ -101,11 +194,13 @@ def usage_object(value: Value) -> dict[str, Value] | None:
     return value if isinstance(value, dict) else None
 
 
-def usage_within(text: str, keys: tuple[str, ...] = ("usage", "usage_metadata", "usageMetadata")) -> Value:
+def usage_within(text: Value, keys: tuple[str, ...] = ("usage", "usage_metadata", "usageMetadata")) -> Value:
     """Return the last usage object inside the JSON of a whole answer; None when there is none.
 
     Texts within cannot be taken for it: their quotes are escaped.
     """
+    if not isinstance(text, str):
+        return None
     for key in keys:
         at = text.rfind(f'"{key}"')
         if at <= 0 or text[at - 1] == "\\":

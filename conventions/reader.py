@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, cast, get_args
 from spanledger.conventions import coerce
 from spanledger.conventions.content import Content, Event, is_content, messages_of
 from spanledger.conventions.counting import count, counting_of, settled_counts
-from spanledger.conventions.decision import PASSED, Decision, Places, Read, Seen, measured
+from spanledger.conventions.decision import PASSED, Decision, Places, Seen, measured
 from spanledger.conventions.dialect import (
     AGENT_NAME,
     CONVERSATION_ID,
@@ -49,6 +49,7 @@ from spanledger.conventions.dialect import (
     Facts,
     Finds,
     Kinded,
+    Read,
     SpanAttributes,
     plain,
 )
@@ -137,7 +138,7 @@ class Reader:
         if self._remember and shape.is_remembered():
             key, told = shape.key(span, pairs)
             decision = shape.recall(key)
-            if decision is None and key is not None:
+            if decision is None:
                 seen = Seen()
         attributes = SpanAttributes(dict(zip(shape.keys, pairs, strict=True)), {})
         if decision is None:
@@ -170,7 +171,7 @@ class Reader:
         if not claims:
             return None
         origins = _take_best(shape, pairs, facts)
-        finds = facts.finds = Finds(facts.attributes)
+        finds = facts.finds = Finds(facts.span, facts.attributes, dict(origins))
         if seen is not None:
             seen.watch(facts, named=shape.named)
         dialect = self._dialect(facts.scope, claims, facts.attributes)
@@ -184,7 +185,7 @@ class Reader:
             facts.kind, facts.operation = STRUCTURAL
             for target in USAGE:
                 facts.forget(target)
-        self._complete(facts)
+        self._complete(facts, has_events=bool(finds.span.events))
         if seen is not None:
             seen.spare()
         reading = _reading(facts, dialect)
@@ -192,11 +193,11 @@ class Reader:
             seen.spare(PASSED)
         counting = None if _COUNTED.isdisjoint(facts.values) else counting_of(facts, reading)
         settled = settled_counts(facts, self._lookup) if counting is not None and counting.settled else {}
-        filled = self._editor.edit(reading, facts, origins.keys() | finds.offered.keys())
+        filled = self._editor.edit(reading, facts, finds.origins)
         places: Places = {}
         if seen is not None:
             seen.spare(target for _, target in filled)
-            places = shape.learn(seen, origins, finds)
+            places = shape.learn(seen, finds)
         known, present = facts.values, facts.attributes.pairs
         unnamed = facts.operation is None and OPERATION in known and OPERATION in present
         return Decision.of(
@@ -291,7 +292,7 @@ class Reader:
             return
         facts.told = said is not None
 
-    def _complete(self, facts: Facts) -> None:
+    def _complete(self, facts: Facts, *, has_events: bool) -> None:
         """Add what no attribute says: by events, by the server."""
         known = facts.values
         if facts.kind in MODEL_CALLS:
@@ -302,10 +303,11 @@ class Reader:
                 provider == _AZURE and (_at_azure_openai(facts) or _serves_openai(facts))
             ):
                 facts.correct(PROVIDER, facts.moved.get(PROVIDER, PROVIDER), _AZURE_OPENAI)
-            if facts.span.events and TIME_TO_FIRST_CHUNK not in known:
-                facts.offer(TIME_TO_FIRST_CHUNK, "", _first_chunk_s(facts.span))
+            if has_events:
+                facts.offer_found_in_span(TIME_TO_FIRST_CHUNK, "", _first_chunk_s)
         if ERROR_TYPE not in known and (facts.failed or facts.span.status.code == _STATUS_ERROR):
-            facts.offer(ERROR_TYPE, "", _error_type(facts) or (_UNKNOWN_ERROR if facts.failed else None))
+            raised = facts.find_in_span(_exception_type) if has_events else None
+            facts.offer(ERROR_TYPE, "", raised or _status_of(facts) or (_UNKNOWN_ERROR if facts.failed else None))
 
 
 def _respelled(table: Mapping[str, Kinded | Choose], value: str) -> Kinded | Choose:
@@ -339,9 +341,7 @@ def _take_best(shape: Shape, pairs: Sequence[KeyValue], facts: Facts) -> dict[st
 def _read_by_kind(facts: Facts, dialect: Dialect) -> None:
     for target, keys in dialect.sources_by_kind[facts.kind].items():
         for key in keys:
-            if key in facts.attributes:
-                read = coerce.count if target in USAGE else coerce.coercion_of(target)
-                facts.offer(target, key, read(facts.attributes[key]))
+            facts.offer_found(target, key, coerce.count if target in USAGE else coerce.coercion_of(target))
 
 
 def _reading(facts: Facts, dialect: Dialect) -> Reading:
@@ -416,6 +416,15 @@ def _content_events(span: Span) -> list[Event]:
     ]
 
 
+def _exception_type(span: Span) -> str | None:
+    for event in span.events[:MAX_EVENTS]:
+        if event.name == "exception":
+            known = coerce.text(attributes_of(event.attributes).get("exception.type"))
+            if known is not None:
+                return known
+    return None
+
+
 def _first_chunk_s(span: Span) -> float | None:
     for event in span.events[:MAX_EVENTS]:
         if event.name in _FIRST_CHUNK and event.time_unix_nano >= span.start_time_unix_nano > 0:
@@ -423,11 +432,6 @@ def _first_chunk_s(span: Span) -> float | None:
     return None
 
 
-def _error_type(facts: Facts) -> str | None:
-    for event in facts.span.events[:MAX_EVENTS]:
-        if event.name == "exception":
-            known = coerce.text(attributes_of(event.attributes).get("exception.type"))
-            if known is not None:
-                return known
+def _status_of(facts: Facts) -> str | None:
     status = facts.values.get(HTTP_STATUS)
     return str(status) if isinstance(status, int) and 400 <= status <= 599 else None

@@ -89,7 +89,20 @@ def same_call(above: Call, below: Call) -> bool:
     """Tell whether a span and one below it tell of one call."""
     if above.response_id and above.response_id == below.response_id:
         return True
-    return same_model(above, below) and near(above.input, below.input) and near(above.output, below.output)
+    close = near(above.input, below.input) and near(above.output, below.output)
+    return same_model(above, below) and (close or same_numbers(above, below))
+
+
+def same_numbers(one: Call, other: Call) -> bool:
+    """Tell whether two reports have the same counts, or would have if neither left out what was cached."""
+    if one.output != other.output:
+        return False
+    return one.input == other.input or _uncached(one) == other.input or one.input == _uncached(other)
+
+
+def _uncached(call: Call) -> int | None:
+    """Return the input that one reports who leaves the cache out; None where there was no such."""
+    return call.input - call.cached if 0 < call.cached < call.input else None
 
 
 def same_model(one: Call, other: Call) -> bool:

@@ -8,6 +8,7 @@ not remembered in the first place.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from opentelemetry.proto.common.v1.common_pb2 import KeyValue
     from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-    from spanledger.conventions.decision import Decision, Places, Read, Seen
-    from spanledger.conventions.dialect import Finds
+    from spanledger.conventions.decision import Decision, Places, Seen
+    from spanledger.conventions.dialect import Finds, Read
     from spanledger.conventions.values import Value
 
 MAX_BYTES: Final = 16 * 1024 * 1024
@@ -31,13 +32,14 @@ MAX_KEYS: Final = 512
 """Spans with more attributes are not remembered."""
 
 MAX_CHARS: Final = 4096
-"""A longer value is content, which does not come again: decisions that depend on one are not remembered."""
+"""Of a longer value only a digest is kept. It may be content, which does not come again."""
 
 MAX_DECISIONS: Final = 1024
 """Decisions of one shape."""
 
 MAX_MISSES: Final = 1024
-"""Decisions of a shape that may be made before one has to come again. One that cannot be remembered counts as 256."""
+"""Decisions of a shape that may be made before one has to come again. One that cannot be remembered counts as 256, one
+that depends on a long value as 64."""
 
 _ASKED: Final[Mapping[str, Callable[[Span], Any]]] = {
     NAME: lambda span: span.name,
@@ -48,12 +50,23 @@ _ASKED: Final[Mapping[str, Callable[[Span], Any]]] = {
 
 _MAX_CREDIT: Final = 2 * MAX_MISSES
 _WASTE: Final = MAX_MISSES // 4
+_LONG_WASTE: Final = MAX_MISSES // 16
 _MAX_KEY_CHARS: Final = 32 * 1024
 _SHAPE_BYTES: Final = 800
 _KEY_BYTES: Final = 120
 _DECISION_BYTES: Final = 3500
 
 Key: TypeAlias = tuple[Any, ...]
+
+
+Place: TypeAlias = "tuple[int, Callable[[Any], Any]]"
+"""Position of an attribute, `SPAN` for the span as a whole, and how it is read."""
+SPAN: Final = -1
+
+
+class _Digest(NamedTuple):
+    size: int
+    digest: bytes
 
 
 class Source(NamedTuple):
@@ -85,12 +98,16 @@ class Shape:
     """Positions of the attributes whose values matter."""
     asked: tuple[str, ...] = ()
     """Fields of the span that matter."""
-    found: tuple[tuple[int, Callable[[Value], Any]], ...] = ()
-    """Positions of the attributes of which only a part matters, and how that is read."""
     free: tuple[tuple[int, tuple[Callable[[Value], Any], ...]], ...] = ()
     """Positions of the attributes whose facts pass through, and how they are read."""
-    offered: tuple[tuple[int, Callable[[Value], Any]], ...] = ()
-    """Those of `free` that a dialect's code reads."""
+    found: tuple[Place, ...] = ()
+    """Of what only a part matters."""
+    offered: tuple[Place, ...] = ()
+    """Further facts that pass through: those that code of dialects found."""
+    compared: tuple[tuple[Place, Place], ...] = ()
+    """Of what it only matters whether it is the same."""
+    looked_into: tuple[int, ...] = ()
+    """Positions of the last three."""
     decisions: dict[Key, Decision] = field(default_factory=dict)
     came: bool = False
     credit: int = MAX_MISSES
@@ -101,23 +118,15 @@ class Shape:
         came, self.came = self.came, True
         return came and self.credit > 0
 
-    def key(self, span: Span, pairs: Sequence[KeyValue]) -> tuple[Key | None, list[Value]]:
-        """Return all that matters about a span of this shape, and the facts that pass through.
-
-        The former is None where it is too much to be remembered.
-        """
-        repeats = True
+    def key(self, span: Span, pairs: Sequence[KeyValue]) -> tuple[Key, list[Value]]:
+        """Return all that matters about a span of this shape, and the facts that pass through."""
         parts: list[Any] = [span.status.code, not span.events]
         parts += [_ASKED[field](span) for field in self.asked]
         for at in self.watched:
             message = pairs[at].value
             # What is neither text nor a whole number is the same where its bytes are.
             part = message.string_value or message.int_value or message.SerializeToString()
-            if not isinstance(part, int) and len(part) > MAX_CHARS:
-                repeats = False
-            else:
-                parts.append(part)
-        parts += [read(decode(pairs[at].value)) for at, read in self.found]
+            parts.append(part if isinstance(part, int) or len(part) <= MAX_CHARS else _digest(part))
         told: list[Value] = []
         for at, reads in self.free:
             message = pairs[at].value
@@ -127,30 +136,40 @@ class Shape:
                 told.append(fact)
                 # Nothing, the value itself, or another one: that matters even of a fact that passes through.
                 parts.append(None if fact is None else fact is value)
-        return tuple(parts) if repeats else None, told
+        if self.looked_into:
+            whole: dict[int, Any] = {at: decode(pairs[at].value) for at in self.looked_into if at != SPAN}
+            whole[SPAN] = span
+            found = [read(whole[at]) for at, read in self.found]
+            parts += [repr(part) if isinstance(part, list | dict) else part for part in found]
+            facts = [read(whole[at]) for at, read in self.offered]
+            parts += [fact is None for fact in facts]
+            parts += [one(whole[at]) == other(whole[also]) for (at, one), (also, other) in self.compared]
+            told += facts
+        return tuple(parts), told
 
-    def recall(self, key: Key | None) -> Decision | None:
+    def recall(self, key: Key) -> Decision | None:
         """Return what was decided about a span that is the same in all that matters."""
-        decision = None if key is None else self.decisions.get(key)
+        decision = self.decisions.get(key)
         if decision is not None:
             self.credit = min(self.credit + 2, _MAX_CREDIT)
         else:
-            self.credit -= 1 if key is not None else _WASTE
+            self.credit -= _LONG_WASTE if any(isinstance(part, _Digest) for part in key) else 1
         return decision
 
-    def learn(self, seen: Seen, origins: Mapping[str, Read], finds: Finds) -> Places:
+    def learn(self, seen: Seen, finds: Finds) -> Places:
         """Take note of what mattered this time. Return the places of the facts that pass through.
 
-        `origins` says where facts are from, `finds` what code of dialects found.
+        `finds` says where facts are from, and what code of dialects read.
         """
         keys = {self.keys[at] for at in self.watched} | seen.keys
         keys.update(source.key for source in self.sources if any(slot.target in seen.targets for slot in source.slots))
-        offered = {target: read for target, read in finds.offered.items() if target not in seen.targets}
-        decisive = [*finds.decisive, *(read for target, read in finds.offered.items() if target not in offered)]
-        self.watch(keys, seen.fields & _ASKED.keys(), decisive, offered.values())
-        reads = [(self.keys[at], read) for at, each in self.free for read in each]
-        places = {read: at for at, read in enumerate(reads)}
-        return {target: places[read] for target, read in {**origins, **offered}.items() if read in places}
+        decisive = [*finds.decisive, *(read for target, read in finds.offered if target in seen.targets)]
+        offered = [read for target, read in finds.offered if target not in seen.targets]
+        self.watch(keys, seen.fields & _ASKED.keys(), decisive, offered, finds.compared)
+        reads = [(at, read) for at, each in self.free for read in each]
+        places = {place: number for number, place in enumerate((*reads, *self.offered))}
+        known = {target: self._place(read) for target, read in finds.origins.items()}
+        return {target: places[place] for target, place in known.items() if place in places}
 
     def watch(
         self,
@@ -158,26 +177,38 @@ class Shape:
         asked: Iterable[str] = (),
         decisive: Iterable[Read] = (),
         offered: Iterable[Read] = (),
+        compared: Iterable[tuple[Read, Read]] = (),
     ) -> None:
         """Heed these too, and forget what was decided without."""
-        positions = {key: at for at, key in enumerate(self.keys)}
-        found = dict.fromkeys((*self.found, *((positions[key], read) for key, read in decisive)))
-        passing = dict.fromkeys((*self.offered, *((positions[key], read) for key, read in offered)))
-        free = {s.at: tuple(slot.read for slot in s.slots) for s in self.sources if s.key not in keys}
-        for at, read in passing:
-            if (at, read) in found:
-                continue
-            free[at] = (*free.get(at, ()), read)
-        self.offered = tuple(passing)
+        found = self._places(self.found, decisive)
+        passing = [place for place in self._places(self.offered, offered) if place not in found]
+        pairs = ((self._place(one), self._place(other)) for one, other in compared)
         heeded = (
             tuple(at for at, key in enumerate(self.keys) if key in keys),
             tuple(sorted({*self.asked, *asked})),
+            tuple((s.at, tuple(slot.read for slot in s.slots)) for s in self.sources if s.key not in keys),
             tuple(found),
-            tuple(free.items()),
+            tuple(passing),
+            tuple(dict.fromkeys((*self.compared, *pairs))),
         )
-        if heeded != (self.watched, self.asked, self.found, self.free):
-            self.watched, self.asked, self.found, self.free = heeded
+        if heeded != (self.watched, self.asked, self.free, self.found, self.offered, self.compared):
+            self.watched, self.asked, self.free, self.found, self.offered, self.compared = heeded
+            both = (place for pair in self.compared for place in pair)
+            self.looked_into = tuple(dict.fromkeys(at for at, _ in (*found, *passing, *both)))
             self.decisions.clear()
+
+    def _place(self, read: Read) -> Place:
+        key, function = read
+        # Of duplicate keys the last counts.
+        return (SPAN if key is None else len(self.keys) - 1 - self.keys[::-1].index(key)), function
+
+    def _places(self, known: Sequence[Place], more: Iterable[Read]) -> dict[Place, None]:
+        return dict.fromkeys((*known, *map(self._place, more)))
+
+
+def _digest(part: str | bytes) -> _Digest:
+    whole = part.encode() if isinstance(part, str) else part
+    return _Digest(len(whole), hashlib.blake2b(whole, digest_size=16).digest())
 
 
 def _chars(part: object) -> int:
@@ -212,9 +243,9 @@ class Shapes:
                 self._grow(shape.bytes)
         return shape
 
-    def keep(self, shape: Shape, key: Key | None, decision: Decision, seen: Seen) -> None:
+    def keep(self, shape: Shape, key: Key, decision: Decision, seen: Seen) -> None:
         """Remember a decision, unless it depends on what does not come again."""
-        if key is None or not seen.fields <= _ASKED.keys():
+        if not seen.fields <= _ASKED.keys():
             shape.credit -= _WASTE
             return
         size = _DECISION_BYTES + sum(_chars(part) for part in key)

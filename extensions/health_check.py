@@ -8,6 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
+from spanledger.processor.auth import AuthServer, server_auth
 from spanledger.processor.component import ComponentConfig, Host, ServiceView, Status, register
 from spanledger.processor.listen import Served, WebServer
 from spanledger.processor.settings import Duration, HostPort, TLSServer
@@ -34,6 +35,8 @@ class HealthCheckConfig(ComponentConfig):
     """Path of the plain answer: 200 when requests are taken, 503 when not."""
     status_path: str = "/status"
     """Path of the answer in detail: `?verbose` names every component, `?pipeline=traces` one pipeline."""
+    status_auth: AuthServer | None = None
+    """Answer on `status_path` only those whom an extension knows; `path` is for everybody, as probes need it."""
     recovery_duration: Duration = 300.0
     """How long a component may report a recoverable error before `status_path` answers 500."""
 
@@ -51,7 +54,8 @@ class HealthCheck(Served):
         app.router.add_get(config.path, self._plain)
         if config.status_path != config.path:
             app.router.add_get(config.status_path, self._detailed)
-        self._server = WebServer(app, config.endpoint, f"extensions::{host.id}::endpoint", config.tls)
+        key, auth = f"extensions::{host.id}::endpoint", server_auth(config.status_auth, host.extensions)
+        self._server = WebServer(app, config.endpoint, key, config.tls, auth=auth, open_paths={config.path})
 
     async def _plain(self, _request: web.Request) -> web.Response:
         if not self._view.ready():

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from aiohttp import web
 
+from spanledger.exporters.text import printable
+
 _STYLE = """
 body{font:14px/1.45 system-ui,sans-serif;margin:1.5rem;color:#1c2733;background:#fff}
 h1{font-size:1.25rem;margin:.6rem 0 .75rem}h2{font-size:1rem;margin:1.25rem 0 .4rem}
@@ -26,11 +28,11 @@ class Html(str):
 
 
 def escape(value: object) -> Html:
-    """Return `value` as text of a page: escaped, on 300 characters at most."""
-    if isinstance(value, Html):
-        return value
-    text = str(value)
-    return Html(html.escape(text if len(text) <= 300 else text[:299] + "…"))
+    """Return `value` as text of a page, of 300 characters and an ellipsis at most.
+
+    What does not print is escaped too: pages are also read in terminals.
+    """
+    return value if isinstance(value, Html) else Html(html.escape(printable(str(value), 300)))
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> Html:

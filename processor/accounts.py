@@ -7,8 +7,9 @@ spans and age, trace by trace: what is forgotten can only make a report count th
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from spanledger.conventions.ledger import Report
@@ -33,6 +34,10 @@ class _Trace:
     touched_s: float
     reports: dict[bytes, Report] = field(default_factory=dict)
     """By span id; those that only join others among them."""
+    missing: dict[Report, None] = field(default_factory=dict)
+    """Spans that are known from their children only: still to come, or lost."""
+    sums: list[Report] = field(default_factory=list)
+    """Those that tell of several calls."""
 
 
 class Accounts:
@@ -132,20 +137,74 @@ class Accounts:
             self._spans += 1
         elif report.place is None:
             report.say(place)
+            del trace.missing[report]
+            self._move(report, None)
         else:
             if not _says_more(place, report.place):
                 return report, False
+            is_sum = place.call is not None and not place.call.inference and report.call is None
             report.say(place)  # it was announced before, or told with less
             self._touch(report)
+            if is_sum:
+                self._add_sum(trace, report)
             return report, True
         if place.parent_id and place.parent_id != place.span_id:
             above = trace.reports.get(place.parent_id)
             if above is None:
                 above = trace.reports[place.parent_id] = Report()
+                trace.missing[above] = None
                 self._spans += 1
-            report.hang(above)
+            self._hang(trace, report, above)
         self._touch(report)
+        if place.call is not None and not place.call.inference:
+            self._add_sum(trace, report)
         return report, True
+
+    def _hang(self, trace: _Trace, report: Report, above: Report) -> None:
+        circle = [above, *above.above()] if report.children else []
+        moved = [one for one in circle if one in trace.missing and one.parent is not None] if report in circle else []
+        for one in moved:  # it was thought to lie below what is below it
+            self._move(one, None)
+        report.hang(above)
+        if trace.sums:
+            if above in trace.missing:
+                self._extend_missing(trace, above, report)
+            for one in moved:
+                self._place_missing(one, trace.sums[-_MAX_ALIKE:])
+
+    # -- spans that are missing: what is below one goes below the shortest sum around it, as in a run. Children are sent
+    # before their parents, so what has not come when a sum has is likely lost; if it comes yet, it goes to its place.
+
+    def _add_sum(self, trace: _Trace, report: Report) -> None:
+        trace.sums.append(report)
+        for missing in list(islice(reversed(trace.missing), _MAX_ALIKE)):
+            self._place_missing(missing, [report])
+
+    def _extend_missing(self, trace: _Trace, missing: Report, child: Report) -> None:
+        """Look again around a missing span that has one more child. One that was in nothing still is."""
+        if missing.parent is None and len(missing.children) > 1:
+            return
+        if missing.parent is None or not _lies_in(child, missing.parent):
+            self._move(missing, None)
+            self._place_missing(missing, trace.sums[-_MAX_ALIKE:])
+
+    def _place_missing(self, missing: Report, sums: Sequence[Report]) -> None:
+        around = missing.parent
+        for report in sums:
+            if around is not None and _length(around) <= _length(report):
+                continue
+            if all(_lies_in(child, report) for child in missing.children):
+                around = report if all(one is not missing for one in report.above()) else around
+        if around is not missing.parent:
+            self._move(missing, around)
+
+    def _move(self, report: Report, parent: Report | None) -> None:
+        if report.parent is not None:
+            self._touch(report.parent)
+            report.leave()
+        if parent is not None:
+            report.hang(parent)
+            self._touch(parent)
 
     def _touch(self, report: Report) -> None:
         for touched in report.touch():
@@ -251,6 +310,17 @@ class Accounts:
             # A tree refers to itself, up and down: let go of it now rather than at the next collection.
             report.parent = None
             report.children = ()
+
+
+def _length(report: Report) -> int:
+    return report.place.end_ns - report.place.start_ns if report.place is not None else 0
+
+
+def _lies_in(report: Report, around: Report) -> bool:
+    inner, outer = report.place, around.place
+    if inner is None or outer is None:
+        return False
+    return 0 < outer.start_ns <= inner.start_ns <= inner.end_ns <= outer.end_ns
 
 
 def _says_more(place: Place, known: Place) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from spanledger.conventions.step import Bridge, Step, altered
 
@@ -48,7 +48,14 @@ class Ancestry:
             current = found
 
 
-def same_tool(one: Step, other: Step) -> bool:
+class Called(NamedTuple):
+    """What tells tool calls apart. A whole step may have its arguments and results with it."""
+
+    tool_call_id: str
+    tool_name: str
+
+
+def same_tool(one: Step | Called, other: Step | Called) -> bool:
     """Tell whether two tool spans, one above the other, are about one call."""
     if one.tool_call_id and other.tool_call_id:
         return one.tool_call_id == other.tool_call_id

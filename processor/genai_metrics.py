@@ -15,7 +15,7 @@ from spanledger.conventions.step import Bridge, Step, altered
 from spanledger.processor.accounts import Accounts
 from spanledger.processor.ancestry import Ancestry
 from spanledger.processor.component import ComponentConfig, Host, register
-from spanledger.processor.metric_store import MAX_SERIES
+from spanledger.processor.metric_store import MAX_LINES, MAX_SERIES
 from spanledger.processor.settings import Duration
 from spanledger.processor.step_metrics import Entry, SemconvMetrics, StepMetrics, bill_of
 
@@ -41,6 +41,9 @@ class GenAIMetricsConfig(ComponentConfig):
 
     series_limit: int = pydantic.Field(default=MAX_SERIES, ge=10, le=1_000_000)
     """Label sets of one metric and service. Further ones count with `__other__` in place of what clients chose."""
+    total_series_limit: int = pydantic.Field(default=MAX_LINES, ge=1000, le=10_000_000)
+    """Series of all metrics as Prometheus counts them, each bucket one; a service has at most half of what the others
+    leave. Further ones count with `__other__` as well."""
     exemplars: bool = True
     """Keep a trace id with counters and buckets; shown in OpenMetrics only."""
     buckets: dict[str, list[float]] = pydantic.Field(default_factory=dict)
@@ -78,7 +81,7 @@ class GenAIMetrics:
 
     async def start(self) -> None:
         """Give the table its limits and buckets."""
-        self._host.metrics.set_max_series(self._config.series_limit)
+        self._host.metrics.set_limits(self._config.series_limit, self._config.total_series_limit)
         for name in _HISTOGRAMS:
             family = self._host.metrics.histogram(name)
             family.set_bounds(self._config.buckets.get(name, family.metric.buckets))

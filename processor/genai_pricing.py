@@ -409,6 +409,7 @@ def report(reading: Reading, scope: str, resource: Resource, cost: Cost, *, fail
         request_id=(reading.request_id or "")[:_MAX_CHARS],
         session=(reading.conversation_id or "")[:_MAX_CHARS] if reading.retold else "",
         reasoning=usage.reasoning or 0,
+        cached=(usage.cache_read or 0) + (usage.cache_write or 0),
     )
 
 

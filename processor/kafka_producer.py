@@ -16,6 +16,12 @@ from typing import Any, Final
 
 from spanledger.processor.kafka import library
 
+TOO_LARGE: Final = frozenset({10, 18})
+"""MSG_SIZE_TOO_LARGE, RECORD_LIST_TOO_LARGE (Kafka protocol, error codes)."""
+NEVER: Final = TOO_LARGE | {17, 43, 44, 76, 87}
+"""What is about the message itself, and the same again however often it is sent: these, and INVALID_TOPIC_EXCEPTION,
+UNSUPPORTED_FOR_MESSAGE_FORMAT, POLICY_VIOLATION, UNSUPPORTED_COMPRESSION_TYPE, INVALID_RECORD."""
+
 _REPORTS_S: Final = 0.1
 _PAUSE_EVERY: Final = 256
 

@@ -11,7 +11,7 @@ import ipaddress
 import logging
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -38,6 +38,7 @@ class WebServer:
         tls: TLSServer | None = None,
         *,
         auth: ServerAuth | None = None,
+        open_paths: Collection[str] = (),
         any_host: bool = False,
         **options: Any,
     ) -> None:
@@ -45,13 +46,13 @@ class WebServer:
 
         On a loopback address nothing is shown to those who reach it by another name, unless `any_host`: a
         web page whose name is made to point here (DNS rebinding) must not read what is meant for this machine.
-        With `auth` nothing is answered to those whom it does not know.
+        With `auth` nothing is answered to those whom it does not know, except on `open_paths`.
         """
         app.on_response_prepare.append(_say_no_version)
         if not any_host and is_loopback(host_and_port(endpoint)[0]):
             app.middlewares.append(_own_name(host_and_port(endpoint)[0]))
         if auth is not None:
-            app.middlewares.append(_known(auth))
+            app.middlewares.append(_known(auth, open_paths))
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, **options)
         self._endpoint = endpoint
         self._key = key
@@ -121,9 +122,13 @@ def _own_name(bound: str) -> Middleware:
     return check
 
 
-def _known(auth: ServerAuth) -> Middleware:
+def _known(auth: ServerAuth, open_paths: Collection[str]) -> Middleware:
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+        # The route that was found, not the path that was written: there are many ways to write one.
+        resource = request.match_info.route.resource
+        if resource is not None and resource.canonical in open_paths:
+            return await handler(request)
         try:
             # This mapping knows no upper and lower case.
             await auth.authenticate(request.headers)

@@ -6,8 +6,9 @@ adding to a series is then a dict look-up and an addition. The families are the 
 
 Labels from data are hostile. A new label set is cleaned once, when its series is made. A service may
 have `max_series` series of a metric, and never more than half of what the other services leave of twice
-as many: the first with too many ids in its labels takes no room from the second. Further ones are
-counted under `__other__`, so that sums stay right, and the log says which metric, label and service.
+as many: the first with too many ids in its labels takes no room from the second. In the same way it may have half
+of what the others leave of `max_lines`, which is what a scrape may bring into Prometheus of all metrics together.
+Further ones are counted under `__other__`, so that sums stay right, and the log says which metric, label and service.
 
 Series go stale together. What belongs to one service and agent has one *owner*, and as long as any of
 it changes all of it is shown: an error counter must not vanish while there are no errors, for a
@@ -38,6 +39,9 @@ Exemplar: TypeAlias = tuple[bytes, float, int]
 
 MAX_SERIES: Final = 2000
 """Label sets of one metric and service before `__other__`: the cardinality limit of the OpenTelemetry SDKs."""
+
+MAX_LINES: Final = 50_000
+"""Series of all metrics as Prometheus counts them, each bucket of a histogram one."""
 
 MAX_LABEL_CHARS: Final = 128
 
@@ -112,9 +116,14 @@ class _Shared:
     """What the families of one table have in common."""
 
     max_series: int
+    max_lines: int
+    lines: Counter[str] = field(default_factory=Counter)
+    """Lines of limited metrics, by service."""
+    all_lines: int = 0
     now_ns: int = 0
     readings: int = 1
     """How often anybody has looked at series."""
+    say_at_ns: int = 0
     forget_after_ns: int | None = FORGET_AFTER_NS
     """None for never."""
     owners: dict[tuple[str | None, ...], Owner] = field(default_factory=dict)
@@ -140,7 +149,7 @@ class Family(Generic[_C]):
     """The series of one row."""
 
     __slots__ = (
-        "_cells", "_counts", "_from_data", "_limited", "_owner_at", "_permanent", "_say_at_ns", "_shared", "metric",
+        "_cells", "_counts", "_from_data", "_limited", "_owner_at", "_permanent", "_shared", "metric", "say_at_ns",
     )  # fmt: skip
 
     def __init__(self, metric: Metric, shared: _Shared) -> None:
@@ -149,7 +158,7 @@ class Family(Generic[_C]):
         self._cells: dict[Labels, _C] = {}
         self._counts: Counter[str] = Counter()
         """Series by service."""
-        self._say_at_ns = 0
+        self.say_at_ns = 0
         names = metric.label_names
         self._from_data = [label.from_data for label in metric.labels]
         self._limited = any(self._from_data)
@@ -176,10 +185,21 @@ class Family(Generic[_C]):
         cell = self._cells.pop(labels, None)
         if cell is not None:
             cell.owner.series.pop((self, labels), None)
-            service = self._service(labels)
-            self._counts[service] -= 1
-            if not self._counts[service]:
-                del self._counts[service]
+            self._count(labels, -1)
+
+    def _count(self, labels: Labels, by: int) -> None:
+        if not self._limited:
+            return
+        service, lines = self._service(labels), by * self._lines()
+        self._shared.all_lines += lines
+        for counts, more in ((self._counts, by), (self._shared.lines, lines)):
+            counts[service] += more
+            if not counts[service]:
+                del counts[service]
+
+    def _lines(self) -> int:
+        """Return the lines that a series of this metric has in a scrape."""
+        return 1
 
     def _make(self, text: str, owner: Owner) -> _C:
         raise NotImplementedError
@@ -216,7 +236,7 @@ class Family(Generic[_C]):
             if owner is None:
                 owner = self._shared.owners[key] = Owner(self._shared.now_ns)
             owner.series[self, labels] = None
-        self._counts[self._service(labels)] += 1
+        self._count(labels, 1)
         cell = self._cells[labels] = self._make(text, owner)
         return cell
 
@@ -225,19 +245,25 @@ class Family(Generic[_C]):
         return "" if at is None else labels[at]
 
     def _has_room(self, labels: Labels) -> bool:
-        """Tell whether the service may have one more: at most half of what the others leave of `2 * max_series`."""
-        own = self._counts[self._service(labels)]
-        others = len(self._cells) - own
-        return 2 * (own + 1) <= 2 * self._shared.max_series - others
+        """Tell whether the service may have one more: at most half of what the others leave of each limit."""
+        service, shared = self._service(labels), self._shared
+        own = shared.lines[service]
+        enough = 2 * (own + self._lines()) <= shared.max_lines - (shared.all_lines - own)
+        return enough and not self._is_full_of(service)
+
+    def _is_full_of(self, service: str) -> bool:
+        own = self._counts[service]
+        return 2 * (own + 1) > 2 * self._shared.max_series - (len(self._cells) - own)
 
     def _overflow(self, labels: Labels) -> None:
         """Count a value that finds no series of its own; say once in a while where they all come from."""
         if self._shared.overflow is not None:
             self._shared.overflow.add((self.metric.name,))
-        if self._shared.now_ns < self._say_at_ns:
-            return
-        self._say_at_ns = self._shared.now_ns + SAY_AGAIN_NS
         service = self._service(labels)
+        full: Family[Any] | _Shared = self if self._is_full_of(service) else self._shared
+        if self._shared.now_ns < full.say_at_ns:
+            return
+        full.say_at_ns = self._shared.now_ns + SAY_AGAIN_NS
         known = [cell_labels for cell_labels in self._cells if self._service(cell_labels) == service] or [*self._cells]
         values = {
             name: len({cell_labels[at] for cell_labels in known})
@@ -246,9 +272,10 @@ class Family(Generic[_C]):
         }
         worst = max(values, key=values.__getitem__)
         log.warning(
-            "metric %s: service %r has %d series, its whole share; further ones are counted as %s. The label with the "
-            "most values is %s (%d): name kinds of things there, not single ones, or raise series_limit",
-            self.metric.name, service, self._counts[service], OTHER, worst, values[worst],
+            "metric %s: service %r has %d series of it and %d lines of all metrics, its whole share; further ones are "
+            "counted as %s. The label with the most values is %s (%d): name kinds of things there, not single ones, or "
+            "raise series_limit or total_series_limit",
+            self.metric.name, service, self._counts[service], self._shared.lines[service], OTHER, worst, values[worst],
         )  # fmt: skip
 
     def _refuse(self) -> None:
@@ -390,9 +417,12 @@ class HistogramFamily(Family[Distribution]):
     def set_bounds(self, bounds: Sequence[float]) -> None:
         """Change the buckets. What was counted into other buckets is dropped: to readers, a restart."""
         if tuple(bounds) != tuple(self.bounds):
-            self.bounds = tuple(bounds)
             for labels in tuple(self._cells):
                 self.remove(labels)
+            self.bounds = tuple(bounds)
+
+    def _lines(self) -> int:
+        return len(self.bounds) + 3  # +Inf, the sum, the count
 
     def _make(self, text: str, owner: Owner) -> Distribution:
         return Distribution(text, owner, counts=[0] * (len(self.bounds) + 1))
@@ -404,8 +434,10 @@ AnyFamily: TypeAlias = CounterFamily | GaugeFamily | HistogramFamily
 class MetricTable:
     """All families. One event loop owns it: no method waits, none is safe from another thread."""
 
-    def __init__(self, rows: Iterable[Metric] = METRICS, max_series: int = MAX_SERIES) -> None:
-        self._shared = _Shared(max_series)
+    def __init__(
+        self, rows: Iterable[Metric] = METRICS, max_series: int = MAX_SERIES, max_lines: int = MAX_LINES
+    ) -> None:
+        self._shared = _Shared(max_series, max_lines)
         self._families: dict[str, AnyFamily] = {}
         self._counters: dict[str, CounterFamily] = {}
         self._gauges: dict[str, GaugeFamily] = {}
@@ -447,9 +479,10 @@ class MetricTable:
         """Tell the time (ns since the epoch) of what is added next: of its exemplars, and of its owners."""
         self._shared.now_ns = now_ns
 
-    def set_max_series(self, max_series: int) -> None:
-        """Change how many label sets a service may have of a metric; those it has already stay."""
+    def set_limits(self, max_series: int, max_lines: int) -> None:
+        """Change how much a service may have of a metric, and all of all metrics; what is there stays."""
         self._shared.max_series = max_series
+        self._shared.max_lines = max_lines
 
     def keep(self, shown_ns: int) -> None:
         """Forget nothing that was silent for less than `shown_ns`; 0 for never. The longest ever asked for holds."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from spanledger.conventions.ledger import Bill
 from spanledger.conventions.metrics import TOKEN_TYPE
-from spanledger.processor.ancestry import same_tool
+from spanledger.processor.ancestry import Called, same_tool
 from spanledger.processor.metric_store import MAX_LABEL_CHARS
 from spanledger.processor.retold import RetoldTools
 
@@ -112,8 +112,8 @@ class ToolCalls:
     """
 
     def __init__(self) -> None:
-        self._seen: OrderedDict[bytes, Step] = OrderedDict()
-        self._below: OrderedDict[bytes, Step] = OrderedDict()
+        self._seen: OrderedDict[bytes, Called] = OrderedDict()
+        self._below: OrderedDict[bytes, Called] = OrderedDict()
         """Span id of a parent -> the counted tool span below it."""
 
     def is_new(self, step: Step, around: Step | None) -> bool:
@@ -121,19 +121,17 @@ class ToolCalls:
         key, parent = step.trace_id + step.span_id, step.trace_id + step.parent_span_id
         if key in self._seen:
             return False
-        _remember(self._seen, key, step)
+        called = Called(step.tool_call_id, step.tool_name)
+        _remember(self._seen, key, called)
         if around is not None:
             return False
         above, below = self._seen.get(parent), self._below.pop(key, None)
-        if any(other is not None and same_tool(other, step) for other in (above, below)):
-            _remember(self._below, parent, step)
-            return False
-        _remember(self._below, parent, step)
-        return True
+        _remember(self._below, parent, called)
+        return not any(other is not None and same_tool(other, called) for other in (above, below))
 
 
-def _remember(memory: OrderedDict[bytes, Step], key: bytes, step: Step) -> None:
-    memory[key] = step
+def _remember(memory: OrderedDict[bytes, Called], key: bytes, called: Called) -> None:
+    memory[key] = called
     if len(memory) > MAX_TOOLS:
         memory.popitem(last=False)
 

@@ -104,7 +104,7 @@ class ServiceConfig(Settings):
     """What runs, and how: the `service` section."""
 
     extensions: tuple[IdOfComponent, ...] = ()
-    """Ids of the extensions to run, in starting order."""
+    """Ids of the extensions to run, in starting order; those that others need start before."""
     pipelines: dict[_PipelineKey, Pipeline] = pydantic.Field(default_factory=dict)
     """Pipelines by id: `traces`, `logs` or `metrics`, with `/name` where there are several."""
     telemetry: Telemetry = Telemetry()

@@ -151,7 +151,8 @@ def _components(config: Config) -> Iterator[tuple[Kind, ResolvedComponent, str]]
     pipelines = config.pipelines.values()
     taking = {id_ for pipeline in pipelines for id_ in pipeline.exporters}
     giving = {id_ for pipeline in pipelines for id_ in pipeline.receivers}
-    for id_ in config.service.extensions:
+    # Whatever the order they are named in: pages need the extension that knows their readers, and that needs none.
+    for id_ in sorted(config.service.extensions, key=lambda id_: any(config.extensions[id_].config.references())):
         yield "extension", config.extensions[id_], ""
     for id_, resolved in config.exporters.items():
         if id_ in taking:

@@ -16,6 +16,7 @@ _SECRET_KEY: Final = re.compile(
     r"(password|passwd|passphrase|secret|token|credentials?|authorization|cookie|dsn|apikey|(^|_)(key|pass|pwd|auth))$"
 )
 _USERINFO: Final = re.compile(r"(?<=://)[^/@\s]+@")
+_QUERY: Final = re.compile(r"(://[^\s?'\"]*\?)[^\s'\"]+")
 _PYDANTIC_MASK: Final = str(pydantic.SecretStr("-"))
 _PART: Final = 4
 """Characters of a secret that tell something about it."""
@@ -31,7 +32,7 @@ def is_secret(path: Path) -> bool:
 
 
 def masked(value: Any, path: Path = ()) -> Any:
-    """Return a dumped configuration without its secrets: by type, by key, and user:password in URLs."""
+    """Return a dumped configuration without its secrets: by type, by key, and user, password and query of URLs."""
     if isinstance(value, dict):
         return {name: masked(child, (*path, str(name))) for name, child in value.items()}
     if isinstance(value, list):
@@ -40,7 +41,7 @@ def masked(value: Any, path: Path = ()) -> Any:
         return value
     if value == _PYDANTIC_MASK or (value and is_secret(path)):
         return MASK
-    return _USERINFO.sub(MASK + "@", value)
+    return _without_secrets(value)
 
 
 def scrubbed(message: str, secrets: Iterable[str]) -> str:
@@ -49,4 +50,9 @@ def scrubbed(message: str, secrets: Iterable[str]) -> str:
         message = message.replace(secret, MASK) if len(secret) > 1 else message
         if any(secret[start : start + _PART] in message for start in range(len(secret) - _PART + 1)):
             return f"the value is not accepted; why cannot be shown without showing {MASK}"
-    return _USERINFO.sub(MASK + "@", message)
+    return _without_secrets(message)
+
+
+def _without_secrets(text: str) -> str:
+    """Return a text whose URLs have neither user and password nor what stands in their queries."""
+    return _QUERY.sub(r"\1" + MASK, _USERINFO.sub(MASK + "@", text))

@@ -47,7 +47,6 @@ _LEARNED_KEYS: Final[dict[str, str]] = {
     "service::telemetry::metrics": "the prometheus exporter shows the sidecar's own numbers too",
     "service::telemetry::traces": "the sidecar does not trace itself",
     "service::telemetry::resource": "the sidecar's own numbers have no resource; label them in Prometheus",
-    "sending_queue::storage": "the queue is in memory; size it with queue_size",
     "service::telemetry::logs::sampling": "not here because lines that repeat are held back and counted already",
     "tls::include_system_ca_certs_pool": "not here because ca_file replaces the system's authorities: put all in it",
     "read_buffer_size": "not here because Python's libraries size their buffers themselves: remove it",
@@ -57,7 +56,6 @@ _LEARNED_KEYS: Final[dict[str, str]] = {
     "idle_conn_timeout": "not here because idle connections close by themselves after 15 s: remove it",
     "flush_interval": "not here because every request is written when it comes: remove it",
     "sending_queue::blocking": "a full queue always refuses, so that the sender keeps the data",
-    "sending_queue::block_on_overflow": "a full queue always refuses, so that the sender keeps the data",
 }
 """Collector keys that are not here, by the end of their path."""
 

@@ -31,9 +31,11 @@ from spanledger.processor.auth import CannotTell, Unauthenticated
 from spanledger.processor.batch import Delivery
 from spanledger.processor.component import ComponentId
 from spanledger.processor.listen import WebServer
+from spanledger.processor.metric_store import MetricTable
 from spanledger.processor.settings import TLSServer
 from spanledger.processor.watched_files import WatchedFiles
 from spanledger.service.config import load
+from spanledger.service.graph import Surroundings, build
 from tests.certificates import make_certificates
 from tests.fakes import Clock, host, request, span
 from tests.otlp_receiver import running
@@ -500,3 +502,14 @@ def test_reference_to_an_extension_is_checked(authenticator: str, extensions: st
     (found,) = error.value.errors
     assert message in str(found)
     assert "receivers::otlp::protocols::grpc::auth::authenticator" in str(found)
+
+
+def test_extension_that_others_need_is_there_before_them() -> None:
+    """Whichever is named first: pages whose readers another extension knows."""
+    text = CONFIG.replace("AUTH", "").replace("RUNNING", "health_check, bearertokenauth")
+    pages = "extensions: {health_check: {status_auth: {authenticator: bearertokenauth}}}"
+    found = load(["yaml:" + text, "yaml:" + pages], [], {})
+    built = build(found, Surroundings(MetricTable(), view=object()))  # type: ignore[arg-type]
+
+    started = [str(node) for node in built.nodes.values() if node.kind == "extension"]
+    assert started == ["extension:bearertokenauth", "extension:health_check"]

@@ -13,12 +13,20 @@ from spanledger.conventions.metrics import METRICS
 from spanledger.conventions.run_document import timestamp
 from spanledger.service.backtest.counted import COUNTED, counted
 from spanledger.service.backtest.promtool import Fired, PromtoolFailed, play
-from spanledger.service.backtest.timeline import GAUGES, TAKEN_FOR_GRANTED, Timeline, span, timeline
+from spanledger.service.backtest.timeline import (
+    GAUGES,
+    TAKEN_FOR_GRANTED,
+    Timeline,
+    first_and_last,
+    span,
+    timeline,
+)
 from spanledger.service.runs.document import read
 from tests.run_documents import START_NS, document, failed_trip, store_of, trip
 
 S = 10**9
 START_S = START_NS // S
+LATER_S = START_S + 10 * 86400
 
 
 def run_at(minutes: float, **more: Any) -> dict[str, Any]:
@@ -70,7 +78,7 @@ def test_series_have_the_names_and_labels_of_the_table() -> None:
 def test_counters_are_there_at_zero_before_they_grow() -> None:
     """What `increase()` needs to see the first event of an agent that came later than others."""
     runs = [read(run_at(0, service_name="early")), read(run_at(5, service_name="late"))]
-    start, samples = span(runs, 60)
+    start, samples = span(runs, 60, LATER_S)
 
     played = timeline(runs, start, 60, samples)
 
@@ -83,11 +91,20 @@ def test_counters_are_there_at_zero_before_they_grow() -> None:
     assert late == f"_x4 0.0+0x1 1.0+0x{samples - 8}"  # began in the sixth minute, counted in the next
 
 
+def test_nothing_is_played_into_the_future() -> None:
+    """After the last run the rules look on for an hour, or until now."""
+    runs = [read(run_at(0)), read(run_at(30))]
+    begin, last = first_and_last(runs)
+
+    assert span(runs, 60, LATER_S)[1] - span(runs, 60, last + 600)[1] == 50
+    assert begin + 60 * (span(runs, 60, begin)[1] - 2) >= last  # a clock that is behind leaves out no run
+
+
 def test_a_run_under_way_is_seen_growing() -> None:
     """Gauges of open runs say how far the worst is, and 0 when there is none."""
     run = failed_trip() | {"duration_s": 14.7}
     one = read(run)
-    start, samples = span([one], 5)
+    start, samples = span([one], 5, LATER_S)
 
     played = timeline([one], start, 5, samples)
 

@@ -25,7 +25,7 @@ from spanledger.processor.component import (
 )
 from spanledger.processor.settings import Duration, HostPort, Secret, duration_text, seconds
 from spanledger.service.config import Config, InvalidConfig, PipelineId, load
-from spanledger.service.masking import masked
+from spanledger.service.masking import masked, scrubbed
 
 
 class Queue(Settings):
@@ -260,10 +260,10 @@ READING = 'error reading configuration for "backend": '
             f"a.yaml:5:5: exporters::backend: {READING}has invalid keys: sendingQueue (did you mean sending_queue?)",
         ),
         (
-            "endpoint: x\nsending_queue: {storage: file_storage}",
+            "endpoint: x\nsending_queue: {blocking: true}",
             (
-                f"a.yaml:5:21: exporters::backend::sending_queue: {READING}has invalid keys: storage "
-                "(the queue is in memory; size it with queue_size)"
+                f"a.yaml:5:21: exporters::backend::sending_queue: {READING}has invalid keys: blocking "
+                "(a full queue always refuses, so that the sender keeps the data)"
             ),
         ),
         (
@@ -770,6 +770,14 @@ def test_keys_tell_what_is_secret(path: str, expected: bool) -> None:
     for name in reversed(path.split(".")):
         value = {name: value}
     assert ("[REDACTED]" in str(masked(value))) is expected
+
+
+def test_urls_are_shown_without_user_password_and_query() -> None:
+    """In what is printed, and in what is said about a mistake."""
+    url = "https://me:hunter2@host:1/v1/traces?token=abc&x=1"
+    without = "https://[REDACTED]@host:1/v1/traces?[REDACTED]"
+    assert masked({"endpoint": url, "path": "a?b"}) == {"endpoint": without, "path": "a?b"}
+    assert scrubbed(f"'{url}': gRPC has no path", ()) == f"'{without}': gRPC has no path"
 
 
 # --- any input ------------------------------------------------------------------------------------

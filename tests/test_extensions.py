@@ -9,14 +9,16 @@ from typing import Any
 
 import aiohttp
 import pytest
+from yarl import URL
 
 from spanledger.conventions.reading import Cost, Reading
 from spanledger.conventions.step import Step, make_step
 from spanledger.conventions.usage import Usage
+from spanledger.extensions.bearer_token_auth import BearerTokenAuth, BearerTokenConfig
 from spanledger.extensions.health_check import HealthCheck, HealthCheckConfig
 from spanledger.extensions.pages import escape, table
 from spanledger.extensions.zpages import ZPages, ZPagesConfig
-from spanledger.processor.component import Status
+from spanledger.processor.component import ComponentId, Status
 from tests.fakes import Clock, host, span
 
 
@@ -81,9 +83,10 @@ async def pages(service: FakeService) -> AsyncIterator[str]:
     await extension.shutdown(0)
 
 
-async def get(url: str) -> tuple[int, str]:
+async def get(url: str, **headers: str) -> tuple[int, str]:
     """Return status and body."""
-    async with aiohttp.ClientSession() as session, session.get(url) as answer:
+    asked = URL(url, encoded=True)
+    async with aiohttp.ClientSession() as session, session.get(asked, headers=headers) as answer:
         return answer.status, await answer.text()
 
 
@@ -99,6 +102,25 @@ async def test_available_while_requests_are_taken(health: str, clock: Clock) -> 
         "upSince": "2023-11-14T22:13:20.000Z",
         "uptime": "12.500s",
     }
+
+
+async def test_status_is_for_known_readers_and_the_plain_answer_for_everybody(
+    service: FakeService, clock: Clock
+) -> None:
+    """Probes have no password; what fails, and where it leads to, is not for all who reach the port."""
+    known = BearerTokenAuth(BearerTokenConfig.model_validate({"token": "s3cret"}), host("bearertokenauth"))
+    ours = host("health_check", clock, view=service, extensions={ComponentId("bearertokenauth"): known})
+    config = {"endpoint": "127.0.0.1:0", "status_auth": {"authenticator": "bearertokenauth"}}
+    extension = HealthCheck(HealthCheckConfig.model_validate(config), ours)
+    await extension.start()
+    url = "http://" + extension.statistics()["addresses"][0]
+    assert (await get(url + "/"))[0] == 200
+    for path in ("/status", "/status?verbose", "//status", "/%73tatus", "/other"):
+        code, body = await get(url + path)
+        assert code == 401, path
+        assert "healthy" not in body
+    assert (await get(url + "/status", Authorization="Bearer s3cret"))[0] == 200
+    await extension.shutdown(0)
 
 
 async def test_not_available_from_the_first_moment_of_a_shutdown(health: str, service: FakeService) -> None:
@@ -193,6 +215,7 @@ async def test_pages_work_before_anything_came(pages: str, path: str) -> None:
 
 
 def test_escape_cuts_what_is_long_and_keeps_markup_only_of_our_own() -> None:
-    """Cells hold 300 characters."""
-    assert len(escape("x" * 1000)) == 300
+    """Cells hold 300 characters, and nothing that a terminal would obey."""
+    assert len(escape("x" * 1000)) == 301
+    assert escape("a\x1b[31m\u202eb\n<i>") == "a\\x1b[31m\\u202eb\\n&lt;i&gt;"
     assert "&quot;" in table(('"',), [])

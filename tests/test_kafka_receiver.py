@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -155,6 +156,18 @@ async def test_a_dead_letter_is_written_before_the_message_is_noted() -> None:
     assert dict(letter["headers"])["spanledger.offset"] == b"1"
 
 
+async def test_a_dead_letter_that_its_topic_never_takes_does_not_stop_the_partition(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A topic for dead letters may take only smaller messages than the one they are from."""
+    async with bench(dead_letter_topic="dead") as one:
+        one.producers[0].verdict = lambda _topic, _value: KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)
+        one.client.put(FakeMessage(1, b"\xffsecret"), FakeMessage(2, GOOD))
+        await one.until(lambda: one.is_stored(3))
+        assert one.outcomes("set_aside") == 1
+    assert "a dead letter cannot be written" in caplog.text
+
+
 async def test_a_message_that_we_fail_on_does_not_stop_its_partition() -> None:
     """A fault of ours is tried a few times, then the message is set aside."""
     async with bench() as one:
@@ -184,6 +197,26 @@ async def test_when_as_much_is_in_hand_as_may_be_partitions_are_paused() -> None
         one.open.set()
         await one.until(lambda: one.client.paused == [True, False])
         await one.until(lambda: one.is_stored(3))
+
+
+async def test_partitions_that_were_kept_over_a_rebalance_resume_too() -> None:
+    """Another one comes while all are paused, and before the next look there is room again."""
+    message = request(span(1, note="x" * 600_000)).SerializeToString()
+    async with bench(max_in_flight_mib=1) as one:
+        one.open.clear()
+        one.client.put(FakeMessage(1, message), FakeMessage(2, message))
+        await one.until(lambda: one.client.paused == [True])
+        loop, empty = asyncio.get_running_loop(), threading.Event()
+
+        def make_room() -> None:
+            loop.call_soon_threadsafe(one.open.set)
+            assert empty.wait(20)
+
+        one.client.assign(1)
+        one.client.do(make_room)
+        await one.until(lambda: one.receiver.statistics()["traces"]["messages_in_hand"] == 0)
+        empty.set()
+        await one.until(lambda: one.client.paused == [True, False])
 
 
 async def test_a_revoked_partition_finishes_what_is_worked_on_and_gives_up_the_rest() -> None:
@@ -355,7 +388,7 @@ def test_each_signal_is_a_member_with_a_name_of_its_own() -> None:
     """The brokers cut off the first of two static members with one name."""
     config = KafkaReceiverConfig(group_instance_id="pod-0")
     names = {config.consumer(signal)["group.instance.id"] for signal in ("traces", "logs", "metrics")}
-    assert names == {"pod-0-traces", "pod-0-logs", "pod-0-metrics"}
+    assert names == {"traces-pod-0", "logs-pod-0", "metrics-pod-0"}
 
 
 def test_the_defaults_are_the_collectors() -> None:

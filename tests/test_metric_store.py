@@ -200,6 +200,64 @@ def test_too_many_series_are_counted_under_other() -> None:
     assert value(metrics, OVERFLOW.name, "calls_total") == 7
 
 
+def test_all_metrics_together_have_a_limit_in_lines_of_a_scrape() -> None:
+    """A histogram's series is as many as its buckets, its sum and its count; one service has half."""
+    metrics = MetricTable(ROWS, 1000, 100)
+    seconds, calls = metrics.histogram("call_seconds"), metrics.counter("calls_total")
+    for number in range(20):
+        calls.add(("s", "a", f"model-{number}", "ok"))
+    for number in range(20):
+        seconds.observe(("s", f"agent-{number}"), 1)  # six lines each
+
+    assert len(seconds) == (50 - 20) // 6 + 1
+    assert sum(sum(cell.counts) for cell in seconds.cells()) == 20
+    assert value(metrics, OVERFLOW.name, "call_seconds") == 15
+    calls.add(("s", "a", "model-20", "ok"))
+    calls.add(("s", "a", "model-0", "ok"))
+
+    assert value(metrics, "calls_total", OTHER, OTHER, OTHER, "ok") == 1
+    assert value(metrics, "calls_total", "s", "a", "model-0", "ok") == 2
+
+
+def test_a_service_with_too_many_lines_leaves_others_their_part() -> None:
+    """Whatever metrics the first one fills, the second has half of what is left."""
+    metrics = MetricTable(ROWS, 1000, 100)
+    for number in range(1000):
+        metrics.counter("calls_total").add(("greedy", "a", f"model-{number}", "ok"))
+    for number in range(4):
+        metrics.histogram("call_seconds").observe(("other", f"agent-{number}"), 1)
+
+    assert metrics.histogram("call_seconds").get(("other", "agent-2")) is not None
+
+
+def test_lines_are_given_back_when_series_go() -> None:
+    """Removed, forgotten, and counted into other buckets: nothing of it stays in the sum, however often."""
+    metrics = MetricTable(ROWS, 1000, 1000)
+    seconds, calls = metrics.histogram("call_seconds"), metrics.counter("calls_total")
+    for number in range(20_000):
+        metrics.tick(10**18 + number * MINUTE_NS)
+        seconds.observe((f"s-{number}", "a"), 1)
+        calls.add((f"s-{number}", "a", "m", "ok"))
+        if number % 1000 == 0:
+            seconds.set_bounds([float(number + 1)] * (1 + number % 3000 // 1000))
+    shown = sum(len(cell.counts) + 2 for cell in seconds.cells()) + len(calls)
+
+    assert shown <= 1000 + 10
+    assert metrics._shared.all_lines == shown == sum(metrics._shared.lines.values())
+    assert len(metrics._shared.owners) <= len(calls) + 1
+
+
+def test_that_all_metrics_are_full_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Not once for each of a hundred metrics."""
+    metrics = MetricTable(ROWS, 1000, 20)
+    for number in range(30):
+        metrics.counter("calls_total").add(("s", f"agent-{number}", "m", "ok"))
+        metrics.histogram("call_seconds").observe(("s", f"agent-{number}"), 1)
+
+    assert len(caplog.messages) == 1
+    assert "total_series_limit" in caplog.messages[0]
+
+
 def test_a_series_made_at_zero_is_no_overflow() -> None:
     """Only what counts counts as overflow."""
     metrics = table(max_series=1)
@@ -233,7 +291,7 @@ def test_a_lower_limit_keeps_what_is_there() -> None:
     metrics = table()
     for number in range(5):
         metrics.counter("calls_total").add(("s", "a", f"m{number}", "ok"))
-    metrics.set_max_series(2)
+    metrics.set_limits(2, 1000)
     metrics.counter("calls_total").add(("s", "a", "m4", "ok"))
     metrics.counter("calls_total").add(("s", "a", "m5", "ok"))
 

@@ -208,7 +208,7 @@ async def test_a_reader_who_does_not_read_is_cut_off(monkeypatch: pytest.MonkeyP
     """He holds no place for ever, and half a page does not end as if it were whole."""
     monkeypatch.setattr(module, "SCRAPE_TIMEOUT_S", 0.0)  # up when the page first waits for its reader
     clock = Clock()
-    table = MetricTable(max_series=100_000)
+    table = MetricTable(max_series=100_000, max_lines=1_000_000)
     table.tick(clock.time_ns())
     for number in range(100_000):
         table.counter("spanledger_llm_retries_total").add(("s", "a", "p", f"m{number}"))

@@ -331,6 +331,26 @@ def test_each_step_counts_once_whichever_order_spans_arrive(order: tuple[int, ..
     assert found["personal_data"]["detail"] == {"agent_name": "planner", "sources": ["guardrail"]}
 
 
+def test_what_went_through_is_counted_while_the_run_is_open() -> None:
+    """Where the step names its agent, once, and not again when the run is closed; what was held back can wait."""
+    made = bench()
+    hate = Concern("content_filter", "hate", "warning")
+
+    def guard(number: int, *concerns: Concern) -> Any:
+        kind = step(number, 1, agent_name="planner", kind="guardrail", operation=None, cost=None, usage=None)
+        return says(kind, concerns=concerns)
+
+    made.take(guard(3, TRIPPED, hate), guard(3, TRIPPED, hate))
+    made.wait(0.1)
+    assert counted(made) == {("personal_data", "critical", "planner"): 1}
+    made.take(guard(4, TRIPPED), says(agent(1), concerns=(TRIPPED,)))
+    made.wait(60)
+    assert counted(made) == {("personal_data", "critical", "planner"): 2, ("hate", "warning", "planner"): 1}
+    made.take(guard(5, TRIPPED))
+    made.wait(60)
+    assert counted(made) == {("personal_data", "critical", "planner"): 3, ("hate", "warning", "planner"): 1}
+
+
 def test_a_late_span_adds_what_it_says_and_no_more() -> None:
     """The run is revised: the new finding is told and counted, the known one is not told again."""
     made = bench()

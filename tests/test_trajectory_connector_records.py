@@ -154,13 +154,13 @@ def test_an_index_is_bounded_and_forgets_what_was_remembered_longest() -> None:
 
 def test_equal_chains_are_taken_one_by_one() -> None:
     """The last one left may be taken again: a call that is tried a second time."""
-    chains = Chains(2)
+    chains = Chains(3)
     groups = [group(number) for number in range(3)]
     for one in groups:
         chains.note(7, one)
     groups[1].state = "gone"
 
     assert [chains.take(7) for _ in range(3)] == [groups[0], groups[2], groups[2]]
-    for digest in (8, 9):
+    for digest in (8, 9, 10):
         chains.note(digest, groups[0])
     assert chains.take(7) is None

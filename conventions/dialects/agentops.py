@@ -20,12 +20,14 @@ from spanledger.conventions.dialect import (
 
 _KIND: Final = "agentops.span.kind"
 _TYPES: Final = ("gen_ai.request.type", "llm.request.type")
-_FAILED: Final = ("failed", "error")  # no set: it may be a list
+# No sets: what is said may be a list.
+_EMBEDDINGS: Final = ("embedding", "embeddings")
+_FAILED: Final = ("failed", "error")
 
 
 def _model_call(facts: Facts) -> Kinded:
     asked = next((facts.attributes[key] for key in _TYPES if key in facts.attributes), None)
-    if asked in {"embedding", "embeddings"}:
+    if asked in _EMBEDDINGS:
         return Kinded("embedding", "embeddings")
     return Kinded("llm", "text_completion" if asked == "completion" else "chat")
 

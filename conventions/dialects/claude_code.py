@@ -55,25 +55,25 @@ _EVENTS: Final = {
 
 def _complete(facts: Facts) -> None:
     attributes = facts.attributes
-    facts.correct(CONVERSATION_ID, "session.id", coerce.text(attributes.get("session.id")))
+    facts.correct_found(CONVERSATION_ID, "session.id", coerce.text)
     if coerce.flag(attributes.get("success")) is False:
         facts.failed = True
-        facts.offer(ERROR_TYPE, "error_class", coerce.text(attributes.get("error_class")))
+        facts.offer_found(ERROR_TYPE, "error_class", coerce.text)
     if facts.kind not in MODEL_CALLS:
         return
     if facts.report:
         _complete_report(facts)
     facts.forget(RESPONSE_ID)
     for key in ("request_id", "client_request_id"):
-        facts.offer(REQUEST_ID, key, coerce.text(attributes.get(key)))
+        facts.offer_found(REQUEST_ID, key, coerce.text)
     attempt = coerce.integer(attributes.get("attempt"))
     if attempt is not None and attempt > 1:
         facts.offer(RESENDS, "attempt", attempt - 1)
     if attributes.get("speed") == "fast":
         facts.offer(SERVICE_TIER, "speed", "fast")
-    facts.offer(HTTP_STATUS, "status_code", coerce.integer(attributes.get("status_code")))
+    facts.offer_found(HTTP_STATUS, "status_code", coerce.integer)
     for key in ("ttft_ms", "first_content_ms"):
-        facts.offer(TIME_TO_FIRST_CHUNK, key, coerce.milliseconds(attributes.get(key)))
+        facts.offer_found(TIME_TO_FIRST_CHUNK, key, coerce.milliseconds)
 
 
 def _complete_report(facts: Facts) -> None:
@@ -81,12 +81,12 @@ def _complete_report(facts: Facts) -> None:
     attributes = facts.attributes
     if facts.report == "claude_code.api_request":
         facts.forget(REQUEST_MODEL)
-        facts.offer(RESPONSE_MODEL, "model", coerce.text(attributes.get("model")))
+        facts.offer_found(RESPONSE_MODEL, "model", coerce.text)
     provider = coerce.text(attributes.get("anthropic.provider"))
     facts.offer(PROVIDER, "anthropic.provider", provider_of(provider) if provider is not None else None)
-    facts.offer(COST, "cost_usd", coerce.number(attributes.get("cost_usd")))
-    facts.offer("@cache_write_5m", "cache_creation_5m_tokens", coerce.count(attributes.get("cache_creation_5m_tokens")))
-    facts.offer("@cache_write_1h", "cache_creation_1h_tokens", coerce.count(attributes.get("cache_creation_1h_tokens")))
+    facts.offer_found(COST, "cost_usd", coerce.number)
+    facts.offer_found("@cache_write_5m", "cache_creation_5m_tokens", coerce.count)
+    facts.offer_found("@cache_write_1h", "cache_creation_1h_tokens", coerce.count)
 
 
 DIALECT: Final = Dialect(

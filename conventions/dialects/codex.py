@@ -70,19 +70,15 @@ def _handled(facts: Facts) -> Kinded:
 def _complete(facts: Facts) -> None:
     attributes = facts.attributes
     facts.emitter = "codex"
-    facts.offer(CONVERSATION_ID, "conversation.id", coerce.text(attributes.get("conversation.id")))
+    facts.offer_found(CONVERSATION_ID, "conversation.id", coerce.text)
     for key in ("user.account_id", "user.email"):
-        facts.offer(USER_ID, key, coerce.text(attributes.get(key)))
+        facts.offer_found(USER_ID, key, coerce.text)
     if coerce.flag(attributes.get("success")) is False:
         facts.failed = True
     if facts.kind != "llm":
         return
-    facts.offer(
-        "gen_ai.usage.reasoning.output_tokens",
-        "codex.usage.reasoning_output_tokens",
-        coerce.count(attributes.get("codex.usage.reasoning_output_tokens")),
-    )
-    facts.offer("@total_tokens", "codex.usage.total_tokens", coerce.count(attributes.get("codex.usage.total_tokens")))
+    facts.offer_found("gen_ai.usage.reasoning.output_tokens", "codex.usage.reasoning_output_tokens", coerce.count)
+    facts.offer_found("@total_tokens", "codex.usage.total_tokens", coerce.count)
     if "error.message" in attributes:
         facts.failed = True
     status = coerce.integer(attributes.get("http.response.status_code"))

@@ -42,17 +42,13 @@ _EVENTS: Final = {
 def _complete(facts: Facts) -> None:
     attributes = facts.attributes
     for key in ("github.copilot.session.id", "copilot_chat.session_id", "copilot_chat.chat_session_id"):
-        facts.offer(CONVERSATION_ID, key, coerce.text(attributes.get(key)))
+        facts.offer_found(CONVERSATION_ID, key, coerce.text)
     if facts.report and coerce.flag(attributes.get("success")) is False:
         facts.failed = True
     if facts.kind in MODEL_CALLS:
         for key in ("github.copilot.time_to_first_token", "copilot_chat.time_to_first_token"):
-            facts.offer(TIME_TO_FIRST_CHUNK, key, coerce.milliseconds(attributes.get(key)))
-        facts.offer(
-            TIME_TO_FIRST_CHUNK,
-            "github.copilot.time_to_first_chunk",
-            coerce.number(attributes.get("github.copilot.time_to_first_chunk")),
-        )
+            facts.offer_found(TIME_TO_FIRST_CHUNK, key, coerce.milliseconds)
+        facts.offer_found(TIME_TO_FIRST_CHUNK, "github.copilot.time_to_first_chunk", coerce.number)
 
 
 DIALECT: Final = Dialect(

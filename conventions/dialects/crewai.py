@@ -40,7 +40,7 @@ def _complete(facts: Facts) -> None:
         facts.offer(ERROR_TYPE, _FAILURE, coerce.text(facts.attributes[_FAILURE]))
     elif facts.kind in MODEL_CALLS:
         facts.forget(CONVERSATION_ID)
-        facts.offer(CONVERSATION_ID, "session.id", coerce.text(facts.attributes.get("session.id")))
+        facts.offer_found(CONVERSATION_ID, "session.id", coerce.text)
         if all(facts.values.get(target) == 0 for target in _COUNTED):
             for target in USAGE:
                 facts.forget(target)

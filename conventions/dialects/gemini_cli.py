@@ -52,18 +52,18 @@ def _complete(facts: Facts) -> None:
             facts.kind, facts.operation = STRUCTURAL.kind, None
         return
     attributes = facts.attributes
-    facts.offer(CONVERSATION_ID, "session.id", coerce.text(attributes.get("session.id")))
-    facts.offer(USER_ID, "user.email", coerce.text(attributes.get("user.email")))
+    facts.offer_found(CONVERSATION_ID, "session.id", coerce.text)
+    facts.offer_found(USER_ID, "user.email", coerce.text)
     facts.offer(AGENT_NAME, "", "gemini-cli")  # as its spans say
     if coerce.flag(attributes.get("success")) is False:
         facts.failed = True
-    facts.offer(ERROR_TYPE, "error_type", coerce.text(attributes.get("error_type")))
+    facts.offer_found(ERROR_TYPE, "error_type", coerce.text)
     if facts.kind != "llm":
         return
     if facts.report == "gemini_cli.api_response":
         facts.forget(REQUEST_MODEL)
-        facts.offer(RESPONSE_MODEL, "model", coerce.text(attributes.get("model")))
-    facts.offer(HTTP_STATUS, "status_code", coerce.integer(attributes.get("status_code")))
+        facts.offer_found(RESPONSE_MODEL, "model", coerce.text)
+    facts.offer_found(HTTP_STATUS, "status_code", coerce.integer)
     _add_tool_results(facts)
 
 

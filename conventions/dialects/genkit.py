@@ -8,9 +8,11 @@ provider's own (`raw`, or `custom` from Google's plugin), which says more about 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 from spanledger.conventions import coerce
+from spanledger.conventions.coerce import Coerce
 from spanledger.conventions.dialect import (
     CONVERSATION_ID,
     FINISH_REASONS,
@@ -26,7 +28,7 @@ from spanledger.conventions.dialect import (
     Facts,
     Kinded,
 )
-from spanledger.conventions.provider_usage import offer_usage
+from spanledger.conventions.provider_usage import offer_usage_found
 from spanledger.conventions.providers import provider_of
 from spanledger.conventions.values import Value
 
@@ -43,12 +45,11 @@ def _complete(facts: Facts) -> None:
     if attributes.get("genkit:state") == "error":
         facts.failed = True
     if _CONTEXT in attributes:
-        context = _object(coerce.parse_json(attributes[_CONTEXT]))
-        facts.offer(CONVERSATION_ID, _CONTEXT, coerce.text(context.get("sessionId")))
+        facts.offer_found(CONVERSATION_ID, _CONTEXT, _session)
     if facts.kind in MODEL_CALLS:
         _read_model(facts)
         if _OUTPUT in attributes:
-            _read_answer(facts, _object(coerce.parse_json(attributes[_OUTPUT])))
+            _read_answer(facts)
 
 
 def _read_model(facts: Facts) -> None:
@@ -61,18 +62,77 @@ def _read_model(facts: Facts) -> None:
     facts.offer(REQUEST_MODEL, _NAME, model or name)
 
 
-def _read_answer(facts: Facts, answer: Mapping[str, Value]) -> None:
-    own = _object(answer.get("raw")) or _object(answer.get("custom"))
-    for usage in (own.get("usage"), own.get("usageMetadata"), answer.get("usage")):
-        if isinstance(usage, dict):
-            offer_usage(facts, _OUTPUT, usage)
-    facts.offer(RESPONSE_MODEL, _OUTPUT, coerce.text(own.get("model")) or coerce.text(own.get("modelVersion")))
-    facts.offer(RESPONSE_ID, _OUTPUT, coerce.text(own.get("id")) or coerce.text(own.get("responseId")))
-    facts.offer(SERVICE_TIER, _OUTPUT, coerce.text(own.get("service_tier")))
+def _read_answer(facts: Facts) -> None:
+    for within in (_own_usage, _own_metadata, _usage):
+        offer_usage_found(facts, _OUTPUT, within)
+    for target, read in _ANSWERED.items():
+        facts.offer_found(target, _OUTPUT, read)
+
+
+def _session(context: Value) -> str | None:
+    return coerce.text(_object(coerce.parse_json(context)).get("sessionId"))
+
+
+def _own_usage(answer: Value) -> Value:
+    return _usage_of(_own(answer).get("usage"))
+
+
+def _own_metadata(answer: Value) -> Value:
+    return _usage_of(_own(answer).get("usageMetadata"))
+
+
+def _usage(answer: Value) -> Value:
+    return _usage_of(_answer(answer).get("usage"))
+
+
+def _usage_of(value: Value) -> Value:
+    return value if isinstance(value, dict) else None
+
+
+def _model(answer: Value) -> str | None:
+    own = _own(answer)
+    return coerce.text(own.get("model")) or coerce.text(own.get("modelVersion"))
+
+
+def _id(answer: Value) -> str | None:
+    own = _own(answer)
+    return coerce.text(own.get("id")) or coerce.text(own.get("responseId"))
+
+
+def _tier(answer: Value) -> str | None:
+    return coerce.text(_own(answer).get("service_tier"))
+
+
+def _finish_reasons(answer: Value) -> list[Value] | None:
     # Genkit says "stop" for a call of a tool, the provider does not.
-    reasons = _reasons(own.get("choices"), "finish_reason") or _reasons(answer.get("candidates"), "finishReason")
-    said = coerce.text(own.get("stop_reason")) or coerce.text(answer.get("finishReason"))
-    facts.offer(FINISH_REASONS, _OUTPUT, reasons or (None if said is None else [said]))
+    own, whole = _own(answer), _answer(answer)
+    reasons = _reasons(own.get("choices"), "finish_reason") or _reasons(whole.get("candidates"), "finishReason")
+    said = coerce.text(own.get("stop_reason")) or coerce.text(whole.get("finishReason"))
+    return reasons or (None if said is None else [said])
+
+
+_ANSWERED: Final[Mapping[str, Coerce]] = {
+    RESPONSE_MODEL: _model,
+    RESPONSE_ID: _id,
+    SERVICE_TIER: _tier,
+    FINISH_REASONS: _finish_reasons,
+}
+
+
+def _own(answer: Value) -> Mapping[str, Value]:
+    """Return the provider's own answer."""
+    whole = _answer(answer)
+    return _object(whole.get("raw")) or _object(whole.get("custom"))
+
+
+def _answer(answer: Value) -> Mapping[str, Value]:
+    return _last_answer(answer) if isinstance(answer, str) and len(answer) <= coerce.MAX_JSON_CHARS else {}
+
+
+@lru_cache(maxsize=1)
+def _last_answer(answer: str) -> Mapping[str, Value]:
+    """Several facts are read from an answer one after another."""
+    return _object(coerce.parse_json(answer))
 
 
 def _reasons(choices: Value, key: str) -> list[Value]:

@@ -22,7 +22,8 @@ from spanledger.conventions.dialect import (
     Facts,
     Kinded,
 )
-from spanledger.conventions.provider_usage import offer_usage, usage_within
+from spanledger.conventions.provider_usage import offer_usage_found, usage_within
+from spanledger.conventions.values import Value
 
 _REQUEST: Final = "gcp.vertex.agent.llm_request"
 _RESPONSE: Final = "gcp.vertex.agent.llm_response"
@@ -40,12 +41,17 @@ _CHARS: Final = 65_536
 
 def _call_llm(facts: Facts) -> Kinded:
     numbers = tuple(int(number) for number in re.findall(r"\d{1,4}", facts.version[:32])[:2])
-    request = facts.attributes.get(_REQUEST)
     # JavaScript writes JSON without spaces, and nothing at all on a call that failed.
-    python = isinstance(request, str) and (
-        _SPACED.match(request) is not None or (request == "{}" and AGENT_NAME not in facts.values)
-    )
+    python = facts.find(_REQUEST, _is_spaced) or (facts.find(_REQUEST, _is_empty) and AGENT_NAME not in facts.values)
     return STRUCTURAL if python and numbers >= _GENERATES_CONTENT else Kinded("llm", "generate_content")
+
+
+def _is_spaced(request: Value) -> bool:
+    return isinstance(request, str) and _SPACED.match(request) is not None
+
+
+def _is_empty(request: Value) -> bool:
+    return request == "{}"
 
 
 def _complete(facts: Facts) -> None:
@@ -63,11 +69,13 @@ def _complete(facts: Facts) -> None:
             facts.failed = True  # everything is written when the answer is there
         if attributes.get(_SOURCE) == "callback":
             facts.unbilled = "callback"
-        answer = attributes.get(_RESPONSE)
-        if isinstance(answer, str):
-            if found := _MODEL_VERSION.search(answer, 0, _CHARS):
-                facts.offer(RESPONSE_MODEL, _RESPONSE, found[1])
-            offer_usage(facts, _RESPONSE, usage_within(answer))
+        facts.offer_found(RESPONSE_MODEL, _RESPONSE, _model_version)
+        offer_usage_found(facts, _RESPONSE, usage_within)
+
+
+def _model_version(answer: Value) -> str | None:
+    found = _MODEL_VERSION.search(answer, 0, _CHARS) if isinstance(answer, str) else None
+    return None if found is None else found[1]
 
 
 DIALECT: Final = Dialect(

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from spanledger.conventions import coerce
@@ -32,18 +34,21 @@ from spanledger.conventions.dialect import (
     Dialect,
     Facts,
     Kinded,
+    SecondsUntil,
 )
 from spanledger.conventions.lookup import BASIS
-from spanledger.conventions.provider_usage import offer_usage, usage_object
+from spanledger.conventions.provider_usage import offer_usage_found, usage_object
 from spanledger.conventions.providers import provider_of
 from spanledger.conventions.values import Value
 
 _OBSERVATION: Final = "langfuse.observation."
 _METADATA: Final = "langfuse.observation.metadata."
 _USAGE: Final = "langfuse.observation.usage_details"
+_TARGETS: Final[Mapping[str, str]] = {name: target for target, name in USAGE.items()}
 _MODEL: Final = "langfuse.observation.model.name"
 _PARAMETERS: Final = "langfuse.observation.model.parameters"
 _STARTED: Final = "langfuse.observation.completion_start_time"
+_FIRST_CHUNK: Final = SecondsUntil(_STARTED)
 _STATUS_MESSAGE: Final = "langfuse.observation.status_message"
 
 # "Error code: 500 - ...", "Error: 400 ...", "429 You exceeded ..."
@@ -96,9 +101,9 @@ def _complete(facts: Facts) -> None:
                     facts.offer(target, _PARAMETERS, coerce.coercion_of(target)(parameters[name]))
     # Counts under current names are another instrumentation's, or were made of these by a sidecar before this one.
     if _USAGE in attributes and ("gen_ai.usage.input_tokens" not in facts.values or BASIS in attributes):
-        _read_usage(facts, attributes[_USAGE])
+        _read_usage(facts)
     if _STARTED in attributes:
-        facts.offer(TIME_TO_FIRST_CHUNK, _STARTED, facts.seconds_until(coerce.unquoted(attributes[_STARTED])))
+        facts.offer_found_in_span(TIME_TO_FIRST_CHUNK, _STARTED, _FIRST_CHUNK)
 
 
 def _read_models(facts: Facts) -> None:
@@ -114,16 +119,40 @@ def _read_models(facts: Facts) -> None:
         facts.offer(PROVIDER, _METADATA + "ls_provider", provider_of(served))
 
 
-def _read_usage(facts: Facts, details: Value) -> None:
+@dataclass(frozen=True, slots=True)
+class _Count:
+    """Reads a count out of the buckets."""
+
+    name: str
+
+    def __call__(self, details: Value) -> Value:
+        return _buckets(details).get(self.name)
+
+
+def _read_usage(facts: Facts) -> None:
+    if offer_usage_found(facts, _USAGE, _as_providers_have_it):
+        return
+    for name in facts.find(_USAGE, _names) or ():
+        facts.offer_found(_TARGETS[name], _USAGE, _Count(name))
+
+
+def _names(details: Value) -> tuple[str, ...]:
+    return tuple(_buckets(details))
+
+
+def _buckets(details: Value) -> Mapping[str, int]:
+    return _last_buckets(details) if isinstance(details, str) else buckets(usage_object(details) or {})
+
+
+@lru_cache(maxsize=1)
+def _last_buckets(details: str) -> Mapping[str, int]:
+    """Several counts are read one after another."""
+    return buckets(usage_object(details) or {})
+
+
+def _as_providers_have_it(details: Value) -> Value:
     usage = usage_object(details)
-    if usage is None:
-        return
-    if "prompt_tokens" in usage or "input_tokens" in usage:
-        offer_usage(facts, _USAGE, usage)
-        return
-    targets = {name: target for target, name in USAGE.items()}
-    for name, count in buckets(usage).items():
-        facts.offer(targets[name], _USAGE, count)
+    return usage if usage is not None and ("prompt_tokens" in usage or "input_tokens" in usage) else None
 
 
 def buckets(usage: Mapping[str, Value]) -> dict[str, int]:

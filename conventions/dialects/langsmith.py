@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from spanledger.conventions import coerce
 from spanledger.conventions.dialect import (
@@ -29,9 +29,12 @@ from spanledger.conventions.dialect import (
     Facts,
     Kinded,
 )
-from spanledger.conventions.provider_usage import offer_usage, usage_object
+from spanledger.conventions.provider_usage import offer_usage, offer_usage_found, usage_object
 from spanledger.conventions.providers import provider_of
-from spanledger.conventions.values import attributes_of
+from spanledger.conventions.values import Value, attributes_of
+
+if TYPE_CHECKING:
+    from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 _KIND: Final = "langsmith.span.kind"
 _METADATA: Final = "langsmith.metadata."
@@ -87,15 +90,17 @@ def _complete(facts: Facts) -> None:
 def _read_usage(facts: Facts) -> None:
     attributes = facts.attributes
     for key in _USAGE:
-        usage = usage_object(attributes.get(key))
-        if usage is not None:
-            offer_usage(facts, key, usage)
-            facts.offer(COST, key, coerce.number(usage.get("total_cost")))
+        if offer_usage_found(facts, key):
+            facts.offer_found(COST, key, _cost)
             return
     usage = {name: facts.values.get(f"gen_ai.usage.{name}") for name in ("input_tokens", "output_tokens")}
     for name in _DETAILS:
         usage[name] = usage_object(attributes.get(f"gen_ai.usage.{name}"))
     offer_usage(facts, f"gen_ai.usage.{_DETAILS[0]}", usage)
+
+
+def _cost(usage: Value) -> float | None:
+    return coerce.number((usage_object(usage) or {}).get("total_cost"))
 
 
 def _read_exception(facts: Facts) -> None:
@@ -104,10 +109,17 @@ def _read_exception(facts: Facts) -> None:
         if event.name != "exception":
             continue
         facts.failed = True
-        message = attributes_of(event.attributes).get("exception.message")
-        if isinstance(message, str) and (found := _EXCEPTION.match(message)):
-            facts.offer(ERROR_TYPE, "", found[1])
+        facts.offer(ERROR_TYPE, "", facts.find_in_span(_error_in_message))
         return
+
+
+def _error_in_message(span: Span) -> str | None:
+    for event in span.events[:_EVENTS]:
+        if event.name == "exception":
+            message = attributes_of(event.attributes).get("exception.message")
+            found = _EXCEPTION.match(message) if isinstance(message, str) else None
+            return None if found is None else found[1]
+    return None
 
 
 DIALECT: Final = Dialect(

@@ -18,7 +18,7 @@ from spanledger.conventions.dialect import (
     Facts,
     Kinded,
 )
-from spanledger.conventions.provider_usage import offer_usage
+from spanledger.conventions.provider_usage import offer_usage_found
 from spanledger.conventions.providers import provider_of
 
 _SERVICE: Final = "langtrace.service."
@@ -41,7 +41,7 @@ def _complete(facts: Facts) -> None:
     if facts.kind in MODEL_CALLS:
         served = coerce.text(facts.attributes.get(_SERVICE + "name"))
         facts.offer(PROVIDER, _SERVICE + "name", None if served is None else provider_of(served))
-        offer_usage(facts, _COUNTS, facts.attributes.get(_COUNTS))
+        offer_usage_found(facts, _COUNTS)
 
 
 DIALECT: Final = Dialect(

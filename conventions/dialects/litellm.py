@@ -30,7 +30,7 @@ from spanledger.conventions.dialect import (
     Facts,
     Kinded,
 )
-from spanledger.conventions.provider_usage import offer_usage
+from spanledger.conventions.provider_usage import offer_usage_found
 from spanledger.conventions.providers import provider_of, provider_of_model
 
 _RAW: Final = "raw_gen_ai_request"
@@ -77,10 +77,10 @@ def _complete(facts: Facts) -> None:
         facts.kind, facts.operation = _CALL_TYPES[called]
     if facts.kind not in MODEL_CALLS:
         return
-    offer_usage(facts, _USAGE, attributes.get(_USAGE))
+    offer_usage_found(facts, _USAGE)
     if coerce.flag(_lower(attributes.get("litellm.cache_hit"))):
         facts.unbilled = "cache_hit"
-    if facts.text(RESPONSE_ID) == coerce.text(attributes.get(_CALL_ID)):
+    if facts.is_found(RESPONSE_ID, _CALL_ID, coerce.text):
         facts.forget(RESPONSE_ID)  # a call that failed has LiteLLM's own id there
     model = coerce.text(attributes.get(_PROVIDER_MODEL))
     if model is not None and "/" in model:
@@ -96,10 +96,10 @@ def _read_raw(facts: Facts) -> None:
         facts.kind, facts.operation = _CHAT
         facts.echo = True
         facts.offer(PROVIDER, key, provider_of(found[1]))
-        facts.offer(RESPONSE_MODEL, answer + "model", coerce.text(facts.attributes.get(answer + "model")))
-        facts.offer(RESPONSE_ID, answer + "id", coerce.text(facts.attributes.get(answer + "id")))
-        facts.offer(SERVICE_TIER, answer + "service_tier", coerce.text(facts.attributes.get(answer + "service_tier")))
-        offer_usage(facts, key, facts.attributes[key])
+        facts.offer_found(RESPONSE_MODEL, answer + "model", coerce.text)
+        facts.offer_found(RESPONSE_ID, answer + "id", coerce.text)
+        facts.offer_found(SERVICE_TIER, answer + "service_tier", coerce.text)
+        offer_usage_found(facts, key)
         return
 
 

@@ -23,7 +23,8 @@ from spanledger.conventions.dialect import (
     Facts,
     Kinded,
 )
-from spanledger.conventions.provider_usage import offer_usage, usage_within
+from spanledger.conventions.provider_usage import offer_usage_found, usage_within
+from spanledger.conventions.values import Value
 
 _RAW: Final = "gen_ai.usage.raw"
 _ANSWERS: Final = ("response_data", "response")
@@ -51,15 +52,21 @@ def _complete(facts: Facts) -> None:
     if facts.scope in _REQUESTS and _opens_stream(facts):
         facts.kind, facts.operation = STRUCTURAL
         return
-    if isinstance(request := attributes.get("request_data"), str) and REQUEST_MODEL not in facts.values:
-        found = _REQUEST_MODEL.search(request, 0, _CHARS)
-        facts.offer(REQUEST_MODEL, "request_data", found[1] if found else None)
-    offer_usage(facts, _RAW, attributes.get(_RAW))
+    facts.offer_found(REQUEST_MODEL, "request_data", _model_in)
+    offer_usage_found(facts, _RAW)
     for key in _ANSWERS:
-        if isinstance(answer := attributes.get(key), str):
-            offer_usage(facts, key, usage_within(answer))
-            if found := _RESPONSE_ID.search(answer):
-                facts.offer(RESPONSE_ID, key, found[1])
+        offer_usage_found(facts, key, usage_within)
+        facts.offer_found(RESPONSE_ID, key, _id_in)
+
+
+def _model_in(request: Value) -> str | None:
+    found = _REQUEST_MODEL.search(request, 0, _CHARS) if isinstance(request, str) else None
+    return None if found is None else found[1]
+
+
+def _id_in(answer: Value) -> str | None:
+    found = _RESPONSE_ID.search(answer) if isinstance(answer, str) else None
+    return None if found is None else found[1]
 
 
 def _opens_stream(facts: Facts) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from spanledger.conventions import coerce
 from spanledger.conventions.dialect import (
     CONVERSATION_ID,
     FINISH_REASONS,
@@ -19,11 +18,13 @@ from spanledger.conventions.dialect import (
     Dialect,
     Facts,
     Kinded,
+    SecondsUntil,
 )
 
 _TYPE: Final = "mastra.span.type"
 _METADATA: Final = "mastra.metadata."
 _STARTED: Final = "mastra.completion_start_time"
+_FIRST_CHUNK: Final = SecondsUntil(_STARTED)
 
 _TOOL: Final = Kinded("tool", "execute_tool")
 
@@ -33,7 +34,8 @@ def _complete(facts: Facts) -> None:
         return
     if facts.values.get(FINISH_REASONS) == ["error"]:
         facts.failed = True
-    facts.offer(TIME_TO_FIRST_CHUNK, _STARTED, facts.seconds_until(coerce.text(facts.attributes.get(_STARTED))))
+    if _STARTED in facts.attributes:
+        facts.offer_found_in_span(TIME_TO_FIRST_CHUNK, _STARTED, _FIRST_CHUNK)
 
 
 DIALECT: Final = Dialect(

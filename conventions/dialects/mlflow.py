@@ -29,7 +29,7 @@ from spanledger.conventions.dialect import (
     Facts,
     Kinded,
 )
-from spanledger.conventions.provider_usage import offer_usage, usage_object, usage_within
+from spanledger.conventions.provider_usage import offer_usage_found, usage_object, usage_within
 from spanledger.conventions.providers import provider_of
 from spanledger.conventions.values import Value
 
@@ -47,10 +47,11 @@ _CHARS: Final = 65_536
 
 
 def _model_call(facts: Facts) -> Kinded:
-    request = facts.attributes.get(_INPUTS)
-    if isinstance(request, str) and '"messages"' not in request[:_CHARS] and '"prompt' in request[:_CHARS]:
-        return Kinded("llm", "text_completion")
-    return Kinded("llm", "chat")
+    return Kinded("llm", "text_completion") if facts.find(_INPUTS, _is_prompt) else Kinded("llm", "chat")
+
+
+def _is_prompt(request: Value) -> bool:
+    return isinstance(request, str) and '"messages"' not in request[:_CHARS] and '"prompt' in request[:_CHARS]
 
 
 def _memory(facts: Facts) -> Kinded:
@@ -75,9 +76,8 @@ def _complete(facts: Facts) -> None:
 def _read_call(facts: Facts) -> None:
     attributes = facts.attributes
     asked = coerce.unquoted(attributes.get("model"))
-    request, answer = attributes.get(_INPUTS), attributes.get(_OUTPUTS)
-    if asked is None and isinstance(request, str) and (found := _REQUEST_MODEL.search(request, 0, _CHARS)):
-        asked = found[1]
+    if asked is None:
+        asked = facts.find(_INPUTS, _model_in)
     named = coerce.unquoted(attributes.get(_MODEL))
     facts.offer(REQUEST_MODEL, "model" if "model" in attributes else _INPUTS, asked)
     facts.offer(REQUEST_MODEL, _MODEL, named)
@@ -87,15 +87,23 @@ def _read_call(facts: Facts) -> None:
     if served is not None:
         facts.offer(PROVIDER, "mlflow.llm.provider", provider_of(served))
     # The answer first: it is the fuller one.
-    if isinstance(answer, str):
-        if found := _RESPONSE_ID.search(answer):
-            facts.offer(RESPONSE_ID, _OUTPUTS, found[1])
-        offer_usage(facts, _OUTPUTS, usage_within(answer))
-    offer_usage(facts, _USAGE, attributes.get(_USAGE))
+    facts.offer_found(RESPONSE_ID, _OUTPUTS, _id_in)
+    offer_usage_found(facts, _OUTPUTS, usage_within)
+    offer_usage_found(facts, _USAGE)
     for name in ("temperature", "top_p", "max_tokens", "seed", "stream"):
         if name in attributes:
             target = f"gen_ai.request.{name}"
             facts.offer(target, name, coerce.coercion_of(target)(attributes[name]))
+
+
+def _model_in(request: Value) -> str | None:
+    found = _REQUEST_MODEL.search(request, 0, _CHARS) if isinstance(request, str) else None
+    return None if found is None else found[1]
+
+
+def _id_in(answer: Value) -> str | None:
+    found = _RESPONSE_ID.search(answer) if isinstance(answer, str) else None
+    return None if found is None else found[1]
 
 
 def _cost(value: Value) -> Value:

@@ -8,16 +8,21 @@ from __future__ import annotations
 
 from typing import Final
 
+from spanledger.conventions import coerce
 from spanledger.conventions.dialect import CONVERSATION_ID, STRUCTURAL, WORKFLOW_NAME, Dialect, Facts, Kinded
+from spanledger.conventions.values import Value
 
 _PREVIOUS: Final = "gen_ai.request.previous_response.id"
 
 
 def _complete(facts: Facts) -> None:
-    conversation = facts.text(CONVERSATION_ID)
-    if conversation is not None and conversation.startswith("resp_"):
+    if facts.find(CONVERSATION_ID, _is_response):
         facts.forget(CONVERSATION_ID)
-        facts.offer(_PREVIOUS, CONVERSATION_ID, conversation)
+        facts.offer_found(_PREVIOUS, CONVERSATION_ID, coerce.text)
+
+
+def _is_response(conversation: Value) -> bool:
+    return isinstance(conversation, str) and conversation.startswith("resp_")
 
 
 DIALECT: Final = Dialect(

@@ -21,7 +21,7 @@ from spanledger.conventions.dialect import (
     Facts,
     Kinded,
 )
-from spanledger.conventions.provider_usage import offer_usage
+from spanledger.conventions.provider_usage import offer_usage_found
 
 _PREFIX: Final = "openai_agents."
 _TYPE: Final = _PREFIX + "span_type"
@@ -30,7 +30,7 @@ _CHAT: Final = Kinded("llm", "chat")
 
 def _complete(facts: Facts) -> None:
     if facts.kind in MODEL_CALLS:
-        offer_usage(facts, _PREFIX + "usage", facts.attributes.get(_PREFIX + "usage"))
+        offer_usage_found(facts, _PREFIX + "usage")
 
 
 DIALECT: Final = Dialect(

@@ -37,9 +37,9 @@ def _complete(facts: Facts) -> None:
     if not facts.report:
         return
     attributes = facts.attributes
-    facts.offer(CONVERSATION_ID, "session.id", coerce.text(attributes.get("session.id")))
+    facts.offer_found(CONVERSATION_ID, "session.id", coerce.text)
     for key in ("agent.name", "agent"):
-        facts.offer(AGENT_NAME, key, coerce.text(attributes.get(key)))
+        facts.offer_found(AGENT_NAME, key, coerce.text)
     if coerce.flag(attributes.get("success")) is False:
         facts.failed = True
     if facts.kind != "llm":
@@ -47,7 +47,7 @@ def _complete(facts: Facts) -> None:
     facts.emitter = "opencode"
     provider = coerce.text(attributes.get("provider"))
     facts.offer(PROVIDER, "provider", provider_of(provider) if provider is not None else None)
-    facts.offer(COST, "cost_usd", coerce.number(attributes.get("cost_usd")))
+    facts.offer_found(COST, "cost_usd", coerce.number)
 
 
 DIALECT: Final = Dialect(

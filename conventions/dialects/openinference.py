@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 from spanledger.conventions import coerce
@@ -33,7 +34,7 @@ from spanledger.conventions.dialect import (
     Kinded,
 )
 from spanledger.conventions.emitters import at_boundary
-from spanledger.conventions.provider_usage import offer_usage, usage_within
+from spanledger.conventions.provider_usage import offer_usage_found, usage_within
 from spanledger.conventions.providers import provider_of_pair
 from spanledger.conventions.values import Value
 
@@ -47,13 +48,12 @@ _RESPONSE_ID: Final = re.compile(r'^\{"id": ?"([\w.:-]{1,256})"|"id": ?"((?:chat
 _ANSWERED_BY: Final = re.compile(r'"model(?:_name)?": ?"([\w.:/@-]{1,256})"')
 _CACHE_WRITE: Final = re.compile(r'"input_token_details": ?\{[^{}]{0,256}?"cache_creation": ?([0-9]{1,15})[,}]')
 _ANSWER: Final = "output.value"
+_METADATA: Final = "metadata"
 _ANSWER_CHARS: Final = 65_536
 _TIER: Final = re.compile(r'"service_tier": ?"([\w-]{1,32})"')
 _STANDARD_TIERS: Final = frozenset({"auto", "default", "standard", "standard_only"})
-_LIFETIMES: Final[Mapping[str, re.Pattern[str]]] = {
-    "@cache_write_5m": re.compile(r'"ephemeral_5m_input_tokens": ?([0-9]{1,9})[,}]'),
-    "@cache_write_1h": re.compile(r'"ephemeral_1h_input_tokens": ?([0-9]{1,9})[,}]'),
-}
+_FOR_5M: Final = re.compile(r'"ephemeral_5m_input_tokens": ?([0-9]{1,9})[,}]')
+_FOR_1H: Final = re.compile(r'"ephemeral_1h_input_tokens": ?([0-9]{1,9})[,}]')
 _CACHE_COUNTS: Final = ('"cache_creation_input_tokens"', '"cache_read_input_tokens"')
 _AGENT: Final = re.compile(r'"lc_agent_name": ?"([^"\\]{1,128})"')
 _AGENT_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
@@ -110,8 +110,8 @@ def _decision(facts: Facts) -> Kinded:
 
 
 def _chain(facts: Facts) -> Kinded:
-    metadata = facts.attributes.get("metadata")
-    if isinstance(metadata, str) and (agent := _AGENT.search(metadata)) and agent[1] == facts.span.name:
+    agent = facts.find(_METADATA, _agent_named)
+    if agent is not None and agent == facts.span.name:
         return Kinded("agent", "invoke_agent")  # other parts of an agent name it too
     if facts.span.parent_span_id:
         return STRUCTURAL
@@ -123,15 +123,25 @@ def _chain(facts: Facts) -> Kinded:
 
 
 def _is_graph(facts: Facts) -> bool:
-    if facts.span.name == "LangGraph":
-        return True
-    metadata = facts.attributes.get("metadata")
+    return facts.span.name == "LangGraph" or bool(facts.find(_METADATA, _tells_graph))
+
+
+def _agent_named(metadata: Value) -> str | None:
+    found = _AGENT.search(metadata) if isinstance(metadata, str) else None
+    return None if found is None else found[1]
+
+
+def _tells_graph(metadata: Value) -> bool:
     return isinstance(metadata, str) and ("langgraph" in metadata or '"langchain_create_agent"' in metadata)
 
 
 def _complete(facts: Facts) -> None:
-    if "metadata" in facts.attributes and (CONVERSATION_ID not in facts.values or facts.kind in _BY_AGENTS):
-        _read_metadata(facts)
+    # LangChain's run metadata, which also names the thread and the agent.
+    facts.offer_found(CONVERSATION_ID, _METADATA, _conversation)
+    if facts.kind in _BY_AGENTS:
+        facts.offer_found(AGENT_NAME, _METADATA, _agent)
+    if facts.kind == "agent":
+        facts.offer_found(AGENT_NAME, _METADATA, _graph_node)
     if facts.kind == "agent" and _AGENT_NAME.fullmatch(facts.span.name):
         facts.offer_span_name(AGENT_NAME)
     elif facts.span.name.endswith(".run_agent_step"):
@@ -147,9 +157,12 @@ def _complete(facts: Facts) -> None:
 
 def _read_agent_setup(facts: Facts) -> None:
     """Find the agent whose turn it is where LlamaIndex's workflows print it, at the end of what they set up."""
-    setup = facts.attributes.get("input.value")
-    if isinstance(setup, str) and (found := _CURRENT_AGENT.search(setup, max(0, len(setup) - _END_CHARS))):
-        facts.offer(AGENT_NAME, "input.value", found[1])
+    facts.offer_found(AGENT_NAME, "input.value", _current_agent)
+
+
+def _current_agent(setup: Value) -> str | None:
+    found = _CURRENT_AGENT.search(setup, max(0, len(setup) - _END_CHARS)) if isinstance(setup, str) else None
+    return None if found is None else found[1]
 
 
 def _read_call(facts: Facts) -> None:
@@ -205,13 +218,10 @@ def _read_answer(facts: Facts) -> None:
     if SERVICE_TIER not in facts.values and (tier := facts.find(_ANSWER, _tier)) is not None:
         _offer_tier(facts, _ANSWER, tier, "response")
     if facts.find(_ANSWER, _is_in_words_of_anthropic):
-        answer = coerce.text(facts.attributes[_ANSWER]) or ""
-        if _CACHE_READS not in facts.values and any(name in answer for name in _CACHE_COUNTS):
-            offer_usage(facts, _ANSWER, usage_within(answer))
-        end = max(0, len(answer) - _ANSWER_CHARS)
-        for target, lifetime in _LIFETIMES.items():
-            if found := lifetime.search(answer, end):
-                facts.offer(target, _ANSWER, int(found[1]))
+        if _CACHE_READS not in facts.values and facts.find(_ANSWER, _counts_cache):
+            offer_usage_found(facts, _ANSWER, usage_within)
+        facts.offer_found("@cache_write_5m", _ANSWER, _written_for_5m)
+        facts.offer_found("@cache_write_1h", _ANSWER, _written_for_1h)
 
 
 def _response_id(answer: Value) -> str | None:
@@ -239,6 +249,23 @@ def _is_in_words_of_anthropic(answer: Value) -> bool:
     return isinstance(answer, str) and "_input_tokens" in answer
 
 
+def _counts_cache(answer: Value) -> bool:
+    return isinstance(answer, str) and any(name in answer for name in _CACHE_COUNTS)
+
+
+def _written_for_5m(answer: Value) -> int | None:
+    return _written_for(_FOR_5M, answer)
+
+
+def _written_for_1h(answer: Value) -> int | None:
+    return _written_for(_FOR_1H, answer)
+
+
+def _written_for(lifetime: re.Pattern[str], answer: Value) -> int | None:
+    found = lifetime.search(answer, max(0, len(answer) - _ANSWER_CHARS)) if isinstance(answer, str) else None
+    return None if found is None else int(found[1])
+
+
 def _offer_tier(facts: Facts, key: str, tier: str, side: str) -> None:
     """Give the tier of the request or the response, unless it is the one that every call has."""
     if tier in _STANDARD_TIERS:
@@ -261,17 +288,29 @@ def _read_parameters(facts: Facts, key: str, parameters: Mapping[str, Value]) ->
             facts.offer(target, key, coerce.coercion_of(target)(value))
 
 
-def _read_metadata(facts: Facts) -> None:
-    """LangChain's run metadata, which also names the thread and the agent."""
-    metadata = coerce.parse_json(facts.attributes["metadata"])
-    if not isinstance(metadata, dict):
-        return
-    for name in ("session_id", "thread_id", "conversation_id"):
-        facts.offer(CONVERSATION_ID, "metadata", coerce.text(metadata.get(name)))
-    if facts.kind in _BY_AGENTS:
-        facts.offer(AGENT_NAME, "metadata", coerce.text(metadata.get("lc_agent_name")))
-    if facts.kind == "agent":
-        facts.offer(AGENT_NAME, "metadata", coerce.text(metadata.get("langgraph_node")))
+def _conversation(metadata: Value) -> str | None:
+    said = _metadata(metadata)
+    names = ("session_id", "thread_id", "conversation_id")
+    return next((known for name in names if (known := coerce.text(said.get(name))) is not None), None)
+
+
+def _agent(metadata: Value) -> str | None:
+    return coerce.text(_metadata(metadata).get("lc_agent_name"))
+
+
+def _graph_node(metadata: Value) -> str | None:
+    return coerce.text(_metadata(metadata).get("langgraph_node"))
+
+
+def _metadata(value: Value) -> Mapping[str, Value]:
+    return _last_metadata(value) if isinstance(value, str) and len(value) <= coerce.MAX_JSON_CHARS else {}
+
+
+@lru_cache(maxsize=1)
+def _last_metadata(text: str) -> Mapping[str, Value]:
+    """Several facts are read from it one after another."""
+    said = coerce.parse_json(text)
+    return said if isinstance(said, dict) else {}
 
 
 DIALECT: Final = Dialect(

@@ -20,6 +20,7 @@ from spanledger.conventions.dialect import (
     Facts,
     Kinded,
 )
+from spanledger.conventions.values import Value
 
 _FIRST_CHUNK: Final = "gen_ai.server.time_to_first_token"
 _DB_OPERATION: Final = "db.operation.name"
@@ -27,12 +28,16 @@ _OUTPUTS: Final = {"image": "image", "audio": "speech"}
 _QUERIES: Final = frozenset({"fetch", "get", "query", "search", "select"})
 
 
+def _is_zero(cost: Value) -> bool:
+    return cost == 0
+
+
 def _complete(facts: Facts) -> None:
-    if facts.values.get(COST) == 0:
+    if facts.find_known(COST, _is_zero):
         facts.forget(COST)
     # Seconds, where others have milliseconds there. Without a stream it is the time of the whole answer.
     if facts.kind == "llm" and facts.values.get("gen_ai.request.stream") is True:
-        facts.offer(TIME_TO_FIRST_CHUNK, _FIRST_CHUNK, coerce.number(facts.attributes.get(_FIRST_CHUNK)))
+        facts.offer_found(TIME_TO_FIRST_CHUNK, _FIRST_CHUNK, coerce.number)
     called = facts.attributes.get(OPERATION)
     if isinstance(called, str) and called in _OUTPUTS:
         facts.offer("gen_ai.output.type", OPERATION, _OUTPUTS[called])
@@ -41,7 +46,7 @@ def _complete(facts: Facts) -> None:
         if done is not None and done.lower() in _QUERIES:
             facts.kind, facts.operation = "retrieval", "retrieval"
             for key in DATA_SOURCES:
-                facts.offer("gen_ai.data_source.id", key, coerce.text(facts.attributes.get(key)))
+                facts.offer_found("gen_ai.data_source.id", key, coerce.text)
 
 
 DIALECT: Final = Dialect(

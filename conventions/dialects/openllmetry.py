@@ -8,7 +8,6 @@ request, HTTP ones included.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Final
 
 from spanledger.conventions.dialect import (
@@ -42,12 +41,11 @@ _INSTRUMENTED: Final = (
 )  # fmt: skip
 _PROPERTIES: Final = "traceloop.association.properties."
 _VARIABLES: Final = "traceloop.prompt.template_variables"
+_OUTPUT: Final = "traceloop.entity.output"
 _GRAPHS: Final = ("CompiledStateGraph", "CompiledGraph", "LangGraph")  # no set: it may be a list
 _TOOL_MESSAGE: Final = re.compile(r'"ToolMessage"\],"kwargs":\{')
-_TOOL_FACTS: Final[Mapping[str, re.Pattern[str]]] = {
-    TOOL_CALL_ID: re.compile(r'[{,]"tool_call_id": ?"([^"\\]{1,200})"'),
-    TOOL_NAME: re.compile(r'[{,]"name": ?"([^"\\]{1,128})"'),
-}
+_TOOL_CALL_ID: Final = re.compile(r'[{,]"tool_call_id": ?"([^"\\]{1,200})"')
+_TOOL_NAME: Final = re.compile(r'[{,]"name": ?"([^"\\]{1,128})"')
 _END_CHARS: Final = 4_096
 """From the end of a message: its content comes first."""
 _SPEAKER: Final = re.compile(
@@ -66,11 +64,13 @@ def _completion(facts: Facts) -> Kinded:
 
 
 def _complete(facts: Facts) -> None:
-    if facts.kind == "tool" and "traceloop.entity.output" in facts.attributes.pairs:
+    if facts.kind == "tool" and _OUTPUT in facts.attributes.pairs:
         _read_tool_message(facts)
     elif facts.kind == "other" and _is_graph(facts):
         facts.kind, facts.operation = Kinded("workflow", "invoke_workflow")
         _read_speaker(facts)
+    elif facts.kind == "other" and facts.attributes.get(OPERATION) == "realtime" and REQUEST_MODEL in facts.values:
+        facts.kind, facts.operation = Kinded("llm", "chat")  # the answer; without a model it is a stretch of its sound
     if _VARIABLES in facts.attributes.pairs:
         facts.offer_variables(_VARIABLES)
     if facts.kind in MODEL_CALLS and PROVIDER not in facts.values:
@@ -87,20 +87,33 @@ def _is_graph(facts: Facts) -> bool:
 
 def _read_speaker(facts: Facts) -> None:
     """Find the agent that a graph is, if all its answers have one name: LangChain's agents put theirs on each."""
-    answer = facts.attributes.get("traceloop.entity.output")
-    if isinstance(answer, str):
-        names = {found[1] for found in _SPEAKER.finditer(answer, 0, _OUTPUT_CHARS)}
-        facts.offer(AGENT_NAME, "traceloop.entity.output", names.pop() if len(names) == 1 else None)
+    facts.offer_found(AGENT_NAME, _OUTPUT, _speaker)
+
+
+def _speaker(answer: Value) -> str | None:
+    names = {found[1] for found in _SPEAKER.finditer(answer, 0, _OUTPUT_CHARS)} if isinstance(answer, str) else set()
+    return names.pop() if len(names) == 1 else None
 
 
 def _read_tool_message(facts: Facts) -> None:
     """Find the tool's name and call where LangChain for JavaScript has them: the entity is named after a class."""
-    answer = facts.attributes.get("traceloop.entity.output")
+    facts.correct_found(TOOL_CALL_ID, _OUTPUT, _tool_call_id)
+    facts.correct_found(TOOL_NAME, _OUTPUT, _tool_name)
+
+
+def _tool_call_id(answer: Value) -> str | None:
+    return _in_tool_message(answer, _TOOL_CALL_ID)
+
+
+def _tool_name(answer: Value) -> str | None:
+    return _in_tool_message(answer, _TOOL_NAME)
+
+
+def _in_tool_message(answer: Value, said: re.Pattern[str]) -> str | None:
     if not isinstance(answer, str) or not _TOOL_MESSAGE.search(answer, 0, 200):
-        return
-    for target, said in _TOOL_FACTS.items():
-        found = said.search(answer, max(0, len(answer) - _END_CHARS))
-        facts.correct(target, "traceloop.entity.output", found[1] if found else None)
+        return None
+    found = said.search(answer, max(0, len(answer) - _END_CHARS))
+    return found[1] if found else None
 
 
 DIALECT: Final = Dialect(

@@ -30,7 +30,7 @@ _CONVERSATION: Final = "conversation.id"
 
 def _complete(facts: Facts) -> None:
     if facts.kind in MODEL_CALLS and at_boundary(facts.scope, _SCOPE):
-        facts.offer(TIME_TO_FIRST_CHUNK, _TTFB, coerce.number(facts.attributes.get(_TTFB)))
+        facts.offer_found(TIME_TO_FIRST_CHUNK, _TTFB, coerce.number)
 
 
 DIALECT: Final = Dialect(

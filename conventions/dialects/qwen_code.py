@@ -48,27 +48,27 @@ _BRIDGED: Final[dict[str, Kinded | Choose]] = {
 def _complete(facts: Facts) -> None:
     attributes = facts.attributes
     if coerce.flag(attributes.get("log.bridge")):
-        facts.offer(REPORT, "event.name", coerce.text(attributes.get("event.name")))
-    facts.offer(CONVERSATION_ID, "session.id", coerce.text(attributes.get("session.id")))
-    facts.offer(USER_ID, "gen_ai.user.id", coerce.text(attributes.get("gen_ai.user.id")))
+        facts.offer_found(REPORT, "event.name", coerce.text)
+    facts.offer_found(CONVERSATION_ID, "session.id", coerce.text)
+    facts.offer_found(USER_ID, "gen_ai.user.id", coerce.text)
     if coerce.flag(attributes.get("success")) is False:
         facts.failed = True
-    facts.offer(ERROR_TYPE, "error_type", coerce.text(attributes.get("error_type")))
+    facts.offer_found(ERROR_TYPE, "error_type", coerce.text)
     if facts.kind == "agent":
         facts.offer(AGENT_NAME, "qwen-code.subagent.name", coerce.text(attributes.get("qwen-code.subagent.name")))
     if facts.kind != "llm":
         return
-    facts.offer(AGENT_NAME, "subagent_name", coerce.text(attributes.get("subagent_name")))
+    facts.offer_found(AGENT_NAME, "subagent_name", coerce.text)
     if facts.report == "qwen-code.api_response":
         facts.forget(REQUEST_MODEL)
-        facts.offer(RESPONSE_MODEL, "model", coerce.text(attributes.get("model")))
-    facts.offer(RESPONSE_ID, "response_id", coerce.text(attributes.get("response_id")))
+        facts.offer_found(RESPONSE_MODEL, "model", coerce.text)
+    facts.offer_found(RESPONSE_ID, "response_id", coerce.text)
     for key in ("status_code", "error_status_code"):
-        facts.offer(HTTP_STATUS, key, coerce.integer(attributes.get(key)))
+        facts.offer_found(HTTP_STATUS, key, coerce.integer)
     attempt = coerce.integer(attributes.get("attempt"))
     if attempt is not None and attempt > 1:
         facts.offer(RESENDS, "attempt", attempt - 1)
-    facts.offer(TIME_TO_FIRST_CHUNK, "ttft_ms", coerce.milliseconds(attributes.get("ttft_ms")))
+    facts.offer_found(TIME_TO_FIRST_CHUNK, "ttft_ms", coerce.milliseconds)
 
 
 DIALECT: Final = Dialect(

@@ -4,17 +4,19 @@ The agent's span has the usage of all its `chat` spans since the agent was made:
 before as well, so it is the sum of nothing that can be told from the span, and is left alone. The provider is never
 told: `gen_ai.system` is the framework's name, in TypeScript that of the service, which is the scope there too. Times
 are in milliseconds. TypeScript passes on what a provider says of its input, Python makes it whole since it writes
-dotted cache keys.
+dotted cache keys, and LiteLLM (`provider/model`) always did.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from spanledger.conventions import coerce
 from spanledger.conventions.dialect import (
     MODEL_CALLS,
     PROVIDER,
+    REQUEST_MODEL,
     STRUCTURAL,
     TIME_TO_FIRST_CHUNK,
     USAGE,
@@ -29,6 +31,7 @@ _STARTED: Final = "gen_ai.event.start_time"
 _TIME_TO_FIRST: Final = "gen_ai.server.time_to_first_token"
 _WHOLE: Final = ("gen_ai.usage.cache_read.input_tokens", "gen_ai.usage.cache_creation.input_tokens")
 _APART: Final = ("gen_ai.usage.cache_read_input_tokens", "gen_ai.usage.cache_write_input_tokens")
+_BY_LITELLM: Final = re.compile(r"[a-z_]+/")
 
 
 def _complete(facts: Facts) -> None:
@@ -39,10 +42,11 @@ def _complete(facts: Facts) -> None:
     if not python:
         facts.emitter = "@strands-agents/sdk"
     elif any(key in attributes for key in _APART) and not any(key in attributes for key in _WHOLE):
-        facts.emitter = "strands-agents"
+        through_litellm = _BY_LITELLM.match(facts.text(REQUEST_MODEL) or "") is not None
+        facts.emitter = "strands.telemetry.tracer" if through_litellm else "strands-agents"
     else:
         facts.emitter = "strands.telemetry.tracer"
-    facts.offer(TIME_TO_FIRST_CHUNK, _TIME_TO_FIRST, coerce.milliseconds(attributes.get(_TIME_TO_FIRST)))
+    facts.offer_found(TIME_TO_FIRST_CHUNK, _TIME_TO_FIRST, coerce.milliseconds)
     if facts.kind not in MODEL_CALLS:
         for target in USAGE:
             facts.forget(target)

@@ -90,8 +90,7 @@ _BY_PROMPT: Final = re.compile(r"(?:models/)?gemini-[12]\b")
 
 def _complete(facts: Facts) -> None:
     for target in USAGE:
-        count = facts.values.get(target)
-        if isinstance(count, float) and math.isnan(count):
+        if facts.find_known(target, _is_nan):
             facts.forget(target)  # how 4.0 says that it does not know
     attributes = facts.attributes
     told = coerce.parse_json(attributes.get(_METADATA))
@@ -111,6 +110,10 @@ def _complete(facts: Facts) -> None:
         if queries := _listed_at(said, _QUERIES):
             at_once = _BY_PROMPT.match(facts.text(REQUEST_MODEL) or "") is not None
             facts.offer("@web_search", _METADATA, 1 if at_once else queries)
+
+
+def _is_nan(count: Value) -> bool:
+    return isinstance(count, float) and math.isnan(count)
 
 
 def _listed_at(value: Value, path: tuple[str, ...]) -> int:

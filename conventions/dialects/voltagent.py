@@ -40,12 +40,12 @@ def _complete(facts: Facts) -> None:
         return
     if attributes.get("voltagent.is_subagent") is not True:
         for key in _CONVERSATIONS:
-            facts.offer(CONVERSATION_ID, key, coerce.text(attributes.get(key)))
-    facts.offer(AGENT_NAME, "subagent.name", coerce.text(attributes.get("subagent.name")))
+            facts.offer_found(CONVERSATION_ID, key, coerce.text)
+    facts.offer_found(AGENT_NAME, "subagent.name", coerce.text)
     if attributes["entity.type"] == "agent":
-        facts.offer(AGENT_NAME, "entity.name", coerce.text(attributes.get("entity.name")))
+        facts.offer_found(AGENT_NAME, "entity.name", coerce.text)
     elif facts.kind == "workflow":
-        facts.offer(WORKFLOW_NAME, "entity.name", coerce.text(attributes.get("entity.name")))
+        facts.offer_found(WORKFLOW_NAME, "entity.name", coerce.text)
 
 
 DIALECT: Final = Dialect(

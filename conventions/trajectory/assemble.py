@@ -77,6 +77,17 @@ def building(
     terminal_tools: Mapping[str, Outcome] = TERMINAL_TOOLS,
 ) -> Generator[None, None, tuple[Run, ...]]:
     """Do the same with pauses, for large groups: some ten for a run, of 5 ms or so for each thousand records."""
+    drafts = yield from dividing(records, links)
+    given = tuple(evaluations)
+    runs = []
+    for draft in drafts:
+        yield
+        runs.append((yield from _run(draft, given, completeness, revision, terminal_tools)))
+    return tuple(runs)
+
+
+def dividing(records: Iterable[Step | Bridge], links: Sequence[Edge] = ()) -> Generator[None, None, list[Draft]]:
+    """Find out with pauses which records are one run, and nothing more of it: half the work of `building`."""
     roots = plant(records)
     yield
     skew.correct(roots)
@@ -89,13 +100,7 @@ def building(
     yield
     roots = twins.merge(roots)
     yield
-    drafts = divide(roots, by_key, edges)
-    given = tuple(evaluations)
-    runs = []
-    for draft in drafts:
-        yield
-        runs.append((yield from _run(draft, given, completeness, revision, terminal_tools)))
-    return tuple(runs)
+    return divide(roots, by_key, edges)
 
 
 def _run(

@@ -18,6 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from spanledger.conventions.ledger import Bill
 from spanledger.conventions.trajectory.edges import Edge
 from spanledger.conventions.trajectory.tree import walk
 from spanledger.conventions.trajectory.twins import RUNNERS, resolve
@@ -85,7 +86,7 @@ def is_work(node: Node) -> bool:
 
 
 def collect(draft: Draft) -> None:
-    """Fill in the steps: all work, the root, and structure that failed by itself or was judged."""
+    """Fill in the steps: all work, the root, and structure that failed by itself, was judged or is billed."""
     nodes = list(walk(draft.tops))
     failing: set[Node] = set()
     for node in reversed(nodes):  # children come before their parents
@@ -98,7 +99,8 @@ def collect(draft: Draft) -> None:
             continue
         judged = step.detail is not None and bool(step.detail.evaluations)
         broke = step.status == "error" and node not in failing
-        if is_work(node) or node is draft.root or (step.kind == "other" and (judged or broke)):
+        bills = node.report is not None and node.report.bill != Bill()
+        if is_work(node) or node is draft.root or (step.kind == "other" and (judged or broke or bills)):
             draft.nodes.append(node)
 
 

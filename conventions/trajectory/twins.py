@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from spanledger.conventions.detail import Detail
@@ -40,6 +41,7 @@ _PREFIX: Final = re.compile(r".*(?:__|[-.:/ ])(?=[^-.:/ ])")
 _MAX_BACK: Final = 64
 
 
+@lru_cache(maxsize=4096)
 def bare(tool_name: str) -> str:
     """Return a tool's name without its server or plugin: `mcp__travel__get_weather` is `get_weather`."""
     return _PREFIX.sub("", tool_name)

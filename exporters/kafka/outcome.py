@@ -12,16 +12,12 @@ from typing import TYPE_CHECKING, Final
 
 from spanledger.exporters.answer import Divided, Permanent, Retryable, SendError, TooLarge
 from spanledger.processor.batch import Delivery
+from spanledger.processor.kafka_producer import NEVER, TOO_LARGE
 
 if TYPE_CHECKING:
     from spanledger.exporters.kafka.messages import Part
     from spanledger.processor.kafka_producer import Failure
 
-TOO_LARGE: Final = frozenset({10, 18})
-"""MSG_SIZE_TOO_LARGE, RECORD_LIST_TOO_LARGE (Kafka protocol, error codes)."""
-PERMANENT: Final = frozenset({17, 43, 44, 76, 87})
-"""INVALID_TOPIC_EXCEPTION, UNSUPPORTED_FOR_MESSAGE_FORMAT, POLICY_VIOLATION, UNSUPPORTED_COMPRESSION_TYPE,
-INVALID_RECORD."""
 _AROUND: Final = 512
 """Key, headers and lengths around a message."""
 
@@ -36,7 +32,7 @@ def verdict(whole: Delivery, parts: Sequence[Part], failures: Sequence[Failure],
     passing: list[Part] = []
     for part in parts:
         if (failure := failed.get(id(part.record))) is not None:
-            (lasting if failure.code in TOO_LARGE | PERMANENT else passing).append(part)
+            (lasting if failure.code in NEVER else passing).append(part)
     first = failures[0]
     if len(passing) == len(parts) or len(parts) == 1:
         return _meaning(first, whole.size, max_message_bytes)
@@ -58,7 +54,7 @@ def _meaning(failure: Failure, data_bytes: int, max_message_bytes: int) -> SendE
         length = len(failure.record.value)
         limit = max_message_bytes if length > max_message_bytes - _AROUND else length // 2
         return TooLarge(text, failure.name, max(1, (limit - _AROUND) * data_bytes // max(length, data_bytes)))
-    return (Permanent if failure.code in PERMANENT else Retryable)(text, failure.name)
+    return (Permanent if failure.code in NEVER else Retryable)(text, failure.name)
 
 
 def _text(failure: Failure) -> str:

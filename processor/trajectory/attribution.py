@@ -20,6 +20,7 @@ from spanledger.conventions.tallies import (
     TOOLS,
 )
 from spanledger.processor.component import Settings
+from spanledger.processor.trajectory.unsafe import Unsafe
 
 if TYPE_CHECKING:
     from spanledger.conventions.tallies import Key
@@ -68,6 +69,7 @@ class Attribution:
         self._values: dict[str, set[str]] = {name: set() for name in limits}
         self._counters = {name: table.counter(name) for name in _COUNTERS}
         self._corrections = table.counter("spanledger_run_corrections_total")
+        self.unsafe = Unsafe(table)
 
     def see(self, label: Label) -> None:
         """Create the series of an agent whose labels are closed sets."""
@@ -90,7 +92,8 @@ class Attribution:
                 continue
             if name == BY_DIMENSION:
                 labels[3] = self._shown(labels[2], labels[3])
-            self._counters[name].add(tuple(labels), amount / 1e12 if name in MONEY else amount, trace_id)
+            left = self.unsafe.left(change.run, labels, amount) if name == SAFETY else amount
+            self._counters[name].add(tuple(labels), left / 1e12 if name in MONEY else left, trace_id)
 
     def _shown(self, dimension: str, value: str) -> str:
         known = self._values.setdefault(dimension, set())

@@ -62,6 +62,8 @@ class Governance:
 
     def note(self, group: Group, record: Record) -> None:
         """Take a span that is new."""
+        if isinstance(record, Step):
+            self._attribution.unsafe.note(group, record)
         if self._ledger is not None or self._compliance is not None:
             self._note(group, record, quiet=False)
 
@@ -84,6 +86,7 @@ class Governance:
 
     def forget(self, traces: Sequence[bytes]) -> None:
         """Give up what is known of traces that are gone."""
+        self._attribution.unsafe.forget(traces)
         if self._ledger is not None:
             self._ledger.forget(traces)
         if self._compliance is not None:

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final, Literal
 
 from spanledger.conventions.step import Bridge, Step
-from spanledger.processor.trajectory.packing import KEY_BYTES, Kept, Resources, pack
+from spanledger.processor.trajectory.packing import KEY_BYTES, Kept, Resources, keys_of, pack, sizes, unpack_one
 from spanledger.processor.trajectory.records import Key, Record, richer
 
 if TYPE_CHECKING:
@@ -40,10 +40,17 @@ _RUNNERS: Final = frozenset({"agent", "workflow"})
 HOT_BYTES: Final = 3_000
 """Of a record that is not packed, about; content comes to it."""
 
+PIECE: Final = 128
+"""Records that are packed to one piece of bytes at most."""
+INDEX_BYTES: Final = 110
+"""Of a key in `Group.index`."""
+
 _MAX_PACKED: Final = 4
 """Pieces of packed records, before they are made one."""
 _SMALL: Final = 256
 """Records of a group up to which that is worth it."""
+_INDEXED: Final = 64
+"""Packed records from which on their keys are looked up, and not searched for."""
 
 
 def is_loose(record: Record) -> bool:
@@ -66,6 +73,10 @@ class Group:
     """The others, see `packing`."""
     keys: bytes = b""
     """Their keys, see `Kept`."""
+    index: dict[Key, int] | None = None
+    """Of many of them: key -> the place among the packed ones, `PIECE` for each piece."""
+    stale: int = 0
+    """How many of them are no longer what is known of their span."""
     resources: tuple[Attributes, ...] = ()
     """What packed steps refer to."""
     changes: int = 0
@@ -141,13 +152,13 @@ class Group:
     # -- records --
 
     def __len__(self) -> int:
-        return len(self.keys) // KEY_BYTES + len(self.hot or ())
+        return len(self.keys) // KEY_BYTES - self.stale + len(self.hot or ())
 
     def __bool__(self) -> bool:
         return True
 
     def __contains__(self, key: Key) -> bool:
-        return (self.hot is not None and key in self.hot) or self._is_packed(key)
+        return (self.hot is not None and key in self.hot) or self._place(key) >= 0
 
     def kept(self) -> Kept:
         """Return the records as they are now."""
@@ -161,7 +172,12 @@ class Group:
         """Return one record; None when it is not there."""
         if self.hot is not None and key in self.hot:
             return self.hot[key]
-        return self.records().get(key) if self._is_packed(key) else None
+        place = self._place(key)
+        if place < 0:
+            return None
+        if self.index is None:
+            return unpack_one(self.packed, place, self.resources)
+        return unpack_one(self.packed[place // PIECE :], place % PIECE, self.resources)
 
     def put(self, key: Key, record: Record) -> None:
         """Add a span that is new to the group."""
@@ -180,10 +196,11 @@ class Group:
         if isinstance(record, Step):
             self._note(record)
 
-    def pack(self, resources: Resources, at_most: int) -> None:
+    def pack(self, resources: Resources, at_most: int = PIECE) -> None:
         """Make one piece of bytes of the records that have waited longest."""
         if self.packed[_MAX_PACKED:] and len(self) <= _SMALL:
             self._unpack()
+        at_most = min(at_most, PIECE)
         hot = dict(islice((self.hot or {}).items(), at_most))
         self.hot = dict(islice((self.hot or {}).items(), at_most, None)) or None
         if not hot:
@@ -197,14 +214,21 @@ class Group:
                 kept.append(one)
             return known
 
+        first = PIECE * len(self.packed)
         self.packed = (*self.packed, pack(hot.values(), place))
         self.keys += b"".join(key.ljust(KEY_BYTES, b"\0") for key in hot)
+        if self.index is not None:
+            self.index.update(zip(hot, range(first, first + len(hot)), strict=True))
+        elif len(self.keys) > _INDEXED * KEY_BYTES:
+            places = (number * PIECE + place for number, size in enumerate(sizes(self.packed)) for place in range(size))
+            self.index = dict(zip(keys_of(self.keys), places, strict=True))
         self.resources = resources.together(kept)
         self.size_bytes = self._size()
 
     def clear(self) -> None:
-        """Give up the records: indexes remember a group for longer than it is of use."""
-        self.hot, self.packed, self.keys, self.resources = None, (), b"", ()
+        """Give up all that takes room: indexes remember a group for longer than it is of use."""
+        self.hot, self.packed, self.keys, self.resources, self.index, self.stale = None, (), b"", (), None, 0
+        self.missing = self.emitted = self.judgements = self.told = self.asked = self.answered = None
 
     def replace(self, key: Key, record: Record) -> bool:
         """Keep the better of two reports of one span; tell whether that is the new one."""
@@ -217,11 +241,18 @@ class Group:
 
     def exchange(self, key: Key, better: Record) -> None:
         """Put another report of the same span in the place of the one that is there."""
-        self._unpack()
-        assert self.hot is not None
-        kept = self.hot[key]
+        kept = self.record(key)
+        assert kept is not None
+        if self.hot is None:
+            self.hot = {}
+        if key in self.hot:
+            self.size_bytes -= _hot_bytes(kept)
+        else:
+            self.stale += 1
         self.hot[key] = better
-        self.size_bytes += _hot_bytes(better) - _hot_bytes(kept)
+        self.size_bytes += _hot_bytes(better)
+        if 2 * self.stale * KEY_BYTES > len(self.keys):
+            self._unpack()
         self.changes += 1
         if isinstance(kept, Step):
             self.steps -= 1
@@ -231,22 +262,26 @@ class Group:
         if isinstance(better, Step):
             self._note(better)
 
-    def _is_packed(self, key: Key) -> bool:
+    def _place(self, key: Key) -> int:
+        """Return the place of a record among the packed ones; -1 when it is not there."""
+        if self.index is not None:
+            return self.index.get(key, -1)
         filled = key.ljust(KEY_BYTES, b"\0")
-        place = self.keys.find(filled)
-        while place % KEY_BYTES > 0 and place >= 0:
-            place = self.keys.find(filled, place + 1)
-        return place >= 0
+        found = self.keys.rfind(filled)
+        while found % KEY_BYTES > 0 and found >= 0:
+            found = self.keys.rfind(filled, 0, found + KEY_BYTES - 1)
+        return found // KEY_BYTES
 
     def _unpack(self) -> None:
         self.hot = self.records()
-        self.packed, self.keys, self.resources = (), b"", ()
+        self.packed, self.keys, self.resources, self.index, self.stale = (), b"", (), None, 0
         self.size_bytes = self._size()
 
     def _size(self) -> int:
         hot = sum(map(_hot_bytes, self.hot.values())) if self.hot else 0
         judged = JUDGEMENT_BYTES * len(self.judgements or ())
-        return GROUP_BYTES + hot + sum(map(len, self.packed)) + len(self.keys) + judged
+        indexed = INDEX_BYTES * len(self.index or ())
+        return GROUP_BYTES + hot + sum(map(len, self.packed)) + len(self.keys) + indexed + judged
 
     def absorb(self, other: Group) -> None:
         """Take everything of a group that turned out to be connected with this one."""
@@ -284,7 +319,7 @@ class Group:
         if not self.label[1]:
             self.label = other.label
         other.merged_into = self
-        other.hot = other.missing = other.emitted = None
+        other.clear()
 
     def _expect(self, record: Record) -> None:
         parent = record.trace_id + record.parent_span_id

@@ -1,13 +1,15 @@
 """What joins spans of different traces: links, tool-call ids, and for calls without an agent their conversation.
 
-Each index remembers which group last had a key, and is bounded: what was remembered longest falls out.
+Each index remembers which group last had a key, and is bounded: groups that are gone fall out, for there may be a
+thousand times as many of them as of those that live, and then what was remembered longest.
 Both directions are kept, for either side may come first.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Collection, Hashable, Iterator
+from collections.abc import Collection, Hashable, Iterator, Mapping
+from itertools import chain
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from spanledger.conventions.detail import Detail, Digest
@@ -37,19 +39,24 @@ MIN_ID_CHARS: Final = 8
 _MAX_IDS: Final = 64
 _MAX_SAME: Final = 64
 _MAX_ALIKE: Final = 256
+_LEAST: Final = 1_024
+"""Entries of an index before it is looked through for groups that are gone."""
 
 _K = TypeVar("_K", bound=Hashable)
+_V = TypeVar("_V")
 
 
 class Recent(Generic[_K]):
     """Key -> the group that last had it, for the last `limit` keys, about.
 
-    In two halves: when the young one is full, it becomes the old one. Of keys only the hash is kept, for there are
-    several for each step: 64 bits, keyed with a secret of the process for texts and ids.
+    In two halves: when the young one is full, which is sooner while little lives, it becomes the old one, with what
+    lives in that as far as there is room. Of keys only the hash is kept, for there are several for each step: 64 bits,
+    keyed with a secret of the process for texts and ids.
     """
 
     def __init__(self, limit: int) -> None:
         self._half = max(1, limit // 2)
+        self._room = min(self._half, _LEAST)
         self._young: dict[int, Group] = {}
         self._old: dict[int, Group] = {}
 
@@ -64,63 +71,99 @@ class Recent(Generic[_K]):
 
     def note(self, key: _K, group: Group) -> None:
         """Remember `group` under `key`."""
-        if len(self._young) >= self._half:
-            self._young, self._old = {}, self._young
+        if len(self._young) >= self._room:
+            self._old = _newest(self._half, self._old, self._young)
+            self._young = {}
+            self._room = min(self._half, max(_LEAST, len(self._old)))
         self._young[hash(key)] = group
 
 
-class Chains:
-    """Digest of a conversation so far -> the groups that came to it, for at most `limit` digests.
+def _newest(limit: int, old: Mapping[int, Group], young: Mapping[int, Group]) -> dict[int, Group]:
+    """Return those that live of two halves, without the oldest beyond the limit."""
+    older = ((key, group) for key, group in old.items() if key not in young)
+    entries = [(key, living) for key, group in chain(older, young.items()) if (living := group.living()) is not None]
+    return dict(entries[-limit:])
+
+
+class _Lines(Generic[_K, _V]):
+    """Key -> what was noted under it last, at most `each`, with its groups; at most `limit` of all."""
+
+    def __init__(self, limit: int, each: int) -> None:
+        self._limit = limit
+        self._each = each
+        self._room = min(limit, _LEAST)
+        self._count = 0
+        self._lines: OrderedDict[_K, deque[tuple[_V, Group]]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return self._count
+
+    def _note(self, key: _K, value: _V, group: Group) -> None:
+        line = self._lines.setdefault(key, deque())
+        self._lines.move_to_end(key)
+        line.append((value, group))
+        self._count += 1
+        if len(line) > self._each:
+            self._drop_first(line)
+        if self._count > self._room:
+            self._sweep()
+
+    def _drop_first(self, line: deque[tuple[_V, Group]]) -> None:
+        line.popleft()
+        self._count -= 1
+
+    def _sweep(self) -> None:
+        """Give up groups that are gone, and if that is not enough, a quarter: not every note is to look at all."""
+        for key, line in tuple(self._lines.items()):
+            if living := deque(one for one in line if one[1].living() is not None):
+                self._lines[key] = living
+            else:
+                del self._lines[key]
+        self._count = sum(map(len, self._lines.values()))
+        while self._count > max(1, self._limit * 3 // 4):
+            self._count -= len(self._lines.popitem(last=False)[1])
+        self._room = min(self._limit, max(_LEAST, 2 * self._count))
+
+
+class Chains(_Lines[int, None]):
+    """Digest of a conversation so far -> the groups that came to it.
 
     Runs that say the very same, word for word, come to the same digests. Each of them goes on once.
     """
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._groups: OrderedDict[int, list[Group]] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._groups)
+        super().__init__(limit, _MAX_SAME)
 
     def take(self, digest: int) -> Group | None:
         """Return the group that came to this point first; the last one left may be taken again."""
-        groups = self._groups.get(digest)
-        while groups:
-            living = groups[0].living()
-            if living is None or len(groups) > 1:
-                del groups[0]
+        line = self._lines.get(digest)
+        while line:
+            living = line[0][1].living()
+            if living is None or len(line) > 1:
+                self._drop_first(line)
             if living is not None:
                 return living
-        self._groups.pop(digest, None)
+        self._lines.pop(digest, None)
         return None
 
     def note(self, digest: int, group: Group) -> None:
         """Remember that `group` came to this point."""
-        groups = self._groups.setdefault(digest, [])
-        if len(groups) < _MAX_SAME:
-            groups.append(group)
-        self._groups.move_to_end(digest)
-        if len(self._groups) > self._limit:
-            self._groups.popitem(last=False)
+        self._note(digest, None, group)
 
 
-class Alike:
+class Alike(_Lines[Likeness, Work]):
     """Work that a span standing alone may be another report of, by what they have in common."""
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._works: OrderedDict[Likeness, deque[tuple[Work, Group]]] = OrderedDict()
+        super().__init__(limit, _MAX_ALIKE)
 
     def note(self, like: Likeness, work: Work, group: Group) -> None:
         """Remember the work of `group`."""
-        self._works.setdefault(like, deque(maxlen=_MAX_ALIKE)).append((work, group))
-        self._works.move_to_end(like)
-        if len(self._works) > self._limit:
-            self._works.popitem(last=False)
+        self._note(like, work, group)
 
     def of(self, like: Likeness | None) -> dict[Work, Group]:
         """Return the works that are alike, with the groups they are in by now."""
-        found = ((work, group.living()) for work, group in self._works.get(like, ())) if like is not None else ()
+        found = ((work, group.living()) for work, group in self._lines.get(like, ())) if like is not None else ()
         return {work: group for work, group in found if group is not None}
 
 

@@ -1,8 +1,9 @@
 """Loops, storms and lack of progress while a run is open.
 
-The rules look at the steps of a group together, which is quick and may mix runs that share a trace. So what
-they find is looked at again run by run before it is told. The last steps of groups that are busy are kept
-unpacked; how far a group has come, for ceilings, is in its counters.
+Of each group that is busy is known how often anything came (`Counts`): in most nothing came often enough, and their
+steps are not looked at. The rules look at the last steps of the others together, which is quick and may mix runs that
+share a trace. So what they find is looked at again run by run before it is told. How far a group has come, for
+ceilings, is in its counters.
 """
 
 from __future__ import annotations
@@ -13,24 +14,30 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from spanledger.conventions.loops import Loop, LoopRules, Progress, ceilings, find, progress_of
+from spanledger.conventions.loops.counts import Counts
 from spanledger.conventions.step import Step, duration_s
 from spanledger.processor.trajectory.histories import Histories
-from spanledger.processor.trajectory.recipe import runs_of
+from spanledger.processor.trajectory.recipe import parts_of, runs_of
 from spanledger.processor.trajectory.records import key_of
 
 if TYPE_CHECKING:
+    from spanledger.conventions.run import Run
     from spanledger.processor.trajectory.group import Group
     from spanledger.processor.trajectory.records import Key
 
 KINDS: Final = frozenset({"llm", "tool", "retrieval"})
 MAX_STEPS: Final = 128
 """The last of a group that are looked at."""
-MAX_KEPT_STEPS: Final = 2_000
+MAX_KEPT_STEPS: Final = 8_192
+"""Steps of all groups that are kept unpacked for the next look."""
+MAX_BUSY: Final = 16_384
+"""Groups whose counts are kept."""
 MAX_FOUND: Final = 512
 SMALL: Final = 200
 """Records of a group up to which it is taken apart into its runs at once."""
 _AGAIN: Final = 1.25
-"""A ceiling that the group has passed and none of its runs is looked for again when there is so much more."""
+"""What a group has and none of its runs, a loop or a ceiling, is looked for again when there is so much more of it."""
+_MAX_REFUTED: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +55,24 @@ class Loops:
 
     rules: LoopRules
     histories: Histories
-    _steps: OrderedDict[int, _Busy] = field(default_factory=OrderedDict)
+    _busy: OrderedDict[bytes, _Busy] = field(default_factory=OrderedDict)
+    """First trace of a group -> what is known of it."""
+    _unpacked: OrderedDict[bytes, _Busy] = field(default_factory=OrderedDict)
+    """Those of them that have their steps."""
     _kept: int = 0
-    """Steps in `_steps`."""
+    """How many steps these are."""
     _found: OrderedDict[bytes, tuple[frozenset[Key], tuple[Loop, ...]]] = field(default_factory=OrderedDict)
     """First trace of a group -> what was found in these steps, before they were added to it."""
 
-    def look(self, group: Group, new: Iterable[Step]) -> list[Found]:
+    def look(self, group: Group, new: Sequence[Step]) -> list[Found]:
         """Return what is new in an open group after these steps were added to it, and remember that it was told."""
-        busy = self._steps_of(group, new)
+        busy = self._busy_of(group, new)
         told = group.told or {}
-        if any(_is_news(loop, told) for loop in self._repeats(group, busy.steps)):
-            return self._by_run(group, busy)
+        news = [loop for loop in self._repeats(group, busy) if _is_news(loop, told) and busy.may_hold(loop)]
+        if news:
+            found = self._by_run(group, busy)
+            busy.refute(loop for loop in news if _is_news(loop, group.told or {}))
+            return found
         if group.work >= busy.look_at and any(_is_news(loop, told) for loop in self._passed(group, busy)):
             found = self._by_run(group, busy)
             if not found:
@@ -69,13 +82,17 @@ class Loops:
 
     def marked(self, group: Group | None, new: Sequence[Step]) -> Mapping[Key, Loop]:
         """Return which of some steps that are yet to come to a group would be part of a loop, and of which."""
-        steps = dict(self._steps_of(group, ()).steps) if group is not None else {}
-        steps.update({key_of(step): step for step in new if step.kind in KINDS})
-        if len(steps) < self._least():
+        trace_id = group.traces[0] if group is not None else new[0].trace_id
+        busy = self._busy_of(group, ()) if group is not None else None
+        counts = Counts.of(new) if busy is None else busy.counts.plus(Counts.of(new))
+        if not counts.may_repeat(self.rules):
+            self._found.pop(trace_id, None)
             return {}
+        steps = dict(self._steps_of(group, busy)) if group is not None and busy is not None else {}
+        steps.update({key_of(step): step for step in new if step.kind in KINDS})
         _cut(steps)
         loops = find(steps.values(), self.rules)
-        self._found[group.traces[0] if group is not None else new[0].trace_id] = (frozenset(steps), loops)
+        self._found[trace_id] = (frozenset(steps), loops)
         if len(self._found) > MAX_FOUND:
             self._found.popitem(last=False)
         return {trace_id + span_id: loop for loop in reversed(loops) for trace_id, span_id in loop.spans}
@@ -86,24 +103,23 @@ class Loops:
 
     def forget(self, group: Group) -> None:
         """Give up what is kept of a group that was closed."""
-        busy = self._steps.pop(group.number, None)
-        if busy is not None:
-            self._kept -= len(busy.steps)
+        self._forget(group.traces[0])
 
-    def _least(self) -> int:
-        """Return how many steps anything can be found in."""
-        counts = (self.rules.exact_repeat, self.rules.same_error, self.rules.output_repeat, self.rules.near_repeat)
-        return min((count for count in counts if count > 0), default=3)
+    def _forget(self, trace_id: bytes) -> _Busy | None:
+        if self._unpacked.pop(trace_id, None) is not None:
+            self._kept -= len(self._busy[trace_id].steps or ())
+        return self._busy.pop(trace_id, None)
 
-    def _repeats(self, group: Group, steps: Mapping[Key, Step]) -> tuple[Loop, ...]:
-        if len(steps) < self._least():
+    def _repeats(self, group: Group, busy: _Busy) -> tuple[Loop, ...]:
+        if not busy.counts.may_repeat(self.rules):
             return ()
+        steps = self._steps_of(group, busy)
         keys, loops = self._found.pop(group.traces[0], (None, ()))
         return loops if keys == frozenset(steps) else find(steps.values(), self.rules)
 
     def _passed(self, group: Group, busy: _Busy) -> tuple[Loop, ...]:
         """Return the ceilings that a group would have passed if it were one run, its agents all above one another."""
-        last = next(reversed(busy.steps), None)
+        last = next(reversed(self._steps_of(group, busy)), None)
         progress = Progress(
             steps=group.work,
             depth=group.runners,
@@ -116,35 +132,53 @@ class Loops:
         )
         return ceilings(self.rules, progress, self.histories.usual(group.label))
 
-    def _steps_of(self, group: Group, new: Iterable[Step]) -> _Busy:
-        """Return the last steps of a group that rules look at, these among them."""
-        busy = self._steps.get(group.number)
+    def _busy_of(self, group: Group, new: Sequence[Step]) -> _Busy:
+        """Return what is known of a group, these steps among it."""
+        trace_id = group.traces[0]
+        busy = self._busy.get(trace_id)
         if busy is None or busy.traces != len(group.traces):  # it was joined with another
-            self.forget(group)
-            records = list(group.records().items())[-2 * MAX_STEPS :]
-            steps = {key: record for key, record in records if isinstance(record, Step) and record.kind in KINDS}
-            busy = self._steps[group.number] = _Busy(len(group.traces), steps)
-            self._kept += len(steps)
-        self._kept -= len(busy.steps)
-        busy.steps.update({key_of(step): step for step in new if step.kind in KINDS})
-        _cut(busy.steps)
-        self._kept += len(busy.steps)
-        self._steps.move_to_end(group.number)
-        while self._kept > MAX_KEPT_STEPS and len(self._steps) > 1:
-            self._kept -= len(self._steps.popitem(last=False)[1].steps)
+            self._forget(trace_id)
+            busy = self._busy[trace_id] = _Busy(len(group.traces))
+            busy.counts.add(record for record in group.records().values() if isinstance(record, Step))
+            if len(self._busy) > MAX_BUSY:
+                self._forget(next(iter(self._busy)))
+        else:
+            self._busy.move_to_end(trace_id)
+            busy.counts.add(new)
+            if busy.steps is not None:
+                self._kept -= len(busy.steps)
+                busy.steps.update({key_of(step): step for step in new if step.kind in KINDS})
+                _cut(busy.steps)
+                self._kept += len(busy.steps)
         return busy
+
+    def _steps_of(self, group: Group, busy: _Busy) -> dict[Key, Step]:
+        """Return the last steps of a group that rules look at."""
+        trace_id = group.traces[0]
+        if busy.steps is None:
+            records = list(group.records().items())[-2 * MAX_STEPS :]
+            busy.steps = {key: record for key, record in records if isinstance(record, Step) and record.kind in KINDS}
+            _cut(busy.steps)
+            self._unpacked[trace_id] = busy
+            self._kept += len(busy.steps)
+        self._unpacked.move_to_end(trace_id)
+        while self._kept > MAX_KEPT_STEPS and len(self._unpacked) > 1:
+            _, other = self._unpacked.popitem(last=False)
+            self._kept -= len(other.steps or ())
+            other.steps = None
+        return busy.steps
 
     def _by_run(self, group: Group, busy: _Busy) -> list[Found]:
         seen: list[tuple[str, tuple[Loop, ...]]]
         if len(group) <= SMALL:
-            usual = self.histories.usual
-            seen = []
-            for run, steps in runs_of(group.records().values()):
-                history = usual((run.service_name, run.agent_name)) or usual(group.label)
-                seen.append((run.run_id, (*find(steps, self.rules), *ceilings(self.rules, progress_of(run), history))))
+            records = group.records().values()
+            if self._passed(group, busy):
+                seen = [(run.run_id, self._all(group, run, steps)) for run, steps in runs_of(records)]
+            else:
+                seen = [(run_id, find(steps, self.rules)) for run_id, steps in parts_of(records)]
         elif group.tops + len(group.missing or ()) == 1:
             passed = [loop for loop in self._passed(group, busy) if loop.rule != "depth_ceiling"]
-            seen = [("", (*find(busy.steps.values(), self.rules), *passed))]
+            seen = [("", (*find(self._steps_of(group, busy).values(), self.rules), *passed))]
         else:
             return []  # taking it apart takes too long now; its runs say it when they are closed
         told = dict(group.told or {})
@@ -157,16 +191,34 @@ class Loops:
         group.told = told
         return found
 
+    def _all(self, group: Group, run: Run, steps: Sequence[Step]) -> tuple[Loop, ...]:
+        history = self.histories.usual((run.service_name, run.agent_name)) or self.histories.usual(group.label)
+        return *find(steps, self.rules), *ceilings(self.rules, progress_of(run), history)
+
 
 @dataclass(slots=True)
 class _Busy:
-    """The last steps of a group, unpacked."""
+    """What is known of a group."""
 
     traces: int
-    """How many traces the group had."""
-    steps: dict[Key, Step]
+    """How many it had."""
+    counts: Counts = field(default_factory=Counts)
+    steps: dict[Key, Step] | None = None
+    """Its last steps, unpacked; None until anything came often enough, and after a while again."""
     look_at: float = 0
     """How large the group has to be to be taken apart for a ceiling."""
+    refuted: dict[str, int] = field(default_factory=dict)
+    """Fingerprint of what the group has and none of its runs -> the count then."""
+
+    def may_hold(self, loop: Loop) -> bool:
+        """Tell whether one of the runs may have what the group has."""
+        return loop.count >= _AGAIN * self.refuted.get(loop.fingerprint, 0)
+
+    def refute(self, loops: Iterable[Loop]) -> None:
+        """Note what none of the runs had enough of."""
+        if len(self.refuted) > _MAX_REFUTED:
+            self.refuted.clear()
+        self.refuted.update({loop.fingerprint: loop.count for loop in loops})
 
 
 def _cut(steps: dict[Key, Step]) -> None:

@@ -24,7 +24,7 @@ from spanledger.conventions.step import Bridge, Step
 from spanledger.conventions.usage import Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from spanledger.conventions.values import Attributes
     from spanledger.processor.trajectory.records import Key, Record
@@ -95,10 +95,26 @@ def pack(records: Iterable[Record], place: Callable[[Attributes], int]) -> bytes
 
 def unpack(packed: bytes, resources: Sequence[Attributes]) -> list[Record]:
     """Return the records that were packed; of a long history only the end."""
-    return [
-        Bridge(*values) if isinstance(values, tuple) else _unpack_step(values, resources)
-        for values in marshal.loads(packed)  # noqa: S302 - our own, a moment ago
-    ]
+    return [_unpacked(values, resources) for values in marshal.loads(packed)]  # noqa: S302 - our own, a moment ago
+
+
+def _unpacked(values: Any, resources: Sequence[Attributes]) -> Record:
+    return Bridge(*values) if isinstance(values, tuple) else _unpack_step(values, resources)
+
+
+def unpack_one(packed: Iterable[bytes], place: int, resources: Sequence[Attributes]) -> Record:
+    """Return the record at a place that is in these pieces, counted from the first of them."""
+    for piece in packed:
+        values = marshal.loads(piece)  # noqa: S302 - as above
+        if place < len(values):
+            return _unpacked(values[place], resources)
+        place -= len(values)
+    raise IndexError(place)
+
+
+def sizes(packed: Iterable[bytes]) -> Iterator[int]:
+    """Yield how many records are in each piece."""
+    return (len(marshal.loads(piece)) for piece in packed)  # noqa: S302 - as above
 
 
 KEY_BYTES: Final = 32
@@ -118,11 +134,17 @@ class Kept:
 
     def records(self) -> dict[Key, Record]:
         """Return all of them, those that came first at the beginning."""
-        keys = (self.keys[place : place + KEY_BYTES] for place in range(0, len(self.keys), KEY_BYTES))
         records = (record for piece in self.packed for record in unpack(piece, self.resources))
-        found = {key if any(key[24:]) else key[:24]: record for key, record in zip(keys, records, strict=True)}
+        found = dict(zip(keys_of(self.keys), records, strict=True))
         found.update(self.hot)
         return found
+
+
+def keys_of(keys: bytes) -> Iterator[Key]:
+    """Yield the keys that were filled up, as they were."""
+    for place in range(0, len(keys), KEY_BYTES):
+        key = keys[place : place + KEY_BYTES]
+        yield key if any(key[24:]) else key[:24]
 
 
 def _same(values: Iterable[Any], known: dict[Any, Any]) -> list[Any]:

@@ -14,7 +14,9 @@ from spanledger.conventions.safety import findings as safety
 from spanledger.conventions.step import Step
 from spanledger.conventions.tallies import tallies
 from spanledger.conventions.trajectory import build
+from spanledger.conventions.trajectory.assemble import dividing
 from spanledger.conventions.trajectory.outcome import TERMINAL_TOOLS
+from spanledger.processor.batch import finish
 from spanledger.processor.trajectory.edges import edges
 
 if TYPE_CHECKING:
@@ -98,6 +100,19 @@ def runs_of(records: Collection[Record]) -> list[tuple[Run, list[Step]]]:
     """Return the runs of a group that is still open, with the steps of each."""
     by_span = _by_span(records)
     return [(run, steps_of(run, by_span)) for run in build(records)]
+
+
+def parts_of(records: Collection[Record]) -> list[tuple[str, list[Step]]]:
+    """Return the same as far as it goes without building the runs: their ids, and the steps of each in no order."""
+    by_span = _by_span(records)
+    parts = []
+    for draft in finish(dividing(records)):
+        nodes = [node for node in draft.nodes if node.step is not None]
+        names = (
+            (node.record.trace_id.hex(), one.record.span_id.hex()) for node in nodes for one in (node, *node.twins)
+        )
+        parts.append((draft.name, [by_span[name] for name in names if name in by_span]))
+    return parts
 
 
 def _by_span(records: Iterable[Record]) -> dict[tuple[str, str], Step]:

@@ -56,14 +56,14 @@ Reason = Literal[
 """Why a group is to be looked at; `late`: spans came after it was closed."""
 
 MAX_SUMMARIES: Final = 100_000
-MAX_HOT: Final = 1_024
+MAX_HOT: Final = 8_192
 """Records that are not packed: while they are few, that would only take time."""
 
 MAX_JUDGEMENTS: Final = 256
 """Evaluations of one group that came by themselves."""
 
-_AT_ONCE: Final = 128
-"""Records that are packed in one turn."""
+_SPARE_DEADLINES: Final = 1_024
+"""Entries of the queue of deadlines that nothing hangs on, before they are looked for."""
 _OLDEST: Final = 16
 """To make room, the largest of this many that were silent longest is closed."""
 
@@ -312,7 +312,7 @@ class Store:
         """Pack some records of the group that nothing came for longest."""
         coldest = next(iter(self._hot.values()))
         before, hot = coldest.size_bytes, len(coldest.hot or ())
-        coldest.pack(self._resources, _AT_ONCE)
+        coldest.pack(self._resources)
         self._hot_records += len(coldest.hot or ()) - hot
         self._bytes += coldest.size_bytes - before
         if not coldest.hot:
@@ -415,6 +415,21 @@ class Store:
         if group.due_s < group.queued_s:
             group.queued_s = group.due_s
             heapq.heappush(self._deadlines, (group.due_s, group.number, group))
+            if len(self._deadlines) > 2 * self._groups() + _SPARE_DEADLINES:
+                self._thin()
+
+    def _groups(self) -> int:
+        return len(self._open) + len(self._plain) + len(self._closed)
+
+    def _thin(self) -> None:
+        """Give up the deadlines of groups that are gone, and those that an earlier one was set before.
+
+        Some are a day ahead, and without end there may be as many as groups in a day.
+        """
+        self._deadlines = [
+            entry for entry in self._deadlines if entry[0] == entry[2].queued_s and entry[2].living() is entry[2]
+        ]
+        heapq.heapify(self._deadlines)
 
     # -- the end --
 

@@ -134,7 +134,7 @@ class KafkaReceiverConfig(KafkaClientConfig):
     """The consumer group; its members share the partitions. A Collector with this id takes a share too."""
     group_instance_id: str = ""
     """Name of this member for good, and of no other: its partitions wait `session_timeout` for it to come back. The
-    signal is added to it."""
+    signal is put before it."""
     group_rebalance_strategies: Annotated[list[Strategy], pydantic.Field(min_length=1)] = ["cooperative-sticky"]  # noqa: RUF012
     """How partitions are shared out; the members of a group must agree. `cooperative-sticky` moves only those that
     have to, `range` and `roundrobin` stop all members while they move."""
@@ -232,8 +232,10 @@ class KafkaReceiverConfig(KafkaClientConfig):
             "statistics.interval.ms": 5000,
         }
         if self.group_instance_id:
-            # Each signal is a member by itself, and the brokers cut off the first of two with one name.
-            made["group.instance.id"] = f"{self.group_instance_id}-{signal}"
+            # Each signal is a member by itself, and the brokers cut off the first of two with one name. In front, so
+            # that the members of each signal stand in the same order: `range` then gives one sidecar the partitions of
+            # one number in all topics.
+            made["group.instance.id"] = f"{signal}-{self.group_instance_id}"
         if excluded := self.of(signal).exclude_topics:
             made["topic.blacklist"] = ",".join(excluded)
         return made

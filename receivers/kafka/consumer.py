@@ -82,7 +82,8 @@ class Consumer:
         self._events = events
         self._commit_each = commit_each
         self._patience_s = patience_s
-        self._paused = False
+        self._paused: bool | None = False
+        """None when some partitions are and others are not."""
         self._fetched: list[Message] = []
         self._noted: dict[Place, int] = {}
         self._kafka = library()
@@ -121,7 +122,8 @@ class Consumer:
 
     async def _release(self, places: Sequence[Place]) -> dict[Place, int]:
         await self._events.revoked(places)
-        return self._take_noted()
+        # Of these only: when this comes too late nobody takes it, and the others are still ours.
+        return {place: self._noted.pop(place) for place in places if place in self._noted}
 
     # On the thread.
 
@@ -163,8 +165,9 @@ class Consumer:
         return self._fetched
 
     def _on_assign(self, _consumer: Any, partitions: Sequence[Any]) -> None:
-        # New partitions are not paused; the next look pauses all anew.
-        self._paused = False
+        # New ones are not paused, those that we keep are as they were.
+        if self._paused:
+            self._paused = None
         self._tell(self._events.assigned, _places(partitions))
 
     def _on_revoke(self, _consumer: Any, partitions: Sequence[Any]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from spanledger.processor.batch import SIGNALS
 from spanledger.processor.component import register
 from spanledger.processor.kafka import properties
-from spanledger.processor.kafka_producer import Producer, Record
+from spanledger.processor.kafka_producer import NEVER, Producer, Record
 from spanledger.receivers.kafka.config import KafkaReceiverConfig
 from spanledger.receivers.kafka.subscription import Subscription
 from spanledger.receivers.otlp.admission import Admission
@@ -50,7 +50,7 @@ class KafkaReceiver:
         self._subscriptions: dict[Signal, Subscription] = {}
         self._joining: asyncio.Task[None] | None = None
         self._running = False
-        self._log_again = float("-inf")
+        self._log_again = self._letters_again = float("-inf")
         self._dead_letters: Producer | None = None
         if config.dead_letter_topic:
             settings = {**properties(config), "acks": -1, "message.max.bytes": 1_000_000_000}
@@ -144,7 +144,10 @@ class KafkaReceiver:
         return answer
 
     async def _set_aside(self, message: Message, answer: Answer) -> None:
-        """Put a message that nobody can read where somebody can look at it, or leave it out."""
+        """Put a message that nobody can read where somebody can look at it, or leave it out.
+
+        So it is left out when its topic takes none like it, which would stop its partition for ever.
+        """
         (topic, partition), offset = message.place, message.offset
         now = self._host.monotonic()
         if now >= self._log_again:
@@ -168,5 +171,9 @@ class KafkaReceiver:
             tuple((f"spanledger.{name}", value.encode()) for name, value in headers.items()),
         )
         while failures := await self._dead_letters.send([record]):
-            self._host.log.warning("the dead letter cannot be written: %s", failures[0].message)
+            if (now := self._host.monotonic()) >= self._letters_again:
+                self._letters_again = now + _QUIET_S
+                self._host.log.warning("a dead letter cannot be written: %s", failures[0].message)
+            if failures[0].code in NEVER:
+                return
             await asyncio.sleep(_DEAD_LETTER_AGAIN_S)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from spanledger.service.assets.first_event import happened
+from spanledger.service.assets.expressions import average, increase, named, quantile, ratio
+from spanledger.service.assets.health import HEALTH
 from spanledger.service.assets.rule import BY, Group, Recording
 
 MODEL: Final = f"{BY}, provider, model"
@@ -17,49 +18,28 @@ WINDOWS: Final = {"5m": 300, "30m": 1800, "1h": 3600, "6h": 21600}
 """Of burn rates, in seconds."""
 
 
-def _increase(metric: str, window: str, by: str = BY) -> str:
-    return f"sum by ({by}) (increase({metric}[{window}]))"
-
-
-def _average(metric: str, window: str, by: str = BY) -> str:
-    return _ratio(_increase(f"{metric}_sum", window, by), _increase(f"{metric}_count", window, by))
-
-
-def _ratio(part: str, whole: str) -> str:
-    return f"{part}\n/ ({whole} > 0)"
-
-
-def _quantile(quantile: float, metric: str, by: str = BY) -> str:
-    return f"histogram_quantile({quantile}, sum by ({by}, le) (rate({metric}_bucket[15m])))"
-
-
-def _named(label: str, parts: dict[str, str]) -> str:
-    """Return the union of `parts`, told apart by `label`."""
-    return "\nor\n".join(f'label_replace({expr}, "{label}", "{name}", "", "")' for name, expr in parts.items())
-
-
 VOLUME: Final = (
     Recording(
         "agent:spanledger_runs:increase15m",
-        _increase("spanledger_runs_total", "15m"),
+        increase("spanledger_runs_total", "15m"),
         "Runs that ended in the last 15 minutes.",
     ),
     Recording(
         "agent:spanledger_runs:increase1h",
-        _increase("spanledger_runs_total", "1h"),
+        increase("spanledger_runs_total", "1h"),
         "Runs that ended in the last hour.",
     ),
     Recording(
         "agent:spanledger_runs_success:increase1h",
-        _increase('spanledger_runs_total{outcome="success"}', "1h"),
+        increase('spanledger_runs_total{outcome="success"}', "1h"),
         "Runs that succeeded in the last hour.",
     ),
     *(
         Recording(
             f"agent:spanledger_run_failures:ratio{window}",
-            _ratio(
-                _increase('spanledger_runs_total{outcome="failure"}', window),
-                _increase("spanledger_runs_total", window),
+            ratio(
+                increase('spanledger_runs_total{outcome="failure"}', window),
+                increase("spanledger_runs_total", window),
             ),
             f"Share of the runs of the last {window} that failed, 0 to 1.",
         )
@@ -70,32 +50,32 @@ VOLUME: Final = (
 COST: Final = (
     Recording(
         "agent:spanledger_llm_cost_usd:increase10m",
-        _increase("spanledger_llm_cost_usd_total", "10m"),
+        increase("spanledger_llm_cost_usd_total", "10m"),
         "Spent on model calls in the last 10 minutes, USD; runs under way included.",
     ),
     Recording(
         "agent:spanledger_llm_cost_usd:increase1h",
-        _increase("spanledger_llm_cost_usd_total", "1h"),
+        increase("spanledger_llm_cost_usd_total", "1h"),
         "Spent on model calls in the last hour, USD; runs under way included.",
     ),
     Recording(
         "agent_model:spanledger_llm_cost_usd:increase1h",
-        _increase("spanledger_llm_cost_usd_total", "1h", MODEL),
+        increase("spanledger_llm_cost_usd_total", "1h", MODEL),
         "The same by provider and model.",
     ),
     Recording(
         "agent:spanledger_run_cost_usd:increase1h",
-        _increase("spanledger_run_cost_usd_total", "1h"),
+        increase("spanledger_run_cost_usd_total", "1h"),
         "Cost of the runs that ended in the last hour, USD.",
     ),
     Recording(
         "agent:spanledger_cost_per_run_usd:ratio1h",
-        _ratio("agent:spanledger_run_cost_usd:increase1h", "agent:spanledger_runs:increase1h"),
+        ratio("agent:spanledger_run_cost_usd:increase1h", "agent:spanledger_runs:increase1h"),
         "Cost of a run, mean of the last hour, USD.",
     ),
     Recording(
         "agent:spanledger_cost_per_success_usd:ratio1h",
-        _ratio("agent:spanledger_run_cost_usd:increase1h", "agent:spanledger_runs_success:increase1h"),
+        ratio("agent:spanledger_run_cost_usd:increase1h", "agent:spanledger_runs_success:increase1h"),
         "Cost of a successful run in the last hour, USD: what failed runs cost is paid by those that succeeded.",
     ),
     Recording(
@@ -105,7 +85,7 @@ COST: Final = (
     ),
     Recording(
         "agent:spanledger_cost_per_run_usd:avg7d",
-        _ratio(
+        ratio(
             "sum_over_time(agent:spanledger_run_cost_usd:increase1h[7d:1h] offset 1h)",
             "sum_over_time(agent:spanledger_runs:increase1h[7d:1h] offset 1h)",
         ),
@@ -119,7 +99,7 @@ COST: Final = (
     ),
     Recording(
         "agent:spanledger_cost_per_run_usd:avg24h",
-        _ratio(
+        ratio(
             "sum_over_time(agent:spanledger_run_cost_usd:increase1h[24h:1h] offset 12h)",
             "sum_over_time(agent:spanledger_runs:increase1h[24h:1h] offset 12h)",
         ),
@@ -135,11 +115,11 @@ COST: Final = (
 ERRORS: Final = (
     Recording(
         "agent_type:spanledger_calls:increase15m",
-        _named(
+        named(
             "type",
             {
-                "llm_error": _increase("spanledger_llm_calls_total", "15m"),
-                "tool_failure": _increase("spanledger_tool_calls_total", "15m"),
+                "llm_error": increase("spanledger_llm_calls_total", "15m"),
+                "tool_failure": increase("spanledger_tool_calls_total", "15m"),
                 "run_failure": "agent:spanledger_runs:increase15m",
             },
         ),
@@ -147,51 +127,51 @@ ERRORS: Final = (
     ),
     Recording(
         "agent_type:spanledger_errors:increase15m",
-        _named(
+        named(
             "type",
             {
-                "llm_error": _increase('spanledger_llm_calls_total{status="error"}', "15m"),
-                "tool_failure": _increase('spanledger_tool_calls_total{status="error"}', "15m"),
-                "run_failure": _increase('spanledger_runs_total{outcome="failure"}', "15m"),
+                "llm_error": increase('spanledger_llm_calls_total{status="error"}', "15m"),
+                "tool_failure": increase('spanledger_tool_calls_total{status="error"}', "15m"),
+                "run_failure": increase('spanledger_runs_total{outcome="failure"}', "15m"),
             },
         ),
         "Those of them that failed, by `type`: `llm_error`, `tool_failure`, `run_failure`.",
     ),
     Recording(
         "agent_type:spanledger_errors:ratio15m",
-        _ratio("agent_type:spanledger_errors:increase15m", "agent_type:spanledger_calls:increase15m"),
+        ratio("agent_type:spanledger_errors:increase15m", "agent_type:spanledger_calls:increase15m"),
         "Error rate of the last 15 minutes by `type`, 0 to 1.",
     ),
     Recording(
         "agent_error:spanledger_errors:increase15m",
-        _named(
+        named(
             "type",
             {
-                "llm_error": _increase('spanledger_llm_calls_total{status="error"}', "15m", f"{BY}, error_type"),
-                "tool_failure": _increase('spanledger_tool_calls_total{status="error"}', "15m", f"{BY}, error_type"),
+                "llm_error": increase('spanledger_llm_calls_total{status="error"}', "15m", f"{BY}, error_type"),
+                "tool_failure": increase('spanledger_tool_calls_total{status="error"}', "15m", f"{BY}, error_type"),
             },
         ),
         "Failed calls of the last 15 minutes by `type` and by the `error_type` of the span.",
     ),
     Recording(
         "agent:spanledger_llm_calls:increase5m",
-        _increase("spanledger_llm_calls_total", "5m"),
+        increase("spanledger_llm_calls_total", "5m"),
         "Model calls of the last 5 minutes.",
     ),
     Recording(
         "agent:spanledger_llm_retries:ratio5m",
-        _ratio(_increase("spanledger_llm_retries_total", "5m"), "agent:spanledger_llm_calls:increase5m"),
+        ratio(increase("spanledger_llm_retries_total", "5m"), "agent:spanledger_llm_calls:increase5m"),
         "Share of the model calls of the last 5 minutes that repeat another, 0 to 1.",
     ),
     Recording(
         "agent:spanledger_run_tool_calls:increase5m",
-        _increase("spanledger_run_tool_calls_sum", "5m"),
+        increase("spanledger_run_tool_calls_sum", "5m"),
         "Tool calls of the runs that ended in the last 5 minutes.",
     ),
     Recording(
         "agent:spanledger_tool_retries:ratio5m",
         # Both are counted when a run ends: only then it is known what a call repeats.
-        _ratio(_increase("spanledger_tool_retries_total", "5m"), "agent:spanledger_run_tool_calls:increase5m"),
+        ratio(increase("spanledger_tool_retries_total", "5m"), "agent:spanledger_run_tool_calls:increase5m"),
         "Share of the tool calls of the runs that ended in the last 5 minutes that repeat another, 0 to 1.",
     ),
 )
@@ -200,19 +180,19 @@ LATENCY: Final = (
     *(
         Recording(
             f"agent:spanledger_run_duration_seconds:p{round(q * 100)}_15m",
-            _quantile(q, "spanledger_run_duration_seconds"),
+            quantile(q, "spanledger_run_duration_seconds"),
             f"P{round(q * 100)} of the duration of runs over 15 minutes, seconds.",
         )
         for q in (0.5, 0.95, 0.99)
     ),
     Recording(
         "agent_model:spanledger_llm_duration_seconds:p95_15m",
-        _quantile(0.95, "spanledger_llm_duration_seconds", MODEL),
+        quantile(0.95, "spanledger_llm_duration_seconds", MODEL),
         "P95 of the duration of model calls over 15 minutes, seconds.",
     ),
     Recording(
         "agent_tool:spanledger_tool_duration_seconds:p95_15m",
-        _quantile(0.95, "spanledger_tool_duration_seconds", f"{BY}, tool_name"),
+        quantile(0.95, "spanledger_tool_duration_seconds", f"{BY}, tool_name"),
         "P95 of the duration of tool calls over 15 minutes, seconds.",
     ),
 )
@@ -220,12 +200,12 @@ LATENCY: Final = (
 QUALITY: Final = (
     Recording(
         "agent_evaluation:spanledger_evaluation_score:count6h",
-        _increase("spanledger_evaluation_score_count", "6h", f"{BY}, evaluation_name"),
+        increase("spanledger_evaluation_score_count", "6h", f"{BY}, evaluation_name"),
         "Scores of the last 6 hours.",
     ),
     Recording(
         "agent_evaluation:spanledger_evaluation_score:avg6h",
-        _average("spanledger_evaluation_score", "6h", f"{BY}, evaluation_name"),
+        average("spanledger_evaluation_score", "6h", f"{BY}, evaluation_name"),
         "Mean score of the last 6 hours, in the evaluation's own scale.",
     ),
     Recording(
@@ -235,7 +215,7 @@ QUALITY: Final = (
     ),
     Recording(
         "agent:spanledger_runs_evaluated:ratio6h",
-        _ratio(_increase("spanledger_runs_evaluated_total", "6h"), _increase("spanledger_runs_total", "6h")),
+        ratio(increase("spanledger_runs_evaluated_total", "6h"), increase("spanledger_runs_total", "6h")),
         "Share of the runs of the last 6 hours that were judged, 0 to 1.",
     ),
 )
@@ -243,7 +223,7 @@ QUALITY: Final = (
 SHAPE: Final = (
     Recording(
         "agent:spanledger_run_steps:avg1h",
-        _average("spanledger_run_steps", "1h"),
+        average("spanledger_run_steps", "1h"),
         "Steps of a run, mean of the last hour.",
     ),
     Recording(
@@ -253,7 +233,7 @@ SHAPE: Final = (
     ),
     Recording(
         "agent:spanledger_run_llm_calls:avg1h",
-        _average("spanledger_run_llm_calls", "1h"),
+        average("spanledger_run_llm_calls", "1h"),
         "Model calls of a run, mean of the last hour: how deep the loop of reasoning goes.",
     ),
     Recording(
@@ -263,17 +243,17 @@ SHAPE: Final = (
     ),
     Recording(
         "agent:spanledger_run_depth:avg1h",
-        _average("spanledger_run_depth", "1h"),
+        average("spanledger_run_depth", "1h"),
         "Agents above one another in a run, mean of the last hour.",
     ),
     Recording(
         "agent:spanledger_loops:increase1h",
-        _increase("spanledger_loops_total", "1h"),
+        increase("spanledger_loops_total", "1h"),
         "Loops that were found in the last hour.",
     ),
     Recording(
         "agent:spanledger_loop_wasted_cost_usd:increase1h",
-        _increase("spanledger_loop_wasted_cost_usd_total", "1h"),
+        increase("spanledger_loop_wasted_cost_usd_total", "1h"),
         "Cost of the steps that loops repeated in the last hour, USD.",
     ),
 )
@@ -289,7 +269,7 @@ def _share(calls: str) -> str:
 TOOLS: Final = (
     Recording(
         "agent_tool:spanledger_tool_calls:increase6h",
-        _increase("spanledger_tool_calls_total", "6h", f"{BY}, tool_name"),
+        increase("spanledger_tool_calls_total", "6h", f"{BY}, tool_name"),
         "Calls of a tool in the last 6 hours.",
     ),
     Recording(
@@ -334,72 +314,6 @@ BUDGETS: Final = tuple(
     for window, seconds in WINDOWS.items()
 )
 
-
-def _levels(amber: str, red: str) -> str:
-    """Return 0, 1 or 2: how many of the two hold."""
-    return f"({amber})\n  + on ({BY}) ({red})"
-
-
-_DURATION: Final = "agent:spanledger_run_duration_seconds:p95_15m"
-_OBJECTIVE: Final = f"max by ({BY}) (spanledger_slo_latency_seconds)"
-_ERRORS: Final = (
-    f"max by ({BY}) (agent_type:spanledger_errors:ratio15m\n"
-    f"    and agent_type:spanledger_calls:increase15m >= <errors.min_calls>)"
-)
-_COST: Final = "agent:spanledger_cost_per_run_usd:ratio1h"
-_COST_WEEK: Final = (
-    "(agent:spanledger_cost_per_run_usd:avg7d\n"
-    "    and agent:spanledger_cost_per_run_usd:hours7d >= <cost.min_history_hours>)"
-)
-_SCORE: Final = "agent_evaluation:spanledger_evaluation_score:avg6h"
-_VIOLATIONS: Final = "spanledger_policy_violations_total"
-_UNSAFE: Final = 'spanledger_safety_findings_total{severity="critical"}'
-_LEAST: Final = f"max by ({BY}, evaluation_name) (spanledger_slo_evaluation_score)"
-
-HEALTH: Final = (
-    Recording(
-        "agent:spanledger_health:signal",
-        _named(
-            "signal",
-            {
-                "errors": _levels(f"{_ERRORS} > bool <health.errors_amber>", f"{_ERRORS} > bool <errors.ratio>"),
-                "latency": _levels(
-                    f"{_DURATION} > bool on ({BY}) (<health.latency_amber> * {_OBJECTIVE})",
-                    f"{_DURATION} > bool on ({BY}) {_OBJECTIVE}",
-                ),
-                "cost": _levels(
-                    f"{_COST} > bool on ({BY}) (<health.cost_amber> * {_COST_WEEK})",
-                    f"{_COST} > bool on ({BY}) (<cost.per_run_factor> * {_COST_WEEK})",
-                ),
-                "quality": _levels(
-                    f"max by ({BY}) ({_SCORE} < bool on ({BY}, evaluation_name) ({_LEAST} * <health.quality_amber>))",
-                    f"max by ({BY}) ({_SCORE} < bool on ({BY}, evaluation_name) {_LEAST})",
-                ),
-                "loops": _levels(
-                    "agent:spanledger_loops:increase1h > bool 0",
-                    "agent:spanledger_loops:increase1h > bool (<loops.ratio> * agent:spanledger_runs:increase1h)",
-                ),
-                "safety": (
-                    f"2 * group by ({BY}) (\n{happened(_VIOLATIONS, BY, '1h', 3600)}\n"
-                    f"or\n{happened(_UNSAFE, BY, '1h', 3600)}\n)\n"
-                    f"  or 0 * group by ({BY}) ({_VIOLATIONS})"
-                ),
-            },
-        ),
-        "0 green, 1 amber, 2 red by `signal`: `errors`, `latency`, `cost`, `quality`, `loops`, `safety`. A "
-        "signal without data or objective is not there.",
-    ),
-    Recording(
-        "agent:spanledger_health:level",
-        f"max by ({BY}) (agent:spanledger_health:signal)",
-        "The worst signal of an agent: 0 green, 1 amber, 2 red.",
-    ),
-    Recording(
-        "fleet:spanledger_health:level",
-        "max (agent:spanledger_health:level)",
-        "The worst agent: 0 green, 1 amber, 2 red.",
-    ),
-)
 
 GROUPS: Final = (
     Group("spanledger.volume", VOLUME),

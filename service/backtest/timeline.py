@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from spanledger.conventions.run import Run
 
 TAIL_S: Final = 3600
-"""Played on after the last run, so that what it began can end."""
+"""Played on after the last run, so that what it began can end; but not into the future."""
 GAUGES: Final = frozenset({"spanledger_open_run_steps_max", "spanledger_open_run_cost_usd_max"})
 """Series of runs that were under way."""
 _ALWAYS: Final = {
@@ -40,10 +40,17 @@ class Timeline:
     """Series -> its values."""
 
 
-def span(runs: Sequence[Run], step_s: int) -> tuple[int, int]:
+def first_and_last(runs: Iterable[Run]) -> tuple[int, int]:
+    """Return when the first of some runs began and the last ended, seconds since the epoch; 0 and 0 without runs."""
+    known = [(run.started_at_ns // 10**9, end_ns(run) // 10**9) for run in runs]
+    return min((begin for begin, _ in known), default=0), max((end for _, end in known), default=0)
+
+
+def span(runs: Sequence[Run], step_s: int, now_s: float) -> tuple[int, int]:
     """Return when to begin (seconds since the epoch) and how many samples there are. `runs` are at least one."""
-    start = min(run.started_at_ns for run in runs) // 10**9 // step_s * step_s - step_s
-    end = max(end_ns(run) for run in runs) // 10**9 + TAIL_S
+    begin, last = first_and_last(runs)
+    start = begin // step_s * step_s - step_s
+    end = max(last + step_s, min(last + TAIL_S, int(now_s)))
     return start, (end - start) // step_s + 1
 
 

@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"spanledger backtest: {promtool}: {error}", file=sys.stderr)
         return 1
     named = {one.alert for one in fired}
-    unseen = [one for one in _unseen(rules, runs, args.step) if one.alert not in named]
+    unseen = [one for one in _unseen(rules, runs) if one.alert not in named]
     if args.json:
         not_judged = [{"alert": one.alert, "why": one.why} for one in unseen]
         print(json.dumps({"fired": [_document(one) for one in fired], "not_judged": not_judged}, indent=2))
@@ -125,7 +125,7 @@ def _play(promtool: str, rules: list[Path], runs: list[Run], step_s: int, timeou
     from spanledger.service.backtest.promtool import play
     from spanledger.service.backtest.timeline import span, timeline
 
-    start_s, samples = span(runs, step_s)
+    start_s, samples = span(runs, step_s, time.time())
     services: dict[str, list[Run]] = defaultdict(list)
     for one in runs:
         services[one.service_name].append(one)
@@ -137,16 +137,16 @@ def _play(promtool: str, rules: list[Path], runs: list[Run], step_s: int, timeou
     return sorted(fired, key=lambda one: (one.from_s, one.alert))
 
 
-def _unseen(rules: list[Path], runs: list[Run], step_s: int) -> list[Blind]:
+def _unseen(rules: list[Path], runs: list[Run]) -> list[Blind]:
     """Return the alerts that these runs can say nothing of."""
     import yaml
 
     from spanledger.service.backtest.blind import blind
-    from spanledger.service.backtest.timeline import TAIL_S, span
+    from spanledger.service.backtest.timeline import first_and_last
 
-    covered_s = span(runs, step_s)[1] * step_s - TAIL_S if runs else 0
+    begin_s, last_s = first_and_last(runs)
     documents = [yaml.safe_load(path.read_text()) for path in rules]
-    return blind([group for one in documents for group in (one or {}).get("groups") or ()], covered_s)
+    return blind([group for one in documents for group in (one or {}).get("groups") or ()], last_s - begin_s)
 
 
 def _time(at_s: int) -> str:

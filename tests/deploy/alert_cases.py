@@ -168,7 +168,12 @@ def _receiving(name: str, hours_silent: float, *fires: str) -> Case:
     )
 
 
-_RECEIVING: Final = (_receiving("deaf", 2, "SidecarReceivesNothing"), _receiving("pause", 0.9))
+_RECEIVING: Final = (
+    _receiving("deaf", 2, "SidecarReceivesNothing"),
+    _receiving("pause", 0.9),
+    # A pod of yesterday: nothing scrapes it any more.
+    Case("SidecarReceivesNothing", "replaced", sidecar(_DAYS, _PAST + _NOW - 20, "replaced")),
+)
 
 DAYS: Final = Timeline(_DAYS, _PAST + _NOW, (*_DAYS_CASES, *_OPEN, *_RECEIVING), sidecar(_DAYS, _PAST + _NOW))
 
@@ -327,6 +332,9 @@ _SAFETY: Final = (
     _unsafe("unsafe-again", gauge(_HOURS, (_LONG - 0.1, 3), (0.1, 4)), "AgentSafetyFinding"),
     _unsafe("unsafe-long-ago", _LONG_AGO),
     _unsafe("held-back", gauge(_HOURS, (_LONG - 0.1, 3), (0.1, 9)), severity="warning"),
+    _unsafe(
+        "attacked-at-once", gauge(_HOURS, (_LONG - 0.1, None), (0.1, 25)), "AgentSafetyFinding", severity="warning"
+    ),
     _unsafe("attacked", counter(_HOURS, [(_LONG, 300)]), "AgentSafetyFinding", severity="warning"),
     _unsafe("declines", counter(_HOURS, [(_LONG, 300)]), severity="info"),
 )
@@ -554,6 +562,8 @@ HOURS: Final = Timeline(
         "some-errors": 1,
         "llm-errors": 2,
         "slow": 2,
+        "slow-few": 1,
+        "few-errors": 0,
         "slow-without-objective": 0,
         "loops": 2,
         "loops-few": 1,

@@ -86,6 +86,7 @@ def windows(range_s: int, step_s: int, scrape_s: int) -> Values:
         "__interval": f"{step_s}s",
         "__rate_interval": f"{max(step_s + scrape_s, 4 * scrape_s)}s",
         "__range": f"{range_s}s",
+        "__range_s": str(range_s),
     }
 
 

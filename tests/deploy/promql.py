@@ -17,7 +17,7 @@ _HISTOGRAMS: Final = {
     f"{row.name}{suffix}": row for row in METRICS if row.type == "histogram" for suffix in ("_bucket", "_sum", "_count")
 }
 _LIMITING: Final = frozenset({"topk", "bottomk"})
-OF_PROMETHEUS: Final = frozenset({"ALERTS"})
+OF_PROMETHEUS: Final = frozenset({"ALERTS", "up"})
 """Series that the server makes itself."""
 
 
@@ -54,12 +54,24 @@ def is_counter(name: str) -> bool:
 
 
 def bare_counters(node: Expr, within_rate: bool = False) -> Iterator[str]:
-    """Yield the counters of an expression that are looked at outside of rate() and increase()."""
+    """Yield the counters of an expression that are looked at outside of rate() and increase().
+
+    Those that were not there before are counters that began at 0: `a unless a offset 5m`.
+    """
+    if isinstance(node, promql.BinaryExpr) and str(node.op) == "unless" and _is_born(node):
+        return
     if isinstance(node, promql.VectorSelector) and is_counter(node.name) and not within_rate:
         yield node.name
     rate = within_rate or (isinstance(node, promql.Call) and node.func.name in {"rate", "increase"})
     for child in _children(node):
         yield from bare_counters(child, rate)
+
+
+def _is_born(node: promql.BinaryExpr) -> bool:
+    sides = (node.lhs, node.rhs)
+    if not all(isinstance(side, promql.VectorSelector) for side in sides):
+        return False
+    return node.lhs.name == node.rhs.name and node.rhs.offset is not None
 
 
 def is_bounded(node: Expr) -> bool:

@@ -78,5 +78,5 @@ def write(timeline: Timeline, rules: Path, directory: Path) -> Path:
 def difference(text: str) -> str:
     """Return what promtool expected and did not get, and the other way round, of what it says about a failed test."""
     expected, _, got = text.partition("got:")
-    there, wanted = (set(re.findall(r"{[^}]*}", part)) for part in (got, expected.partition("exp:")[2]))
+    there, wanted = (set(re.findall(r"{[^}]*} \S+E[+-]\d+", part)) for part in (got, expected.partition("exp:")[2]))
     return f"missing {sorted(wanted - there)}, unexpected {sorted(there - wanted)}" if got else text

@@ -31,6 +31,7 @@ VERSIONS = ("1.29.0", "1.33.0", "1.37.0")
 ON = {"enabled": True}
 EVERYTHING: Mapping[str, Any] = {
     "backend": {"endpoint": "c:4317"}, "monitor": {**ON, "labels": {"release": "p"}}, "autoscaling": ON, "replicas": 3,
+    "rules": {**ON, "labels": {"release": "p"}},
     "config": {"exporters": {"debug": {"verbosity": "detailed"}}}, "extraEnv": [{"name": "KEY", "value": "v"}],
     "extraEnvFrom": [{"secretRef": {"name": "keys"}}],
     "extraVolumes": [{"name": "tls", "secret": {"secretName": "tls"}}],
@@ -191,6 +192,16 @@ def test_each_mode_has_the_objects_that_it_needs() -> None:
     assert kinds({"mode": "statefulset", "replicas": 2, "monitor": ON, "autoscaling": ON}) == few | {
         "StatefulSet", "ServiceMonitor", "PodDisruptionBudget", "HorizontalPodAutoscaler",
     }  # fmt: skip
+
+
+def test_chart_brings_the_rules_as_they_are() -> None:
+    """What Prometheus fills in is not taken for Helm's."""
+    made = documents(template({"rules": {**ON, "labels": {"release": "p"}}}))
+    (rules,) = (one for one in made if one["kind"] == "PrometheusRule")
+    (plainly,) = documents((KUBERNETES / "prometheus-rules.yaml").read_text())
+    assert rules["spec"] == plainly["spec"]
+    assert rules["metadata"]["labels"]["release"] == "p"
+    assert "{{ $labels." in json.dumps(rules)
 
 
 @pytest.mark.parametrize(

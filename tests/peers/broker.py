@@ -91,6 +91,14 @@ class Broker:
         partitions = future.result(30.0).topic_partitions or ()
         return {(one.topic, one.partition): one.offset for one in partitions}
 
+    def assigned(self, group: str) -> dict[str, set[tuple[str, int]]]:
+        """Return the partitions of each member of a group, by its `group.instance.id`."""
+        (future,) = self.admin.describe_consumer_groups([group]).values()
+        return {
+            member.group_instance_id: {(one.topic, one.partition) for one in member.assignment.topic_partitions}
+            for member in future.result(30.0).members
+        }
+
     def ends(self, topic: str, partitions: int = 4) -> dict[tuple[str, int], int]:
         """Return the offsets that the next messages will have."""
         consumer = Consumer({"bootstrap.servers": self.address, "group.id": "looking", **QUIET})

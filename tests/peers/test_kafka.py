@@ -303,6 +303,34 @@ def test_nothing_is_lost_when_a_member_is_killed_and_another_joins(
         assert side.process.stop() == 0
 
 
+def test_static_members_with_range_have_all_signals_of_a_trace_together(
+    shared: Broker, tag: str, sidecar: Callable[[], Sidecar], backend: Backend
+) -> None:
+    """Partitions of one number in all topics are one sidecar's, so traces and logs with one key meet."""
+    shared.topics(*(f"{tag}-{signal}" for signal in SIGNALS), partitions=7)
+    # "pod" is the beginning of another name, and a signal stands between the two in the alphabet.
+    names = ("pod", "pod-m", "a")
+    static = {"group_rebalance_strategies": ["range"]}
+    sides = [sidecar() for _ in names]
+    for side, name in zip(sides, names, strict=True):
+        config = reads(side, shared, tag, to_backend(backend.endpoint), group_instance_id=name, **static)
+        side.start(config)
+
+    def settled() -> dict[str, dict[str, set[int]]] | None:
+        found: dict[str, dict[str, set[int]]] = {name: {signal: set() for signal in SIGNALS} for name in names}
+        for member, places in shared.assigned(tag).items():
+            signal, _, name = member.partition("-")
+            found[name][signal] = {number for _, number in places}
+        return found if all(sum(len(one[signal]) for one in found.values()) == 7 for signal in SIGNALS) else None
+
+    sides[0].process.wait_until(lambda: (found := settled()) and all(found[name]["traces"] for name in names))
+    sides[0].process.wait_until(
+        lambda: (found := settled()) and all(one["traces"] == one["logs"] == one["metrics"] for one in found.values())
+    )
+    for side in sides:
+        assert side.process.stop() == 0
+
+
 @pytest.mark.timeout(400)
 def test_a_broker_that_restarts_under_load_loses_nothing(
     own: Broker, tag: str, sidecar: Callable[[], Sidecar], backend: Backend, tmp_path: Path

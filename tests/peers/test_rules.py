@@ -15,6 +15,7 @@ from spanledger.__main__ import main
 from spanledger.conventions.run_document import timestamp
 from tests.deploy import rule_test
 from tests.deploy.alert_cases import TIMELINES, Timeline
+from tests.deploy.grafana_json import DASHBOARDS, load, panels, substituted, windows
 from tests.deploy.test_runbooks import DEPLOY, RUNBOOKS, blocks
 from tests.peers.alerting import alertmanager, webhook, with_webhooks
 from tests.peers.client import Application, exporter
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from tests.backend import Backend
 
 RULES = DEPLOY / "prometheus"
+DASHBOARDS_OF = {path.stem: path for path in DASHBOARDS}
 ROUTING = DEPLOY / "alertmanager" / "alertmanager.yaml"
 
 timelines = pytest.mark.parametrize("timeline", TIMELINES.values(), ids=TIMELINES)
@@ -59,6 +61,41 @@ def test_alerts_fire_in_their_stories_and_in_no_other(suite: Path, timeline: Tim
     code, text = says(suite / "promtool", "test", "rules", rule_test.write(timeline, RULES, tmp_path))
 
     assert code == 0, rule_test.difference(text)
+
+
+@pytest.mark.parametrize(("born_min", "up_min", "shown"), [(55, 0, 1), (None, 0, 0), (55, 50, 0), (0, 0, 0)])
+def test_what_pages_is_no_zero_on_its_dashboard(
+    suite: Path, tmp_path: Path, born_min: int | None, up_min: int, shown: int
+) -> None:
+    """A first violation is a series born at 1; one that is old, or came back with its sidecar, is not of this hour."""
+    (panel,) = [one for one in panels(load(DASHBOARDS_OF["fleet"])) if one["title"] == "Violations"]
+    expr = substituted(panel["targets"][0]["expr"], {"service_name": ".*", "agent_name": ".*", **windows(3600, 60, 60)})
+    where = 'job="spanledger",instance="a"'
+    agent = f'{where},service_name="s",agent_name="a"'
+    given = {
+        f"up{{{where}}}": f"_x{60 + up_min} 1x60" if up_min else "1x120",
+        f"otelcol_process_uptime_seconds{{{where}}}": f"_x{60 + up_min} 90000x60" if up_min else "90000+60x120",
+        f"spanledger_policy_evaluations_total{{{agent}}}": "9x120",
+    }
+    if born_min is not None:
+        given[f"spanledger_policy_violations_total{{{agent}}}"] = f"_x{60 + born_min} 1x60" if born_min else "1x120"
+    test = {
+        "evaluation_interval": "1m",
+        "tests": [
+            {
+                "interval": "1m",
+                "input_series": [{"series": name, "values": values} for name, values in given.items()],
+                "promql_expr_test": [
+                    {"expr": expr, "eval_time": "2h", "exp_samples": [{"labels": "{}", "value": shown}]}
+                ],
+            }
+        ],
+    }
+    (tmp_path / "test.yaml").write_text(yaml.safe_dump(test, width=10_000))
+
+    code, text = says(suite / "promtool", "test", "rules", tmp_path / "test.yaml")
+
+    assert code == 0, text
 
 
 @pytest.mark.timeout(600)

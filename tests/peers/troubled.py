@@ -62,14 +62,14 @@ def play(provider: TracerProvider, now_ns: int, seed: int, *, bad: bool = True) 
             for _ in range(6):
                 _chat(clock, common, "refunds", seed)
                 _tool(clock, common, "refunds", "lookup_order", 1)
-            _tool(clock, common, "refunds", "delete_account", seed, error=seed % 2 == 0)
-            if seed % 2 == 0:
-                _tool(clock, common, "refunds", "delete_account", seed, error=True)
+            refused = seed % 2 == 0
+            for _ in range(1 + refused):  # the framework tries what failed again
+                _tool(clock, common, "refunds", "delete_account", seed, error=refused, call_id=f"call_{seed}_delete")
             _guardrail(clock, common, seed)
             _chat(clock, common, "refunds", seed, finish="content_filter" if seed % 4 else "refusal")
             root.set_status(Status(StatusCode.ERROR, "gave up"))
             # More tokens than the calls below tell: some call was not seen.
-            root.set_attributes({"gen_ai.usage.input_tokens": 90_000, "gen_ai.usage.output_tokens": 9_000})
+            root.set_attributes({"gen_ai.usage.input_tokens": 9_000, "gen_ai.usage.output_tokens": 900})
         root.add_event(
             "gen_ai.evaluation.result",
             {
@@ -122,13 +122,14 @@ def _chat(clock: _Clock, common: Mapping[str, AttributeValue], agent: str, seed:
 
 
 def _tool(
-    clock: _Clock, common: Mapping[str, AttributeValue], agent: str, name: str, argument: int, *, error: bool = False
-) -> None:
+    clock: _Clock, common: Mapping[str, AttributeValue], agent: str, name: str, argument: int, *,
+    error: bool = False, call_id: str = "",
+) -> None:  # fmt: skip
     attributes = {
         **common,
         "gen_ai.operation.name": "execute_tool",
         "gen_ai.tool.name": name,
-        "gen_ai.tool.call.id": f"call_{clock.draw.getrandbits(48):012x}",
+        "gen_ai.tool.call.id": call_id or f"call_{clock.draw.getrandbits(48):012x}",
         "gen_ai.tool.call.arguments": json.dumps({"number": argument, "to": "jane@example.org"}),
         "gen_ai.agent.name": agent,
     }

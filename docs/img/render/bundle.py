@@ -85,7 +85,7 @@ def answered(url: str, panel: dict[str, Any], values: dict[str, str], when: tupl
                     "value": [None if math.isnan(number) else number for number in numbers],
                 }
             )
-    panel = {**panel, "title": substituted(panel["title"], values), "series": series}
+    panel = {**panel, "title": substituted(panel["title"], values), "series": series, "interval": step * 1000}
     if panel["type"] == "table":
         panel["table"], panel["series"] = joined(panel, series), []
     return panel

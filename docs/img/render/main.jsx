@@ -33,7 +33,8 @@ const graphFrames = (panel) =>
     refId: one.refId,
     length: one.time.length,
     fields: [
-      { name: 'Time', type: FieldType.time, values: one.time, config: {}, state: {}, display: (v) => ({ text: String(v), numeric: v }) },
+      // Where a point is missing the line ends, as Grafana's data source says with `interval`.
+      { name: 'Time', type: FieldType.time, values: one.time, config: { interval: panel.interval }, state: {}, display: (v) => ({ text: String(v), numeric: v }) },
       field(panel, one.name, FieldType.number, one.value, one.labels, index),
     ],
   }));

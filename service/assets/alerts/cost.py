@@ -19,7 +19,9 @@ ALERTS: Final = (
         "cost",
         "agent:spanledger_cost_per_success_usd:ratio1h\n"
         "  > <cost.per_success_factor> * agent:spanledger_cost_per_success_usd:median7d\n"
-        f"and agent:spanledger_runs_success:increase1h >= <cost.min_runs>\nand {_HISTORY}",
+        "and agent:spanledger_runs_success:increase1h >= <cost.min_runs>\n"
+        "and count_over_time(agent:spanledger_cost_per_success_usd:ratio1h[7d:1h] offset 1h) >= "
+        "<cost.min_history_hours>",
         f"{AGENT} pays {USD} for a successful run, over <cost.per_success_factor> times its 7-day median",
         f"A successful run cost {USD} in the last hour; the median of the week is "
         f"{lookup_usd('agent:spanledger_cost_per_success_usd:median7d')}. Failed runs are paid by those that succeed: "

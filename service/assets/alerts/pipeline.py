@@ -65,7 +65,8 @@ ALERTS: Final = (
         "pipeline",
         f"sum by ({_BY}) (increase(otelcol_receiver_accepted_spans_total[1h] offset 1d)) > <pipeline.min_spans>\n"
         f"unless sum by ({_BY}) (increase(otelcol_receiver_accepted_spans_total[1h])) > 0\n"
-        f"unless on ({_BY}) {_UP} == 0",
+        # A pod that is no more has nothing to receive.
+        f"and on ({_BY}) {_UP} == 1",
         f"{INSTANCE} has received no spans for an hour",
         f"At this time yesterday it was {_TIMES} in an hour. It runs, so the way to it is broken, or the agents are.",
         "15m",

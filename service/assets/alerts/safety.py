@@ -54,9 +54,9 @@ ALERTS: Final = (
         "safety",
         "label_replace(\n"
         + happened(f'{_FINDINGS}{{severity="critical"}}', f"{BY}, category")
-        + ',\n  "became", "went through", "", "")\nor\nlabel_replace(\n'
-        f'  sum by ({BY}, category) (increase({_FINDINGS}{{severity="warning"}}[10m])) >= <safety.held_back>,\n'
-        '  "became", "was held back", "", "")',
+        + ',\n  "became", "went through", "", "")\nor\nlabel_replace((\n'
+        + happened(f'{_FINDINGS}{{severity="warning"}}', f"{BY}, category")
+        + '\n) >= <safety.held_back>,\n  "became", "was held back", "", "")',
         f"{AGENT} handled unsafe content, {{{{ $labels.category }}}}, and it {{{{ $labels.became }}}}",
         "{{ $value | humanize }} steps in the last ten minutes ({{ $labels.category }}). What went through was noticed "
         "by a guardrail, a filter or a judge that stopped nothing; so much that was held back is somebody trying.",

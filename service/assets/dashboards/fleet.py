@@ -9,6 +9,7 @@ from spanledger.service.assets.dashboards.series import (
     BY_AGENT,
     BY_MODEL,
     added,
+    happened,
     largest,
     mean,
     quantile,
@@ -48,7 +49,8 @@ LIGHT: Final = (
     "against the objective (amber from <health.latency_amber> of it), cost of a run against its week "
     "(<cost.per_run_factor> times, amber <health.cost_amber>), evaluation scores below the objective, loops (above "
     "<loops.ratio> of the runs of an hour), and any violation of a policy, or unsafe content that went through, in the "
-    "last hour. A signal without data or objective is left out."
+    "last hour. Red is what an alert fires for: with fewer runs, calls or scores than it wants it stays amber. "
+    "A signal without data or objective is left out."
 )
 
 NOW: Final = Row(

@@ -14,6 +14,7 @@ from typing import Any, Final
 from spanledger.service.assets.dashboards.panel import Board
 from spanledger.service.assets.dashboards.panel_json import DATASOURCE, Json, placed, uid
 from spanledger.service.assets.dashboards.series import CASCADE, select
+from spanledger.service.assets.first_event import happened
 from spanledger.service.assets.values import Values
 
 SCHEMA_VERSION: Final = 39
@@ -167,17 +168,20 @@ def _annotations(names: Sequence[str]) -> list[Json]:
             ),
             _annotation(
                 "Policy violated", "orange",
-                "topk(20, sum by (service_name, agent_name, policy) "
-                f"(increase({select('spanledger_policy_violations_total')}[5m])) > 0)",
+                _marked("spanledger_policy_violations_total", "service_name, agent_name, policy"),
                 "{{service_name}} {{agent_name}}: policy {{policy}}",
             ),
             _annotation(
                 "Budget passed", "orange",
-                "topk(20, sum by (budget, level) (increase(spanledger_budget_breaches_total[5m])) > 0)",
+                _marked("spanledger_budget_breaches_total", "budget, level"),
                 "budget {{budget}}, {{level}} limit",
             ),
         ]  # fmt: skip
     return [_annotation("Page", "red", f"topk(20, {alerts})", "{{alertname}} {{service_name}} {{agent_name}}"), *found]
+
+
+def _marked(name: str, by: str) -> str:
+    return f"topk(20, {happened(select(name), by, '5m', 300)})"
 
 
 def _of_agents() -> str:

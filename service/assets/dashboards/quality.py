@@ -24,6 +24,7 @@ from spanledger.service.assets.dashboards.shared import (
     RATIO,
     RETRIES,
     RUNS,
+    TIMES,
     graph,
     runs_of_agents,
     sheet,
@@ -117,6 +118,7 @@ SCORES: Final = Row(
                 ),
                 f"{AGENT} {{{{evaluation_name}}}}",
             ),
+            unit=TIMES,
             empty="No objectives: see `slo` in docs/configuration.md",
             leads_to="trajectories",
             limits=Limits(
@@ -128,25 +130,25 @@ SCORES: Final = Row(
         ),
         sheet(
             "Agents and evaluations",
-            "The fifty with most scores in the time range. Change is six hours against the mean of the week before.",
+            "The fifty with most scores in the time range. Lost is how much lower the mean of six hours is than that "
+            "of the week before.",
             {**AGENT_COLUMNS, "evaluation_name": "Evaluation"},
             {
                 "Scores": f"topk(50, {_RANK})",
                 "Mean": top(share(added(SUM, _BY), _RANK), _BY, _RANK, 50),
                 "Objective": top(f"max by ({_BY}) ({OBJECTIVE})", _BY, _RANK, 50),
-                "Change": top(f"max by ({_BY}) ({SCORE_NOW} - {SCORE_WEEK})", _BY, _RANK, 50),
+                "Lost": top(f"max by ({_BY}) (1 - {SCORE_NOW} / ({SCORE_WEEK} > 0))", _BY, _RANK, 50),
             },
             columns={
                 "Scores": Column(COUNT, decimals=0),
                 "Mean": Column(decimals=2),
                 "Objective": Column(decimals=2),
-                "Change": Column(
-                    decimals=2,
-                    limits=Limits(
-                        "-0.05",
-                        "-0.15",
-                        "the alert for falling scores fires at a fall of 0.15 in a scale of 1",
-                        low_is_bad=True,
+                "Lost": Column(
+                    RATIO,
+                    Limits(
+                        "panels.drop_amber",
+                        "evaluation.drop",
+                        "the alert for falling scores fires at <evaluation.drop>; amber is the warning before",
                     ),
                 ),
             },

@@ -103,9 +103,9 @@ def mean(name: str, by: str = "", window: str = INTERVAL, matchers: str = "") ->
 
 
 def quantile(q: float, name: str, by: str = "", window: str = INTERVAL, matchers: str = "") -> str:
-    """Return a quantile of what a histogram saw within `window`, as exact as its buckets."""
+    """Return a quantile of what a histogram saw within `window`, as exact as its buckets; nothing if it saw nothing."""
     buckets = speed(select(name, matchers, "_bucket"), f"{by}, le" if by else "le", window=window)
-    return f"histogram_quantile({q}, {buckets})"
+    return f"histogram_quantile({q}, {buckets}) >= 0"  # not NaN
 
 
 def top(expr: str, by: str, rank: str, most: int = TOP) -> str:

@@ -17,6 +17,7 @@ COUNT: Final = "locale"
 USD: Final = "currencyUSD"
 RATIO: Final = "percentunit"
 SECONDS: Final = "s"
+TIMES: Final = "suffix:×"
 PER_MINUTE: Final = "short"  # titles say what a minute has of
 
 OUTCOMES: Final[Mapping[str, Color]] = {"success": "green", "partial": "yellow", "failure": "red", "unknown": "blue"}

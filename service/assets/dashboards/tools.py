@@ -28,6 +28,7 @@ from spanledger.service.assets.dashboards.shared import (
     RETRIES,
     RUNS,
     SECONDS,
+    TIMES,
     USD,
     graph,
     sheet,
@@ -115,6 +116,7 @@ NOW: Final = Row(
             "Drift",
             "The agent whose mix of tools in six hours is furthest from its week, by what chance alone makes.",
             f"max({DRIFT} / {NOISE})",
+            TIMES,
             limits=BEYOND_NOISE,
             empty=NO_WEEK,
             decimals=2,
@@ -215,6 +217,7 @@ MIX: Final = Row(
             "so many tools and calls: "
             "the ten agents furthest away now.",
             Query(top(f"{DRIFT}\n/ {NOISE}", BY_AGENT, f"({DRIFT} @ end() / {NOISE} @ end())"), AGENT),
+            unit=TIMES,
             limits=BEYOND_NOISE,
             empty=NO_WEEK,
             width=8,
@@ -224,7 +227,7 @@ MIX: Final = Row(
             "Share of a tool in its agent's calls of six hours and of the week before, the fifty that moved most.",
             {"service_name": "Service", "agent_name": "Agent", "tool_name": "Tool"},
             {
-                "Moved": f"topk(50, abs({SHARE} - {SHARE_OF_WEEK}))",
+                "Moved": f"topk(50, abs({SHARE} - {SHARE_OF_WEEK}) > 0)",
                 "Six hours": top(SHARE, _BY, f"abs({SHARE} - {SHARE_OF_WEEK})", 50),
                 "Week": top(SHARE_OF_WEEK, _BY, f"abs({SHARE} - {SHARE_OF_WEEK})", 50),
             },

@@ -27,6 +27,7 @@ from spanledger.service.assets.dashboards.shared import (
     RATIO,
     RUNS,
     SECONDS,
+    TIMES,
     USD,
     bars,
     failed,
@@ -179,6 +180,7 @@ SHAPE: Final = Row(
                 ),
                 AGENT,
             ),
+            unit=TIMES,
             width=6,
             empty="No week to compare with: are the recording rules loaded?",
             limits=Limits(
