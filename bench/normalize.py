@@ -85,8 +85,8 @@ def requests(folder: Path, spans: int) -> list[bytes]:
 _LOOKUP: Final = Lookup(DIALECTS, LATEST, {})
 _IDS: Final = frozenset(PASSED) - {COST, TIME_TO_FIRST_CHUNK}
 _ID_KEYS: Final = (".call_id", ".openai.id", "request_id", "session.id", "tool_use_id")
-_COUNT: Final = re.compile(r'(?<=oken": |kens": )\d{1,9}|(?<=kens":)\d{1,9}|(?<=ount":)\d{1,9}|(?<=ount": )\d{1,9}')
-_ANY_COUNT: Final = re.compile(r'(?<=":)\d{1,9}|(?<=": )\d{1,9}')
+_COUNT: Final = re.compile(r'("(?!max)\w*(?:okens?|[cC]ount)": ?)(\d{1,9})')
+_ANY_COUNT: Final = re.compile(r'("\w*": ?)(\d{1,9})')
 
 
 def an_hour_later(wire: bytes, number: int) -> bytes:
@@ -101,11 +101,12 @@ def an_hour_later(wire: bytes, number: int) -> bytes:
         span.end_time_unix_nano += number * HOUR_NS
         for pair in span.attributes:
             value, entry = pair.value.string_value, _LOOKUP.entry(pair.key)
-            if "oken" in pair.key and pair.value.int_value > 0:
+            if "okens" in pair.key and "max" not in pair.key and pair.value.int_value > 0:
                 pair.value.int_value *= number + 1
             if "oken" in value or ("usage" in pair.key and value[:1] == "{"):
                 count = _ANY_COUNT if "usage" in pair.key.lower() else _COUNT
-                value = pair.value.string_value = count.sub(lambda found: str(int(found[0]) * (number + 1)), value)
+                value = count.sub(lambda found: f"{found[1]}{int(found[2]) * (number + 1)}", value)
+                pair.value.string_value = value
             if entry.content and len(value) > 40:
                 pair.value.string_value += " " * number
             elif value and (_IDS & {slot.target for slot in entry.slots} or pair.key.endswith(_ID_KEYS)):

@@ -1,6 +1,6 @@
 """Hours condensed into minutes: what a sidecar holds and how it answers while everything around it changes.
 
-    python -m bench.soak [--minutes N] [--rate RUNS_A_SECOND] [--out FILE]
+    python -m bench.soak [--minutes N] [--rate RUNS_A_SECOND] [--condensed] [--out FILE]
 
 Every recorded run of tests/fixtures/corpus is sent again and again as a run of its own, over OTLP/gRPC. Each is of
 another session and user; every second one names services, agents, tools and models that nobody has seen before, which
@@ -8,8 +8,9 @@ is what a hostile client does to Prometheus. Meanwhile `/metrics` is scraped, th
 backend comes and goes, with the queue on disk. Runs are remembered for a few seconds, not hours, so that all that is to
 be forgotten is forgotten many times over. Prints what was seen every ten seconds and a summary, in JSON.
 
-Memory is flat when it does not grow in the last third: what pricing knows of calls (processor/accounts.py) is kept for
-ten minutes and has to be forgotten once, so let it run for fifteen or more. Everything else has a limit of its own.
+Memory is flat when it does not grow in the last third. Each memory has a limit (`python -m bench.memories`), and until
+the last of them is full it grows; let it run for half an hour. With `--condensed` the process has a sixteenth of most
+of them, which is full in minutes.
 """
 
 from __future__ import annotations
@@ -63,6 +64,48 @@ def watch(phase, info):
             json.dump(seen, file)
 if "SOAK_COLLECTIONS" in os.environ:
     gc.callbacks.append(watch)
+"""
+
+# The same for its memories: a sixteenth of each, a tenth of the time.
+CONDENSED = """
+import importlib.abc, importlib.machinery, os, sys
+SIZES = {
+    "processor.accounts": {"Accounts": (2048, 60.0)},
+    "processor.model_prices": {"_MAX_SHOWN": 256},
+    "processor.retold": {"MAX_TOOLS": 512},
+    "processor.step_metrics": {"MAX_TOOLS": 512, "MAX_FAILED": 64},
+    "processor.trajectory.governance": {"_MAX_SEEN": 640},
+    "processor.trajectory.histories": {"MAX_AGENTS": 64},
+    "processor.trajectory.loops": {"MAX_KEPT_STEPS": 256, "MAX_BUSY": 1024, "MAX_FOUND": 32},
+    "processor.trajectory.packing": {"_MAX_RESOURCES": 256},
+    "processor.trajectory.run_metrics": {"_MAX_SEEN": 640},
+    "processor.trajectory.telling": {"_MAX_AGENTS": 64},
+    "processor.trajectory.unsafe": {"MAX_TRACES": 640},
+    "conventions.lending": {"MAX_TRACES": 256},
+    "conventions.log_reports": {"MAX_CONVERSATIONS": 256},
+    "conventions.lookup": {"MAX_LEARNED": 1024},
+    "conventions.prices.engine": {"MEMO_SIZE": 256},
+    "conventions.shape": {"Shapes": (2**20,)},
+}
+class Condensing(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        sizes = SIZES.get(name.removeprefix("spanledger."))
+        spec = importlib.machinery.PathFinder.find_spec(name, path) if sizes else None
+        if spec is not None:
+            execute = spec.loader.exec_module
+            def condensed(module):
+                execute(module)
+                for constant, size in sizes.items():
+                    known = getattr(module, constant)
+                    if isinstance(size, tuple):
+                        assert len(known.__init__.__defaults__) == len(size), constant
+                        known.__init__.__defaults__ = size
+                    else:
+                        setattr(module, constant, size)
+            spec.loader.exec_module = condensed
+        return spec
+if "SOAK_CONDENSED" in os.environ:
+    sys.meta_path.insert(0, Condensing())
 """
 
 
@@ -165,7 +208,7 @@ class Pulse(threading.Thread):
             self.took_s.append(time.perf_counter() - began)
 
 
-def configuration(sidecar: Sidecar, port: int, directory: Path) -> dict[str, Any]:
+def configuration(sidecar: Sidecar, port: int, directory: Path, *, condensed: bool) -> dict[str, Any]:
     """Return everything a sidecar does, with memories short enough to be emptied many times."""
     exporter = to_backend(f"127.0.0.1:{port}", sending_queue={"storage": "file_storage", "queue_size": 100_000})
     config = with_storage(sidecar.config({"otlp": exporter}), directory / "queues", max_size_mib=64)
@@ -173,6 +216,10 @@ def configuration(sidecar: Sidecar, port: int, directory: Path) -> dict[str, Any
               late={"remember": "20s", "forget": "40s"})  # fmt: skip
     config["exporters"]["run_store"]["max_size_mib"] = 64
     config["exporters"]["prometheus"]["metric_expiration"] = "2m"
+    if condensed:
+        config["connectors"]["genai_metrics"] = {"total_series_limit": 10_000}
+        config["exporters"]["run_store"]["max_size_mib"] = 4
+        config["connectors"]["trajectory"]["memory"] = {"max_spans_per_run": 320}
     config["processors"]["memory_limiter"] = {"check_interval": "1s", "limit_mib": 1024}
     config["service"]["pipelines"]["traces"]["processors"].insert(0, "memory_limiter")
     config["service"]["pipelines"]["metrics/own"]["receivers"].append("trajectory")
@@ -243,17 +290,19 @@ def summary(samples: list[dict[str, Any]], pulse: list[float], collections: dict
     }
 
 
-def soak(minutes: float, rate: float) -> dict[str, Any]:
+def soak(minutes: float, rate: float, *, condensed: bool = False) -> dict[str, Any]:
     """Run it; return every sample and the summary."""
     (port,) = free_ports(1)
     with tempfile.TemporaryDirectory(prefix="soak-") as name:
         directory = Path(name)
         (directory / "hook").mkdir()
-        (directory / "hook" / "sitecustomize.py").write_text(COLLECTIONS)
+        (directory / "hook" / "sitecustomize.py").write_text(COLLECTIONS + CONDENSED)
         counted = directory / "collections.json"
         environment = {"PYTHONPATH": str(directory / "hook"), "SOAK_COLLECTIONS": str(counted)}
+        if condensed:
+            environment["SOAK_CONDENSED"] = "1"
         sidecar = Sidecar(directory, environment=environment)
-        config = configuration(sidecar, port, directory / "data")
+        config = configuration(sidecar, port, directory / "data", condensed=condensed)
         sidecar.start(config)
         client, pulse = Client(sidecar.grpc, rate, seed=1), Pulse(sidecar.health)
         backend: Backend | None = Backend(port)
@@ -302,9 +351,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=20.0, help="how long (default 20)")
     parser.add_argument("--rate", type=float, default=20.0, help="runs a second (default 20)")
+    parser.add_argument("--condensed", action="store_true", help="a sixteenth of each memory")
     parser.add_argument("--out", type=Path, help="write all samples here")
     args = parser.parse_args()
-    result = soak(args.minutes, args.rate)
+    result = soak(args.minutes, args.rate, condensed=args.condensed)
     if args.out:
         args.out.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result["summary"], indent=1))

@@ -1,6 +1,6 @@
 """What runs cost while they are open: memory by step, time by span, and how long the event loop is held up.
 
-    python bench/trajectories.py [memory|time|stalls|all] [--runs N]
+    python bench/trajectories.py [memory|time|open|stalls|all] [--runs N]
 
 The spans are OTLP requests with the content of a small tool-using agent, and go through the normaliser, the
 pricing and `trajectory` as in the default configuration. `memory` counts what is freed with the store, and
@@ -226,11 +226,8 @@ def resident() -> int:
         return int(statm.read().split()[1]) * 4096
 
 
-async def speed(runs: int) -> None:
-    """Time each part of what a span costs, runs opening and closing all the time."""
-    one = await bed(settle="1s")
-    wires = list(requests(range(runs), range(9)))
-    spans = runs * 9
+def timed_parts(connector: Trajectory) -> dict[str, float]:
+    """Return what grows by the CPU seconds that each part of the connector takes."""
     parts = {"annotate": 0.0, "commit": 0.0, "turn": 0.0, "detail": 0.0}
 
     def timed(part: str, work: Callable[..., Any]) -> Callable[..., Any]:
@@ -252,9 +249,18 @@ async def speed(runs: int) -> None:
         return call
 
     for part in ("commit", "detail"):
-        setattr(one.connector, part, timed(part, getattr(one.connector, part)))
-    one.connector.annotate = timed_steps("annotate", one.connector.annotate)  # type: ignore[method-assign]
-    one.connector.assembly.turn = timed("turn", one.connector.assembly.turn)  # type: ignore[method-assign]
+        setattr(connector, part, timed(part, getattr(connector, part)))
+    connector.annotate = timed_steps("annotate", connector.annotate)  # type: ignore[method-assign]
+    connector.assembly.turn = timed("turn", connector.assembly.turn)  # type: ignore[method-assign]
+    return parts
+
+
+async def speed(runs: int) -> None:
+    """Time each part of what a span costs, runs opening and closing all the time."""
+    one = await bed(settle="1s")
+    wires = list(requests(range(runs), range(9)))
+    spans = runs * 9
+    parts = timed_parts(one.connector)
     started = time.thread_time()
     for wire in wires:
         await one.send(wire)
@@ -267,6 +273,18 @@ async def speed(runs: int) -> None:
         f"{spans} spans in {len(wires)} requests, {len(one.documents)} runs: {took / spans * 1e6:.0f} us a span in all"
     )
     print(", ".join(f"{part} {seconds / spans * 1e6:.1f} us" for part, seconds in parts.items()), "a span")
+
+
+async def arriving(name: str, size: int, wires: Iterator[bytes], **config: object) -> None:
+    """Time each part of what a span costs while runs are open, requests coming a few at a time."""
+    one = await bed(**config)
+    parts, spans = timed_parts(one.connector), 0
+    for wire in wires:
+        await one.send(wire)
+        spans += size
+        one.clock.skipped_s += 0.03
+        await asyncio.sleep(0)
+    print(f"{name}:", ", ".join(f"{part} {spent / spans * 1e6:.1f} us" for part, spent in parts.items()), "a span")
 
 
 async def stalls(size: int) -> None:
@@ -317,6 +335,11 @@ def main() -> None:
         asyncio.run(memory(runs))
     if what in ("time", "all"):
         asyncio.run(speed(min(runs, 2_000)))
+    if what in ("open", "all"):
+        long = requests(range(1), range(1, 5_001), 50)
+        asyncio.run(arriving("one run of 5,000 steps", 50, long, memory={"max_spans_per_run": 6_000}))
+        many = (wire for number in range(1, 5) for wire in requests(range(10_000), range(number, number + 1), 64))
+        asyncio.run(arriving("10,000 runs of 4 steps", 64, many))
     if what in ("stalls", "all"):
         asyncio.run(stalls(5_000))
 

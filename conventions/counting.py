@@ -34,6 +34,7 @@ class Counting:
     reasoning_beside: bool
     """The server bills reasoning beside the output (xAI)."""
     cache_in_total: bool
+    thoughts_in_total: bool
     settled: str
     """The basis that was written when the counts were made inclusive before; "" if they were not."""
 
@@ -49,6 +50,7 @@ def counting_of(facts: Facts, reading: Reading) -> Counting:
         emitter_of(facts.emitter or facts.scope, facts.version, reading.provider or ""),
         reading.provider == "x_ai" or (server is not None and provider_at(server) == "x_ai"),
         reading.provider in _TOTALS_WITH_CACHE,
+        "gemini" in (reading.model or ""),
         settled if isinstance(settled, str) and settled in BASES else "",
     )
 
@@ -84,6 +86,7 @@ def _usage(raw: Mapping[str, Value], counting: Counting) -> Usage | None:
         counting.emitter,
         reasoning_beside=counting.reasoning_beside,
         cache_in_total=counting.cache_in_total,
+        thoughts_in_total=counting.thoughts_in_total,
         settled=counting.settled,
     )
 

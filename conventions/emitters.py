@@ -52,6 +52,7 @@ EMITTERS: Final[tuple[Emitter, ...]] = (
     # OpenInference
     Emitter("openinference.instrumentation.agno", "exclusive", providers=_ANTHROPIC),
     Emitter("openinference.instrumentation.anthropic", "inclusive", since=(0, 1, 19)),
+    Emitter("openinference.instrumentation.vertexai", "inclusive", "out"),
     Emitter("openinference.instrumentation", "inclusive"),
     Emitter("@arizeai/openinference-instrumentation", "inclusive"),
     # OpenLLMetry

@@ -11,7 +11,8 @@ For a model call (`Call.inference`), by what is below it:
 * the same, and none of them has a price while this has: it has their price;
 * calls that tell no tokens: it has their tokens, they are the calls. If they failed and it did not, then it
   stands for an attempt of its own;
-* other numbers: it counts, too (an agent as a tool, sampling through MCP).
+* other numbers: it counts, too (an agent as a tool, sampling through MCP);
+* the same, answered without a model, as by a gateway from its cache: nobody is billed for it either.
 
 For a sum of calls (on an agent, a workflow, a tool):
 
@@ -70,6 +71,8 @@ class Call:
     failed: bool = False
     echo: bool = False
     """It repeats the call of the span around it."""
+    unbilled: bool = False
+    """It was answered without a model: nobody is billed."""
     detail: int = 0
     """How many kinds of tokens are told apart."""
     pico_usd: int | None = None
@@ -315,15 +318,18 @@ def _judge(report: Report) -> Finding:
     call = report.call
     if call is None:
         return Finding("none", below, below)
+    if call.unbilled:
+        return Finding("none", Told.together([below, Told(reports=(report,))]), below)
     if call.inference:
         return _judge_call(report, call, below)
-    if not below.telling:
+    free = _unbilled(below)
+    if not below.telling and free is _NOTHING:
         return Finding("only_copy", _with(report, call, below), below)
-    excess, less = _excess(call, once(below))
+    excess, less = _excess(call, once(below), free)
     told = below
     if excess is not None:
         told = Told.together([told, Told(input=excess.input, output=excess.output)])
-    if call.pico_usd is None or below.priced:
+    if call.pico_usd is None or below.priced or free is not _NOTHING:
         return Finding("wraps", told, below, excess, less)
     return Finding("prices", Told.together([told, _price(call)]), below, excess, less)
 
@@ -343,7 +349,15 @@ def _judge_call(report: Report, call: Call, below: Told) -> Finding:
     return Finding(verdict, told, below, echoes=echoes)
 
 
+def _unbilled(below: Told) -> Told:
+    """Return the tokens below a span that nobody is billed for."""
+    free = [one.call for one in below.reports if one.call is not None and one.call.unbilled]
+    return Told(input=sum(one.input for one in free), output=sum(one.output for one in free)) if free else _NOTHING
+
+
 def _of_call(call: Call, below: Told) -> Verdict:
+    if any(one.call is not None and one.call.unbilled and same_call(call, one.call) for one in below.reports):
+        return "wraps"
     if not below.calls and not below.telling:
         return "counts"
     if not call.tells_tokens:
@@ -387,9 +401,12 @@ def _without_echoes(call: Call, below: Told) -> Told:
     """Leave out those that repeat this very call."""
     kept = [one for one in below.reports if not _echoes(one, call)]
     own = [
-        _with(one, one.call, _NOTHING, is_call=one.finding.verdict == "counts") for one in kept if one.call is not None
+        _with(one, one.call, _NOTHING, is_call=one.finding.verdict == "counts")
+        for one in kept
+        if one.call is not None and not one.call.unbilled
     ]
-    return Told.together(own)
+    free = [one for one in kept if one.call is not None and one.call.unbilled]
+    return Told.together([*own, Told(reports=tuple(free))])
 
 
 def _echoes(report: Report, around: Call) -> bool:
@@ -417,7 +434,11 @@ def once(below: Told) -> Told:
     """Return what is told without the twins among the reports."""
     if len(below.reports) < 2 or len({one.call.scope for one in below.reports if one.call is not None}) < 2:
         return below
-    places = {one.place: one for one in below.reports if one.place is not None and one.place.call is not None}
+    places = {
+        one.place: one
+        for one in below.reports
+        if one.place is not None and one.place.call is not None and not one.place.call.unbilled
+    }
     doubled = twins([place for place in places if place.call is not None and place.call.inference])
     if not doubled:
         return below
@@ -437,12 +458,15 @@ def once(below: Told) -> Told:
     )
 
 
-def _excess(call: Call, under: Told) -> tuple[Excess | None, bool]:
-    """Return what a sum tells beyond what is below it, and whether it tells less."""
-    tokens_in, tokens_out = call.input - under.input, call.output - under.output
+def _excess(call: Call, under: Told, free: Told) -> tuple[Excess | None, bool]:
+    """Return what a sum tells beyond what is below it, billed or not, and whether it tells less."""
+    tokens_in, tokens_out = call.input - under.input - free.input, call.output - under.output - free.output
+    if free.input + free.output and tokens_in <= 0 and tokens_out <= 0:
+        return None, tokens_in + free.input < 0 or tokens_out + free.output < 0  # some leave them out, and some do not
     least_in, least_out = under.input // _NEAR, under.output // _NEAR
     if tokens_in < -least_in or tokens_out < -least_out:
-        return None, True
+        cached = sum(one.call.cached for one in under.reports if one.call is not None)
+        return None, not (near(call.input, under.input - cached) and near(call.output, under.output))
     if tokens_in <= least_in and tokens_out <= least_out:
         return None, False
     hidden_in, hidden_out = max(0, tokens_in), max(0, tokens_out)

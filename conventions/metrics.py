@@ -697,8 +697,10 @@ carry `trace_id`, in OpenMetrics. The numbers of the process and of Python (`pro
 - Labels come from an allow-list; ids are never labels. Values from data are cut at 128 characters and
   cleaned of control characters and direction marks. A service may have `series_limit` label sets of a metric
   (`genai_metrics`, 2000), and at most half of what other services leave of twice as many, so that one service
-  cannot take the room of all. Further ones are counted with `__other__` in place of what data chose, and in
-  `spanledger_series_overflow_total`; the log names the metric, the service and the label with the most values.
+  cannot take the room of all. All metrics together have `total_series_limit` (50,000) lines of a scrape, each bucket
+  one, and a service at most half of what others leave of these. Further ones are counted with `__other__` in place of
+  what data chose, and in `spanledger_series_overflow_total`; the log names the metric, the service and the label with
+  the most values.
 - The series of a service and agent disappear together, `metric_expiration` after the last of them changed, and
   come back with their old values. Set it longer than the pause between two runs of an agent: an increase that
   happens while a series is away is not seen by `increase()` over a shorter time. What was silent for an

@@ -42,6 +42,8 @@ _NAMES: Final[Mapping[str, tuple[str, ...]]] = {
 
 _AREAS: Final = ("us", "eu", "global")  # no set: it may be a list
 _TICKS: Final = "cost_in_usd_ticks"
+BILLED: Final = "#billed"
+"""Ends the key of a cost that was found in a usage object: the seller's own."""
 
 _INPUT_DETAILS: Final = ("prompt_tokens_details", "input_tokens_details", "input_token_details")
 _OUTPUT_DETAILS: Final = ("completion_tokens_details", "output_tokens_details", "output_token_details")
@@ -73,6 +75,7 @@ def offer_usage(facts: Facts, key: str, usage: Value) -> None:
     for target, value in _billing(found):
         facts.offer(target, key, value)
     facts.offer(COST, f"{key}.{_TICKS}", coerce.ticks(found.get(_TICKS)))
+    facts.offer(COST, key + BILLED, _billed(found))
     raw = {name: _first(found, names) for name, names in _NAMES.items()}
     for name, count in counts_of(found).items():
         target = _TARGETS[name]
@@ -95,6 +98,7 @@ def offer_usage_found(facts: Facts, key: str, within: Callable[[Value], Value] |
     for target, value in said:
         facts.offer(target, key, value)
     facts.offer_found(COST, key, _Ticks(within), f"{key}.{_TICKS}")
+    facts.offer_found(COST, key, _Billed(within), key + BILLED)
     for name, is_bare in counts:
         read = _Count(within, name)
         if is_bare and _TARGETS[name] in facts.values:
@@ -126,6 +130,16 @@ class _Ticks:
 
     def __call__(self, value: Value) -> Value:
         return coerce.ticks((_usage_in(self.within, value)[0] or {}).get(_TICKS))
+
+
+@dataclass(frozen=True, slots=True)
+class _Billed:
+    """Reads the bill of OpenRouter or Perplexity."""
+
+    within: Callable[[Value], Value] | None
+
+    def __call__(self, value: Value) -> Value:
+        return _billed(_usage_in(self.within, value)[0] or {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +194,18 @@ def _billing(usage: Mapping[str, Value]) -> Iterator[tuple[str, Value]]:
     for inner in _objects(usage, ("server_tool_use", "billed_units")):
         yield "@web_search", _first(inner, ("web_search_requests",))
         yield "@rerank_search", _first(inner, ("search_units",))
+
+
+def _billed(usage: Mapping[str, Value]) -> float | None:
+    """Return what was charged, by OpenRouter or Perplexity.
+
+    OpenRouter's `cost` is only its fee where the key was the user's own. Perplexity's total has searches and citations,
+    which no count tells.
+    """
+    cost = usage.get("cost")
+    if isinstance(cost, dict):
+        cost = cost.get("total_cost")
+    return None if usage.get("is_byok") is True else coerce.number(cost)
 
 
 def usage_object(value: Value) -> dict[str, Value] | None:

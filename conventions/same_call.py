@@ -8,7 +8,7 @@ Two reports may be one when they have a name in common (`names_of`) and what tha
   tokens, the time and whatever both say have to agree. They need not say as much: Gemini CLI's spans leave thoughts
   out of the output, Codex's name no model;
 * `tokens`: equal tokens, or a failure, of two instrumentations, one strictly within the other's time, or both at
-  nearly the same: callbacks are told of the end in the order in which they were told of the beginning.
+  nearly the same in one trace: callbacks are told of the end in the order in which they were told of the beginning.
 
 `twins` pairs them off: the best report stands for the call, and each other way of telling it takes part once.
 """
@@ -191,6 +191,8 @@ def _inside(inner: Place, outer: Place) -> bool:
 
 
 def _shifted(later: Place, earlier: Place) -> bool:
+    if later.trace_id != earlier.trace_id:
+        return False
     shorter = min(later.end_ns - later.start_ns, earlier.end_ns - earlier.start_ns)
     most = shorter // _SHIFTED
     return 0 < most >= max(later.start_ns - earlier.start_ns, abs(later.end_ns - earlier.end_ns))

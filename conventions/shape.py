@@ -58,7 +58,6 @@ _DECISION_BYTES: Final = 3500
 
 Key: TypeAlias = tuple[Any, ...]
 
-
 Place: TypeAlias = "tuple[int, Callable[[Any], Any]]"
 """Position of an attribute, `SPAN` for the span as a whole, and how it is read."""
 SPAN: Final = -1
@@ -140,7 +139,8 @@ class Shape:
             whole: dict[int, Any] = {at: decode(pairs[at].value) for at in self.looked_into if at != SPAN}
             whole[SPAN] = span
             found = [read(whole[at]) for at, read in self.found]
-            parts += [repr(part) if isinstance(part, list | dict) else part for part in found]
+            # True is 1 and 1.0, but not here; and a value may be a tree, whatever an instrumentation has there.
+            parts += [part if part is None or isinstance(part, str | tuple) else (repr(part),) for part in found]
             facts = [read(whole[at]) for at, read in self.offered]
             parts += [fact is None for fact in facts]
             parts += [one(whole[at]) == other(whole[also]) for (at, one), (also, other) in self.compared]
@@ -207,8 +207,8 @@ class Shape:
 
 
 def _digest(part: str | bytes) -> _Digest:
-    whole = part.encode() if isinstance(part, str) else part
-    return _Digest(len(whole), hashlib.blake2b(whole, digest_size=16).digest())
+    kind, whole = (b"text", part.encode()) if isinstance(part, str) else (b"other", part)
+    return _Digest(len(whole), hashlib.blake2b(whole, digest_size=16, person=kind).digest())
 
 
 def _chars(part: object) -> int:

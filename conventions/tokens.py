@@ -58,13 +58,15 @@ def usage_of(
     *,
     reasoning_beside: bool = False,
     cache_in_total: bool = False,
+    thoughts_in_total: bool = False,
     settled: str = "",
 ) -> Usage | None:
     """Return the usage of one span; None when it says nothing about tokens.
 
     `raw` maps names of `COUNTS` to what the span holds, as `coerce.count` reads it. `reasoning_beside`:
     the server bills reasoning beside the output (xAI). `cache_in_total`: what a total has beyond input and output
-    is cached input (Anthropic, Bedrock). `settled` is the span's own basis, "" if it has none.
+    is cached input (Anthropic, Bedrock). `thoughts_in_total`: what it has beyond input and output is reasoning that was
+    not told (Gemini). `settled` is the span's own basis, "" if it has none.
     """
     conflicts: list[str] = []
     counts: dict[str, int] = {}
@@ -82,7 +84,9 @@ def usage_of(
         if cache_in_total and _include_unnamed_cache(counts):
             basis = "total"
             conflicts.append("cache_not_told")
-        if _include_reasoning(counts, emitter, reasoning_beside, conflicts):
+        beside = reasoning_beside or (emitter is not None and emitter.reasoning == "out")
+        untold = thoughts_in_total and not counts.get("reasoning")
+        if _include_reasoning(counts, beside, conflicts, guess=emitter is None or untold):
             basis += "+reasoning"
     _drop_impossible(counts, conflicts)
     counts.pop("total", None)
@@ -129,8 +133,8 @@ def _include_unnamed_cache(counts: dict[str, int]) -> bool:
     return True
 
 
-def _include_reasoning(counts: dict[str, int], emitter: Emitter | None, beside: bool, conflicts: list[str]) -> bool:
-    """Make `output` include reasoning; tell whether it did not before.
+def _include_reasoning(counts: dict[str, int], beside: bool, conflicts: list[str], *, guess: bool) -> bool:
+    """Make `output` include reasoning; tell whether it did not before. `guess` what nobody tells but the total.
 
     The total decides where there is one: what is in it beyond input and output is reasoning. (With
     Gemini it may also be the result of server-side tools, at the same or a lower price.)
@@ -141,15 +145,14 @@ def _include_reasoning(counts: dict[str, int], emitter: Emitter | None, beside: 
     reasoning = counts.get("reasoning", 0)
     total = counts.get("total")
     beyond = 0 if total is None or "input" not in counts else total - counts["input"] - output
-    out = beside or (emitter is not None and emitter.reasoning == "out")
     if beyond > 0:
-        if reasoning != beyond and not out and (reasoning or emitter is not None):
+        if reasoning != beyond and not beside and (reasoning or not guess):
             conflicts.append("total_exceeds_sum")
             return False
         counts["reasoning"] = max(reasoning, beyond)
         counts["output"] = output + counts["reasoning"]
         return True
-    if reasoning and (total is None or beyond < 0) and (out or reasoning > output):
+    if reasoning and (total is None or beyond < 0) and (beside or reasoning > output):
         counts["output"] = output + reasoning
         return True
     return False

@@ -12,7 +12,6 @@ replays or discards them (`spanledger dlq`, which may open the file while the si
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import sqlite3
@@ -22,15 +21,13 @@ from pathlib import Path
 from typing import Final
 
 from spanledger.processor.batch import SIGNALS, Delivery, Signal
-from spanledger.processor.sqlite_file import Malformed, blob, damaged, put_aside, reading, transaction
+from spanledger.processor.sqlite_file import Malformed, blob, damaged, look_for_room, put_aside, reading, transaction
 from spanledger.processor.storage import StorageFile
 
 APPLICATION_ID: Final = 0x5350_4C51  # "SPLQ"
 VERSION: Final = 1
 BUSY_S: Final = 5.0
 _WAL_BYTES: Final = 16 * 2**20
-_DISK_BYTES: Final = 16 * 2**20
-"""What is left free on a disk by what comes; what is settled may have it."""
 _VACUUM_PAGES: Final = 1000
 _SPARE: Final = 16
 """Part of the room for dead letters that is made free at once when there is none left."""
@@ -173,7 +170,7 @@ class QueueFile:
         connection = self._opened()
         discarded = 0
         if size := sum(change.delivery.size for change in changes if isinstance(change, Insert)):
-            self._look_for_room(connection, size)
+            look_for_room(connection, self.path.parent, size)
         try:
             with transaction(connection):
                 # Graves last: in a file that is full they need the room of what is deleted.
@@ -223,14 +220,6 @@ class QueueFile:
     def tidy(self) -> None:
         """Give pages that are free back to the disk."""
         self._opened().executescript(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})")
-
-    def _look_for_room(self, connection: sqlite3.Connection, size: int) -> None:
-        # A disk that is full to the brim would have no room for the journal that says what is deleted, nor for
-        # moving the journal into the file: nothing would ever be deleted again.
-        disk = os.statvfs(self.path.parent)
-        within = _pragma(connection, "freelist_count") * _pragma(connection, "page_size")
-        if disk.f_bavail * disk.f_frsize + within < _DISK_BYTES + 2 * size:
-            raise OSError(errno.ENOSPC, f"less than {_DISK_BYTES // 2**20} MiB would be left free on its disk")
 
     def _bury(self, connection: sqlite3.Connection, bury: Bury) -> int:
         part = bury.delivery

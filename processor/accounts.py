@@ -307,8 +307,8 @@ class Accounts:
             self._unlist(report)
             self._changed.pop(report, None)
             self._sums.pop(report, None)
-            # A tree refers to itself, up and down: let go of it now rather than at the next collection.
-            report.parent = None
+            # A tree refers to itself, up and down and in what was found: let go of it now, not at the next collection.
+            report.parent = report.twin_of = report.found = None
             report.children = ()
 
 

@@ -237,6 +237,7 @@ class GenaiPricing(Passive):
             bill.cost = Cost("rollup", "fetched_again")
         elif reading.unbilled:
             bill.cost = Cost("rollup", reading.unbilled)
+            bill.call = report(reading, group.scope.name, group.resource, bill.cost, failed=False)
         else:
             self._price(bill, reading, span, facts, home)
         assert bill.cost is not None
@@ -400,6 +401,7 @@ def report(reading: Reading, scope: str, resource: Resource, cost: Cost, *, fail
         output=usage.output or 0,
         failed=failed,
         echo=reading.echo,
+        unbilled=bool(reading.unbilled),
         detail=sum(count is not None for count in kinds),
         pico_usd=cost.total,
         pico_input=cost.input,

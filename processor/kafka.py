@@ -201,8 +201,8 @@ def properties(config: KafkaClientConfig) -> dict[str, Any]:
         "bootstrap.servers": ",".join(config.brokers),
         "client.id": config.client_id,
         "client.rack": config.rack_id,
-        "connections.max.idle.ms": _ms(config.conn_idle_timeout),
-        "topic.metadata.refresh.interval.ms": _ms(config.metadata.refresh_interval),
+        "connections.max.idle.ms": milliseconds(config.conn_idle_timeout),
+        "topic.metadata.refresh.interval.ms": milliseconds(config.metadata.refresh_interval),
         "reconnect.backoff.max.ms": 5000,
         "socket.keepalive.enable": True,
         # What goes wrong comes by `error_cb`; its own lines go to stderr, past our log.
@@ -241,5 +241,6 @@ def _tls(tls: TLSClient) -> dict[str, Any]:
     return made
 
 
-def _ms(duration_s: float) -> int:
+def milliseconds(duration_s: float) -> int:
+    """Return a duration as librdkafka takes it."""
     return round(duration_s * 1000)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
+
+SPARE_BYTES: Final = 16 * 2**20
+"""What is left free on a disk by what comes; what is settled may have it."""
 
 _MAY_PASS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE})
 
@@ -26,6 +30,18 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
             with contextlib.suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
         raise
+
+
+def look_for_room(connection: sqlite3.Connection, directory: Path, size: int) -> None:
+    """Raise OSError when `size` bytes that come would leave less than `SPARE_BYTES` free on the disk of the file.
+
+    A disk that is full to the brim would have no room for the journal that says what is deleted, nor for moving the
+    journal into the file: nothing would ever be deleted again.
+    """
+    disk = os.statvfs(directory)
+    free, page = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("freelist_count", "page_size"))
+    if disk.f_bavail * disk.f_frsize + free * page < SPARE_BYTES + 2 * size:
+        raise OSError(errno.ENOSPC, f"less than {SPARE_BYTES // 2**20} MiB would be left free on its disk")
 
 
 class Malformed(sqlite3.DatabaseError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 from dataclasses import fields
 from typing import Any
 
@@ -10,7 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from spanledger.conventions.dialect import REQUEST_MODEL, RESPONSE_ID, Dialect, Facts, Kinded, SpanAttributes
+from spanledger.conventions import coerce
+from spanledger.conventions.dialect import (
+    CONVERSATION_ID,
+    REQUEST_MODEL,
+    RESPONSE_ID,
+    TIME_TO_FIRST_CHUNK,
+    Dialect,
+    Facts,
+    Kinded,
+    SpanAttributes,
+)
 from spanledger.conventions.dialects import DIALECTS
 from spanledger.conventions.lookup import Lookup
 from spanledger.conventions.profile import LATEST
@@ -31,7 +42,19 @@ FORGETFUL = Reader(DIALECTS, remember=False)
 LITTLE = st.one_of(
     st.sampled_from(["chat", "openai", "gpt-4o", "stop", "a", "", "-1", "7", "None"]), st.integers(-1, 9)
 )
-VALUES = st.one_of(LITTLE, LITTLE, SCALARS, TREES)
+LOOKED_INTO = st.sampled_from([
+    '{"id": "resp_1", "model": "gpt-4o", "usage": {"input_tokens": 3, "output_tokens": 2}}',
+    '{"id": "resp_2", "model": "gpt-4o-mini", "usage": {"input_tokens": 3, "cache_read_input_tokens": 5}}',
+    '{"input_tokens": 7, "output_tokens": 1, "cache_creation_input_tokens": 2}',
+    '{"input_tokens": 9, "output_tokens": 1, "cache_creation_input_tokens": 2}',
+    '{"prompt_tokens": 7, "completion_tokens": 1, "cost_in_usd_ticks": 5, "speed": "fast"}',
+    '{"input": 4, "output": 2, "total": 6}', '{"input": 4, "input_cached_tokens": 1}',
+    '{"thread_id": "t1", "lc_agent_name": "planner"}', '{"session_id": "s", "langgraph_node": "a"}',
+    '{"raw": {"id": "x", "usage": {"prompt_tokens": 7}}, "finishReason": "stop"}',
+    '{"lc": 1, "id": ["ToolMessage"],"kwargs":{"name": "f", "tool_call_id": "c1"}}',
+    "2026-01-02T03:04:05.5Z", "resp_a", "resp_b",
+])  # fmt: skip
+VALUES = st.one_of(LITTLE, LITTLE, LOOKED_INTO, SCALARS, TREES)
 
 
 def said(reading: Reading | None, subject: Span) -> object:
@@ -79,7 +102,8 @@ def alike(draw: st.DrawFn) -> tuple[str, list[Span]]:
         for name in draw(
             st.lists(st.sampled_from(["exception", "gen_ai.choice", "First Token Stream Event"]), max_size=2)
         ):
-            one.events.add(name=name, time_unix_nano=draw(st.sampled_from([0, 2 * 10**18])))
+            event = one.events.add(name=name, time_unix_nano=draw(st.sampled_from([0, 2 * 10**18])))
+            event.attributes.append(key_value("exception.type", draw(LITTLE)))
         made.append(one)
     return draw(st.sampled_from(SCOPES)), made
 
@@ -119,6 +143,80 @@ def test_content_of_which_a_part_matters_does_not_stand_in_the_way() -> None:
             assert reading is not None
             assert (f"{number}", model) == (reading.response_id, reading.request_model)
     assert reader.statistics() == {"shapes": 1, "decisions": 2}
+
+
+def _compare(facts: Facts) -> None:
+    facts.correct_found(CONVERSATION_ID, "own.session", coerce.text)
+    facts.offer_found_in_span(TIME_TO_FIRST_CHUNK, "", _length)
+    if facts.is_found(RESPONSE_ID, "own.call", coerce.text):
+        facts.forget(RESPONSE_ID)
+    if facts.find_known("gen_ai.usage.input_tokens", _is_even):
+        facts.offer(REQUEST_MODEL, "", "even")
+
+
+def _length(subject: Span) -> float:
+    return (subject.end_time_unix_nano - subject.start_time_unix_nano) / 1e9
+
+
+def _is_even(count: Value) -> bool:
+    return isinstance(count, int) and count % 2 == 0
+
+
+def test_ids_times_and_counts_do_not_stand_in_the_way_of_what_is_decided_by_them() -> None:
+    """Only the answer to what was asked of them matters: whether two are the same, whether one is even."""
+    own = Dialect(name="own", evidence=("kind",), kinds={"kind": {"x": Kinded("llm", "chat")}}, complete=_compare)
+    reader = Reader((*DIALECTS[:1], own))
+    for number in range(100):
+        called, counted = f"call {number % 3 and number}", number // 2
+        subject = span(
+            kind="x",
+            **{
+                "gen_ai.response.id": f"call {number}",
+                "own.call": called,
+                "session.id": f"c{number}",
+                "own.session": f"c{number // 2 * 2}",
+                "gen_ai.usage.input_tokens": counted,
+            },
+        )
+        subject.end_time_unix_nano = subject.start_time_unix_nano + number * 10**9
+        reading = reader.read("app", "", subject)
+        assert reading is not None
+        assert reading.response_id == (None if called == f"call {number}" else f"call {number}")
+        assert reading.conversation_id == f"c{number // 2 * 2}"
+        assert reading.time_to_first_chunk_s == number
+        assert reading.request_model == ("even" if counted % 2 == 0 else None)
+        assert reading.usage is not None
+        assert reading.usage.input == counted
+    assert reader.statistics()["decisions"] <= 8
+
+
+def _look(facts: Facts) -> None:
+    facts.offer_found("gen_ai.usage.input_tokens", "count", coerce.count)
+    assert "gen_ai.usage.input_tokens" in facts.values
+    facts.correct(REQUEST_MODEL, "", f"{facts.values['gen_ai.usage.input_tokens']!r}")
+
+
+def test_values_that_only_compare_equal_are_told_apart() -> None:
+    """One is no truth and no float, where somebody looks at it."""
+    own = Dialect(name="own", evidence=("kind",), kinds={"kind": {"x": Kinded("llm", "chat")}}, complete=_look)
+    reader = Reader((*DIALECTS[:1], own))
+    for value in (1, True, 1, True, 2, 1):
+        reading = reader.read("app", "", span(kind="x", count=value))
+        assert reading is not None
+        assert reading.request_model == repr(value)
+
+
+def test_a_long_value_that_comes_again_is_known_by_its_digest() -> None:
+    """Such as the parameters of a request, with all tools."""
+    reader = Reader(DIALECTS)
+    scope = "openinference.instrumentation.openai"
+    for number in range(40):
+        parameters = json.dumps({"model": f"gpt-{number % 2}", "tools": ["x" * 2 * MAX_CHARS]})
+        told = {"openinference.span.kind": "LLM", "llm.invocation_parameters": parameters}
+        reading = reader.read(scope, "", span(**told))
+        assert reading is not None
+        assert reading.request_model == f"gpt-{number % 2}"
+    assert reader.statistics()["decisions"] == 2
 
 
 def test_what_does_not_come_again_is_not_remembered() -> None:

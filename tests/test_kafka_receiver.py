@@ -384,6 +384,25 @@ def test_what_would_lose_or_stop_is_refused_with_the_reason(settings: dict[str, 
         KafkaReceiverConfig(**settings)
 
 
+@pytest.mark.parametrize(
+    ("traces", "message"),
+    [
+        ({"topics": ["^("]}, r"topics: cannot subscribe to \^\(: is a pattern wrong\?"),
+        ({"topics": ["^a"], "exclude_topics": ["^("]}, "does not take these settings.*Unmatched"),
+    ],
+)
+async def test_a_pattern_that_is_none_stops_the_start(traces: dict[str, Any], message: str) -> None:
+    """By the library itself, which reads patterns in its own way; it does so before it dials."""
+    receiver = KafkaReceiver(KafkaReceiverConfig(brokers=["127.0.0.1:1"], traces=traces), host("kafka"))  # type: ignore[arg-type]
+    receiver.consumers = {"traces": _nothing}
+    with pytest.raises(ValueError, match=message):
+        await receiver.start()
+
+
+async def _nothing(_batch: Batch) -> None:
+    """Take a batch."""
+
+
 def test_each_signal_is_a_member_with_a_name_of_its_own() -> None:
     """The brokers cut off the first of two static members with one name."""
     config = KafkaReceiverConfig(group_instance_id="pod-0")

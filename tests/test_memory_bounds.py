@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import replace
 from itertools import count
 
@@ -104,6 +105,25 @@ def test_tool_calls_are_remembered_without_what_they_were_told() -> None:
 
     assert len(calls._seen) == len(calls._below) == MAX_TOOLS
     assert {*calls._seen.values(), *calls._below.values()} == {("", "search")}
+
+
+def test_accounts_leave_nothing_to_the_garbage_collector() -> None:
+    """What is forgotten is gone at once: a full collection holds everything up for longer than anything else."""
+    accounts = Accounts(max_spans=16)
+    gc.collect()
+    gc.disable()
+    try:
+        for number in range(50):
+            for each in range(6):
+                call = Call(True, f"scope-{each % 2}", "s", f"response-{number}", "gpt-4o", input=9, output=1)
+                accounts.add(Place(trace(number), span_id(each + 1), span_id(each), 0, 10, call), 0.0)
+            accounts.changed()
+            accounts.sums()
+            for _ in accounts.outgrown(0.0):
+                pass
+        assert gc.collect() < 100
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("with_calls", [True, False])

@@ -86,6 +86,24 @@ def test_what_xai_says_it_charged_is_a_bill() -> None:
     assert is_bill(reading)
 
 
+@pytest.mark.parametrize(
+    ("usage", "billed"),
+    [
+        ({"cost": 0.0021}, 0.0021),  # OpenRouter
+        ({"cost": 0.0021, "is_byok": True}, None),  # its fee on a key of the user's own
+        ({"cost": {"input_tokens_cost": 0.0, "total_cost": 0.742}}, 0.742),  # Perplexity, searches and citations in it
+        ({"cost": {"total_cost": {"x": 1}}}, None),
+    ],
+)
+def test_what_a_usage_object_says_was_charged_is_a_bill(usage: dict[str, Value], billed: float | None) -> None:
+    """openrouter.ai/docs, "usage accounting"; docs.perplexity.ai, "usage" of an answer."""
+    counts = {"prompt_tokens": 33, "completion_tokens": 100}
+    reading = said("litellm", **{"metadata.usage_object": json.dumps(counts | usage)})
+
+    assert reading.reported_cost_usd == billed
+    assert is_bill(reading) is (billed is not None)
+
+
 def test_grounding_counts_by_prompt_until_gemini_2_and_by_query_from_3() -> None:
     """ai.google.dev: 2.5 pays for the grounded prompt, 3 for each query that the model made."""
     metadata = json.dumps({"google": {"groundingMetadata": {"webSearchQueries": ["a", "b", "c"]}}})

@@ -109,6 +109,19 @@ def test_lists_as_json(store: Path, run: Run) -> None:
     assert (one["cost_usd"], one["findings"], one["errors"]) == (0.000467, 1, 3)
 
 
+@pytest.mark.parametrize(
+    ("words", "amount"),
+    [("list", "0.000234 EUR"), ("show 4f9a2c81", "0.000128 EUR"), ("step 4f9a2c81 9", "0.00036")],
+)
+def test_amounts_in_another_currency(store: Path, run: Run, words: str, amount: str) -> None:
+    """Everywhere in what people read; JSON stays in dollars."""
+    _, shown, _ = run(*words.split(), "--currency", "EUR=0.5")
+
+    assert amount in shown
+    assert "$" not in shown
+    assert "EUR" not in run(*words.split(), "--currency", "EUR=0.5", "--json")[1]
+
+
 def test_show_as_json_is_the_document(store: Path, run: Run) -> None:
     """With the findings that came by themselves beside it."""
     _, shown, _ = run("show", "4f9a2c81", "--json")

@@ -143,6 +143,17 @@ def test_unaccounted_tokens_are_not_taken_for_reasoning_where_the_emitter_is_kno
     assert usage == Usage(100, 20, basis="emitter_inclusive", conflicts=("total_exceeds_sum",))
 
 
+def test_thoughts_that_only_gemini_s_total_tells_are_output() -> None:
+    """An emitter that passes on the candidates tells 20 of 420 tokens; what it does tell is not counted twice."""
+    raw = {"input": 100, "output": 20, "total": 520}
+
+    assert usage_of(raw, INCLUSIVE, thoughts_in_total=True) == Usage(
+        100, 420, reasoning=400, basis="emitter_inclusive+reasoning"
+    )
+    told = usage_of(raw | {"reasoning": 12}, INCLUSIVE, thoughts_in_total=True)
+    assert told == Usage(100, 20, reasoning=12, basis="emitter_inclusive", conflicts=("total_exceeds_sum",))
+
+
 def test_a_total_with_an_untold_cache_is_taken_for_the_input() -> None:
     """Bedrock's total counts the cache, which some leave out everywhere else: 2232 - 27, and it is said."""
     raw = {"input": 29, "output": 27, "total": 2232}
@@ -251,6 +262,7 @@ FIELD = {
     ("openinference.instrumentation.langchain", "0.1.70", "anthropic"): ("inclusive", "in"),
     ("openinference.instrumentation.google_adk", "0.1", "gcp.gemini"): ("inclusive", "in"),
     ("openinference.instrumentation.bedrock", "0.1.61", "aws.bedrock"): ("inclusive", "in"),
+    ("openinference.instrumentation.vertexai", "0.1.29", "gcp.vertex_ai"): ("inclusive", "out"),
     ("openinference.instrumentation.anthropic", "0.1.8", "anthropic"): None,
     ("opentelemetry.instrumentation.langchain", "0.62.4", "openai"): ("inclusive", "in"),
     ("opentelemetry.instrumentation.google_generativeai", "0.62.4", "gcp.gemini"): ("inclusive", "out"),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sqlite3
 from collections import deque
 from collections.abc import Generator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,9 +23,10 @@ from spanledger.conventions.values import attributes_of, key_value
 from spanledger.processor.batch import Batch, Delivery, decode, finish
 from spanledger.processor.component import Passive, Refused, Rejected
 from spanledger.processor.metric_store import MetricTable
+from spanledger.processor.sqlite_file import SPARE_BYTES, Malformed
 from spanledger.processor.trajectory.config import TrajectoryConfig
 from spanledger.processor.trajectory.connector import Trajectory
-from spanledger.processor.trajectory.journal import FILE, Journal
+from spanledger.processor.trajectory.journal import FILE, RETRY_S, Journal
 from spanledger.processor.trajectory.records import Record
 from spanledger.service.flow import Intake, Pipeline, Stage
 from tests.assembled_runs import agent, documents_of, run, says, span_id, spans_of, step, total, trace
@@ -553,6 +556,89 @@ async def test_changes_that_found_no_room_are_written_when_there_is_some(
     bed.take(step(2, 1))
     await bed.crash()
     assert rows(tmp_path, "record") == 1
+
+
+async def test_requests_are_refused_while_little_room_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last of it is for what is settled; where a queue on the same disk refuses, they come again and again."""
+    bed = Bed(storage=str(tmp_path))
+    await bed.connector.start()
+    bed.connector.commit(await keep(bed, *run()))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "statvfs", lambda _path: SimpleNamespace(f_bavail=SPARE_BYTES // 4096 - 1, f_frsize=4096))
+        for _ in range(10):
+            with pytest.raises(Refused, match="16 MiB"):
+                await keep(bed, step(7, 1, 2))
+        await bed.wait(5)
+    assert len(bed.documents) == 1
+    await bed.connector.keep(Delivery("traces", b"", 1, 0, (step(7, 1, 2),)))  # type: ignore[arg-type]
+    await bed.crash()
+    assert (rows(tmp_path, "run"), rows(tmp_path, "arrived")) == (1, 1)
+
+
+async def test_documents_that_nobody_took_before_a_shutdown_are_told_after_it(tmp_path: Path) -> None:
+    """At least once: the file does not say that they were told, and the shutdown does not say that they are lost."""
+    bed = Bed(storage=str(tmp_path))
+    await bed.connector.start()
+    bed.connector.commit(await keep(bed, *run()))
+    await bed.wait(5)
+    assert [document["revision"] for document in bed.documents] == [1]
+    bed.answers = [Refused("full")] * 100_000
+    bed.connector.commit(await keep(bed, *run(2)))
+    await bed.wait(5)
+
+    assert await bed.connector.shutdown(bed.clock.now_s) == 0
+    assert total(bed.table, "spanledger_trajectory_events_dropped_total", "shutdown") == 0
+    bed.answers = []
+    await bed.again().start()
+    for _ in range(3):
+        await bed.wait(5)
+
+    assert [(document["trace_ids"], document["revision"]) for document in bed.documents] == [
+        ([trace(1).hex()], 1),
+        ([trace(2).hex()], 1),
+    ]
+    await bed.connector.shutdown(bed.clock.now_s)
+    assert rows(tmp_path, "arrived") == 0
+
+
+async def test_documents_that_nobody_took_are_lost_without_storage() -> None:
+    """And said to be."""
+    bed = Bed()
+    await bed.connector.start()
+    bed.answers = [Refused("full")] * 100_000
+    bed.take(*run())
+    await bed.wait(5)
+
+    assert await bed.connector.shutdown(bed.clock.now_s) > 0
+
+
+async def test_a_file_that_breaks_on_a_full_disk_is_begun_when_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file without tables would refuse every request for ever."""
+    bed = Bed(storage=str(tmp_path))
+    await bed.connector.start()
+    journal = bed.connector._journal
+    assert journal is not None
+    begin = journal._begin
+
+    def begin_on_a_full_disk() -> Any:
+        journal._connection = sqlite3.connect(tmp_path / FILE, check_same_thread=False)
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(journal, "_begin", begin_on_a_full_disk)
+        patch.setattr(journal, "_look_for_room", lambda _db: (_ for _ in ()).throw(Malformed("a page is damaged")))
+        with pytest.raises(Refused):
+            await keep(bed, step(2, 1))
+    assert not journal.is_open
+    assert journal._begin == begin
+    bed.clock.now_s += RETRY_S
+    bed.connector.commit(await keep(bed, *run()))
+    await bed.wait(5)
+
+    assert len(bed.documents) == 1
+    await bed.connector.shutdown(bed.clock.now_s)
 
 
 def rows(directory: Path, table: str) -> int:

@@ -7,11 +7,15 @@ within, which are structure.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from spanledger.conventions import coerce
 from spanledger.conventions.dialect import (
     FINISH_REASONS,
+    MAX_ITEMS,
     MODEL_CALLS,
     RESPONSE_MODEL,
     STRUCTURAL,
@@ -22,7 +26,7 @@ from spanledger.conventions.dialect import (
     Facts,
     Kinded,
 )
-from spanledger.conventions.provider_usage import offer_usage
+from spanledger.conventions.provider_usage import offer_usage_found
 from spanledger.conventions.values import Value
 
 _TYPE: Final = "haystack.component.type"
@@ -70,17 +74,48 @@ def _complete(facts: Facts) -> None:
 
 
 def _read_answer(facts: Facts, key: str) -> None:
-    for meta in _metas(facts.attributes[key]):
-        usage = meta.get("usage")
-        if isinstance(usage, dict):
-            offer_usage(facts, key, usage)
-        facts.offer(RESPONSE_MODEL, key, coerce.text(meta.get("model")))
-        reason = coerce.text(meta.get("finish_reason"))
-        facts.offer(FINISH_REASONS, key, None if reason is None else [reason])
+    for number in range(min(facts.find(key, _count) or 0, MAX_ITEMS)):
+        offer_usage_found(facts, key, _Usage(number))
+    facts.offer_found(RESPONSE_MODEL, key, _model)
+    facts.offer_found(FINISH_REASONS, key, _reasons)
 
 
-def _metas(answer: Value) -> list[dict[str, Value]]:
-    """Return what a generator or embedder says of its answers: with each reply, in a list, or once."""
+@dataclass(frozen=True, slots=True)
+class _Usage:
+    """Finds the usage of one of the answers."""
+
+    number: int
+
+    def __call__(self, answer: Value) -> Value:
+        metas = _metas(answer)
+        usage = metas[self.number].get("usage") if self.number < len(metas) else None
+        return usage if isinstance(usage, dict) else None
+
+
+def _count(answer: Value) -> int:
+    return len(_metas(answer))
+
+
+def _model(answer: Value) -> str | None:
+    return next((known for meta in _metas(answer) if (known := coerce.text(meta.get("model"))) is not None), None)
+
+
+def _reasons(answer: Value) -> list[Value] | None:
+    reasons = (coerce.text(meta.get("finish_reason")) for meta in _metas(answer))
+    reason = next((reason for reason in reasons if reason is not None), None)
+    return None if reason is None else [reason]
+
+
+def _metas(answer: Value) -> Sequence[dict[str, Value]]:
+    return _last_metas(answer) if isinstance(answer, str) and len(answer) <= coerce.MAX_JSON_CHARS else ()
+
+
+@lru_cache(maxsize=1)
+def _last_metas(answer: str) -> Sequence[dict[str, Value]]:
+    """Return what a generator or embedder says of its answers: with each reply, in a list, or once.
+
+    Several facts are read from them one after another.
+    """
     parsed = coerce.parse_json(answer)
     if not isinstance(parsed, dict):
         return []

@@ -37,7 +37,7 @@ from spanledger.conventions.dialect import (
     SecondsUntil,
 )
 from spanledger.conventions.lookup import BASIS
-from spanledger.conventions.provider_usage import offer_usage_found, usage_object
+from spanledger.conventions.provider_usage import MAX_CHARS, offer_usage_found, usage_object
 from spanledger.conventions.providers import provider_of
 from spanledger.conventions.values import Value
 
@@ -141,7 +141,9 @@ def _names(details: Value) -> tuple[str, ...]:
 
 
 def _buckets(details: Value) -> Mapping[str, int]:
-    return _last_buckets(details) if isinstance(details, str) else buckets(usage_object(details) or {})
+    if isinstance(details, str) and len(details) <= MAX_CHARS:
+        return _last_buckets(details)
+    return buckets(usage_object(details) or {})
 
 
 @lru_cache(maxsize=1)

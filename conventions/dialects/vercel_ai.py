@@ -11,6 +11,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from spanledger.conventions import coerce
@@ -93,27 +95,69 @@ def _complete(facts: Facts) -> None:
         if facts.find_known(target, _is_nan):
             facts.forget(target)  # how 4.0 says that it does not know
     attributes = facts.attributes
-    told = coerce.parse_json(attributes.get(_METADATA))
-    providers = told if isinstance(told, dict) else {}
     if any(key in attributes for key in _TOLD_APART):
         facts.emitter = "ai@6"
-    elif any(name in providers for name in _LEFT_OUT):
+    elif facts.find(_METADATA, _leaves_out):
         facts.emitter = "ai@5 anthropic"
     if facts.kind not in MODEL_CALLS:
         return  # the document is that of the last call only
     called = attributes.get(_OPERATION_ID)
     if isinstance(called, str) and called.endswith(".doStream"):
         facts.offer("gen_ai.request.stream", _OPERATION_ID, True)
-    for name, said in providers.items():
-        for target, value in _told_by(name, said):
-            facts.offer(target, _METADATA, value)
-        if queries := _listed_at(said, _QUERIES):
-            at_once = _BY_PROMPT.match(facts.text(REQUEST_MODEL) or "") is not None
-            facts.offer("@web_search", _METADATA, 1 if at_once else queries)
+    for target in facts.find(_METADATA, _targets) or ():
+        facts.offer_found(target, _METADATA, _Fact(target))
+    if queries := facts.find(_METADATA, _queries):
+        at_once = _BY_PROMPT.match(facts.text(REQUEST_MODEL) or "") is not None
+        facts.offer("@web_search", _METADATA, 1 if at_once else queries)
 
 
 def _is_nan(count: Value) -> bool:
     return isinstance(count, float) and math.isnan(count)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fact:
+    """Reads what providers say for a target."""
+
+    target: str
+
+    def __call__(self, metadata: Value) -> Value:
+        return _facts(metadata).get(self.target)
+
+
+def _targets(metadata: Value) -> tuple[str, ...]:
+    return tuple(_facts(metadata))
+
+
+def _facts(metadata: Value) -> Mapping[str, Value]:
+    found: dict[str, Value] = {}
+    for name, said in _providers(metadata).items():
+        for target, value in _told_by(name, said):
+            if value is not None:
+                found.setdefault(target, value)
+    return found
+
+
+def _leaves_out(metadata: Value) -> bool:
+    return any(name in _providers(metadata) for name in _LEFT_OUT)
+
+
+def _queries(metadata: Value) -> int:
+    counts = (_listed_at(said, _QUERIES) for said in _providers(metadata).values())
+    return next((count for count in counts if count), 0)
+
+
+def _providers(metadata: Value) -> Mapping[str, Value]:
+    if not isinstance(metadata, str) or len(metadata) > coerce.MAX_JSON_CHARS:
+        return {}
+    return _last_providers(metadata)
+
+
+@lru_cache(maxsize=1)
+def _last_providers(metadata: str) -> Mapping[str, Value]:
+    """Several facts are read from it one after another."""
+    told = coerce.parse_json(metadata)
+    return told if isinstance(told, dict) else {}
 
 
 def _listed_at(value: Value, path: tuple[str, ...]) -> int:

@@ -12,8 +12,9 @@ learnt in between.
               no twins                              │
     how far a run has come ──> ceilings ────────────┘
 
-`timeline.py` says what was done, `streaks.py` has the rules that count repeats, `cycles.py`, `storms.py` and
-`ceilings.py` the others, `rules.py` every threshold. Only digests and names are looked at, and only these come out.
+`counts.py` says whether anything came often enough, `timeline.py` what was done; `streaks.py` has the rules that count
+repeats, `cycles.py`, `storms.py` and `ceilings.py` the others, `rules.py` every threshold. Only digests and names are
+looked at, and only these come out.
 """
 
 from spanledger.conventions.loops.ceilings import History, Progress, ceilings, progress_of

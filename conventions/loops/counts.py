@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,7 @@ from spanledger.conventions.loops.timeline import LOOKED_AT, TOOLS
 from spanledger.conventions.trajectory.twins import bare
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from spanledger.conventions.loops.rules import LoopRules
     from spanledger.conventions.step import Step
@@ -20,9 +19,9 @@ if TYPE_CHECKING:
 class Counts:
     """Grows with the steps. A step that is counted twice makes no difference but that the rules are asked in vain."""
 
-    ran: Counter[str] = field(default_factory=Counter)
+    ran: dict[str, int] = field(default_factory=dict)
     """Tool -> its spans."""
-    asked: Counter[str] = field(default_factory=Counter)
+    asked: dict[str, int] = field(default_factory=dict)
     """Tool -> how often models asked for it: these are its calls where it has no spans."""
     answers: int = 0
     failures: int = 0
@@ -41,16 +40,18 @@ class Counts:
                 continue
             self.failures += step.status == "error"
             if step.kind in TOOLS:
-                self.ran[bare(step.tool_name or step.name)] += 1
+                name = bare(step.tool_name or step.name)
+                self.ran[name] = self.ran.get(name, 0) + 1
             elif step.detail is not None:
                 self.answers += step.detail.output is not None
                 for request in step.detail.requests:
-                    self.asked[bare(request.name)] += 1
+                    name = bare(request.name)
+                    self.asked[name] = self.asked.get(name, 0) + 1
 
     def plus(self, other: Counts) -> Counts:
         """Return the counts of both."""
-        ran, asked = self.ran + other.ran, self.asked + other.asked
-        return Counts(ran, asked, self.answers + other.answers, self.failures + other.failures)
+        answers, failures = self.answers + other.answers, self.failures + other.failures
+        return Counts(_sum(self.ran, other.ran), _sum(self.asked, other.asked), answers, failures)
 
     def may_repeat(self, rules: LoopRules) -> bool:
         """Tell whether anything came often enough for a rule, in these steps or in some of them."""
@@ -64,3 +65,7 @@ class Counts:
             or 0 < rules.output_repeat <= self.answers
             or 0 < rules.retry_storm <= self.failures
         )
+
+
+def _sum(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    return {**one, **{name: one.get(name, 0) + count for name, count in other.items()}}

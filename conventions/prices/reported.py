@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from spanledger.conventions.prices.attributes import COST
 from spanledger.conventions.prices.sellers import role_of
+from spanledger.conventions.provider_usage import BILLED
 from spanledger.conventions.reading import Cost
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def differ(ours: int, reported: int) -> bool:
 
 def is_bill(reading: Reading) -> bool:
     """Tell whether the reported cost is what somebody charged, and not an estimate."""
-    if reading.reported_cost_key.startswith(_BILLS) or reading.reported_cost_key.endswith(_TICKS):
+    if reading.reported_cost_key.startswith(_BILLS) or reading.reported_cost_key.endswith((_TICKS, BILLED)):
         return True
     if reading.attributes.get("gen_ai.usage.cost.source") == "provider":
         return True

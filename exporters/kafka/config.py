@@ -13,7 +13,14 @@ import pydantic
 from spanledger.exporters.queue import QueueConfig
 from spanledger.exporters.retry import RetryConfig
 from spanledger.processor.component import Settings
-from spanledger.processor.kafka import TOPICS, CollectorSettings, Encoding, KafkaClientConfig, properties
+from spanledger.processor.kafka import (
+    TOPICS,
+    CollectorSettings,
+    Encoding,
+    KafkaClientConfig,
+    milliseconds,
+    properties,
+)
 from spanledger.processor.settings import Duration, Headers
 
 if TYPE_CHECKING:
@@ -156,7 +163,7 @@ class KafkaExporterConfig(KafkaClientConfig):
             **properties(self),
             "acks": -1 if producer.required_acks == "all" else producer.required_acks,
             "message.max.bytes": producer.max_message_bytes,
-            "message.timeout.ms": round(self.timeout * 1000),
+            "message.timeout.ms": milliseconds(self.timeout),
             "compression.type": producer.compression,
             "compression.level": producer.compression_params.level,
             "batch.num.messages": producer.flush_max_messages,

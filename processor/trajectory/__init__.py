@@ -10,6 +10,6 @@
   into the metrics; `annotation.py`: onto the root spans.
 * `loops.py`: what is found while a run is open. `carried_context.py`: trace contexts inside messages.
 * `governance.py`: beside the assembly, `budgets.py`, `policies.py`, `slo.py`, and `attribution.py` (costs by team,
-  tool and retry), with `matching.py` (how they are configured).
+  tool and retry, findings of safety; `unsafe.py` those that cannot wait), with `matching.py` (how they are configured).
 * `journal.py`, `wire.py`: open runs on disk.
 """

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 MAX_RECORDS: Final = 1_000
 """Spans of one run up to which it is rolled up in passing."""
+LARGE: Final = 200
+"""Spans from which on runs are built for another root only when they have grown by `AGAIN`."""
+AGAIN: Final = 1.25
 
 _ROOTS: Final = frozenset({"agent", "workflow", "other"})
 _STRUCTURE: Final = frozenset({"other", "evaluation"})
@@ -61,7 +64,7 @@ def annotate(
             came = [record for record in own if isinstance(record, Step)]
             wanted.update({key: _loop(loop) for key, loop in assembly.loops.marked(group, came).items()})
         if trace_id in rooted:
-            if len(own) + (len(group) if group is not None else 0) > MAX_RECORDS:
+            if _is_too_much(len(own) + (len(group) if group is not None else 0), group, assembly):
                 skipped += 1
                 continue
             present = _records(group, own)
@@ -71,7 +74,7 @@ def annotate(
                 run_id = f"{trace_id.hex()}-{root[16:].hex()}"
                 wanted[root] = {**wanted.get(root, {}), **roll_up(run_id, totals, "success", "complete")}
             elif any(isinstance(one, Step) and one.kind not in _STRUCTURE for one in present.values()):
-                built = _build(present, group, assembly)
+                built = yield from _build(present, group, assembly)
                 assembly.remember(group.traces[0] if group is not None else trace_id, built)
                 for run in built.runs:
                     key = trace_id + bytes.fromhex(run.root_span_id or "")
@@ -80,6 +83,14 @@ def annotate(
         yield
     _write(batch, wanted)
     return skipped
+
+
+def _is_too_much(records: int, group: Group | None, assembly: Assembly) -> bool:
+    """Tell whether a root is passed over: a large group is not built again for each of its roots."""
+    if records > MAX_RECORDS:
+        return True
+    before = assembly.built_at(group.traces[0]) if group is not None and records > LARGE else 0
+    return before > LARGE and records < AGAIN * before
 
 
 def _records(group: Group | None, own: Sequence[Record]) -> dict[Key, Record]:
@@ -111,7 +122,7 @@ def _loop(loop: Loop) -> dict[str, Value]:
     }
 
 
-def _build(present: dict[Key, Record], group: Group | None, assembly: Assembly) -> Built:
+def _build(present: dict[Key, Record], group: Group | None, assembly: Assembly) -> Generator[None, None, Built]:
     records = present.values()
     waits = any(
         record.parent_span_id and not record.remote_parent and record.trace_id + record.parent_span_id not in present
@@ -119,8 +130,9 @@ def _build(present: dict[Key, Record], group: Group | None, assembly: Assembly) 
     )
     completeness: Completeness = "open" if waits else "complete"
     told = tuple((group.told or {}).values()) if group is not None else ()
-    runs = assembly.recipe.runs(records, completeness, told=told, usual=assembly.usual)
-    return Built(frozenset(present), group.changes if group is not None else 0, completeness, runs)
+    changes = group.changes if group is not None else 0
+    runs = yield from assembly.recipe.making(records, completeness, told=told, usual=assembly.usual)
+    return Built(frozenset(present), changes, completeness, runs)
 
 
 def _write(batch: Batch, wanted: dict[Key, dict[str, Value]]) -> None:

@@ -40,10 +40,12 @@ if TYPE_CHECKING:
 SLICE_S: Final = 0.005
 """Seconds of work in one turn."""
 
-LARGE: Final = 200
+LARGE: Final = 64
 """Records of a group whose documents are made in a thread."""
 
 MAX_BUILT: Final = 512
+MAX_BUILT_SPANS: Final = 20_000
+"""Of all runs that were built in passing: some are of a thousand."""
 CHECK_EVERY: Final = 32
 MAX_EARLY: Final = 2_000
 """Log records that are kept for spans that have not come, and evaluations that are about nothing known."""
@@ -80,6 +82,7 @@ class Assembly:
         self._fresh: dict[int, tuple[Group, list[Step]]] = {}
         """Open groups that got steps which no rule has looked at."""
         self._built: OrderedDict[bytes, Built] = OrderedDict()
+        self._built_spans = 0
         self.waiting_spans = 0
 
     # -- what comes in --
@@ -188,13 +191,11 @@ class Assembly:
         """Add what waits until it is all or the slice is used up; tell whether something is left."""
         until = self._host.monotonic() + SLICE_S
         became: Counter[Disposition] = Counter()
-        count = 0
         while self._waiting:
             records, number = self._waiting[0]
             for record in records:
                 became[self._add(record, now_s)] += 1
-                count += 1
-                if count % CHECK_EVERY == 0 and self._host.monotonic() >= until:
+                if self._host.monotonic() >= until:
                     self._count(became)
                     return True
             self._waiting.popleft()
@@ -289,7 +290,7 @@ class Assembly:
             completeness_of(group, reason),
             tuple((group.told or {}).values()),
             self._histories.successes(),
-            self._built.pop(group.traces[0], None),
+            self._take_built(group.traces[0]),
         )
 
     def usual(self, label: Label) -> Usual | None:
@@ -298,9 +299,21 @@ class Assembly:
 
     def remember(self, trace_id: bytes, built: Built) -> None:
         """Keep runs that were built in passing, for a while. They follow from their records and nothing else."""
+        self._take_built(trace_id)
         self._built[trace_id] = built
-        if len(self._built) > MAX_BUILT:
-            self._built.popitem(last=False)
+        self._built_spans += len(built.keys)
+        while len(self._built) > MAX_BUILT or self._built_spans > MAX_BUILT_SPANS:
+            self._take_built(next(iter(self._built)))
+
+    def _take_built(self, trace_id: bytes) -> Built | None:
+        built = self._built.pop(trace_id, None)
+        self._built_spans -= len(built.keys) if built is not None else 0
+        return built
+
+    def built_at(self, trace_id: bytes) -> int:
+        """Return how many records the group with this first trace had when its runs were built in passing, or 0."""
+        built = self._built.get(trace_id)
+        return len(built.keys) if built is not None else 0
 
     def publish(self, group: Group, reason: Reason, snapshot: Snapshot, changes: list[Change]) -> None:
         """Tell of the runs of a closed group."""
@@ -336,6 +349,9 @@ class Assembly:
     def _look(self, group: Group, steps: list[Step]) -> None:
         now = group.living()
         if self.loops is None or now is None or now.state != "open":
+            return
+        if now.number in self._fresh:  # it became part of one that is yet to be looked at
+            self._fresh[now.number][1].extend(steps)
             return
         for found in self.loops.look(now, steps):
             self._telling.loop(now, found)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import secrets
 import sqlite3
 from collections import deque
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
@@ -33,13 +34,16 @@ if TYPE_CHECKING:
     from spanledger.conventions.step import Bridge, Step
     from spanledger.processor.batch import Batch, Resource, Signal
     from spanledger.processor.component import Consume
+    from spanledger.processor.trajectory.group import Group
     from spanledger.processor.trajectory.records import Record
+    from spanledger.processor.trajectory.store import Reason
 
 AFTER_FAULT_S: Final = 1.0
 """Pause after a turn that a fault of ours ended: the next may meet it again."""
 MAX_WAITING: Final = 100_000
 """Spans and log records that may wait to be put together; a request that finds so many is refused."""
 
+_NEVER: Final = 2**30
 _WORTH_READING: Final = (b"gen_ai.",)
 """A logs request without these bytes has nothing for a run."""
 
@@ -159,7 +163,7 @@ class Trajectory:
             more = await self.work() == 0
             await asyncio.sleep(0)
         self.assembly.governance.end()
-        lost = await self._outbox.close(deadline)
+        lost = await self._outbox.close(deadline, kept=self._journal is not None)
         if self._journal is not None:
             await self._journal.close()
         self._thread.shutdown(wait=False)
@@ -206,10 +210,11 @@ class Trajectory:
             self._heir.commit(delivery)
             return
         number = self._kept.pop(id(delivery), 0)
-        for judgement in delivery.judgements:
-            self.assembly.judge(judgement)
         if delivery.steps or delivery.bridges or number:
             self.assembly.take((*delivery.steps, *delivery.bridges), number)
+        # After the spans that they are about: what finds nobody waits for a turn, and then puts off the end of a run.
+        for judgement in delivery.judgements:
+            self.assembly.judge(judgement)
         if _is_worth_reading(delivery):
             self._logs.append((delivery, -number))
             self._waiting_logs += delivery.items
@@ -244,13 +249,15 @@ class Trajectory:
         await self._read_logs()
         wait_s = self.assembly.turn()
         while self.assembly.large:
-            # Documents of large runs are made in a thread, so that requests go on meanwhile.
-            group, reason = self.assembly.large.popleft()
-            with self.assembly.surviving():
-                snapshot = self.assembly.snapshot(group, reason)
-                changes = await asyncio.get_running_loop().run_in_executor(self._thread, compose, snapshot)
-                self.assembly.publish(group, reason, snapshot, changes)
+            with self.assembly.surviving(), _young_garbage_only():
+                await self._tell_large(*self.assembly.large.popleft())
         return wait_s
+
+    async def _tell_large(self, group: Group, reason: Reason) -> None:
+        """Make the documents of a large run in a thread, so that requests go on meanwhile."""
+        snapshot = self.assembly.snapshot(group, reason)
+        changes = await asyncio.get_running_loop().run_in_executor(self._thread, compose, snapshot)
+        self.assembly.publish(group, reason, snapshot, changes)
 
     async def _run(self) -> None:
         while not self._ending:
@@ -292,6 +299,20 @@ class Trajectory:
             self.assembly.judge(_judgement(evaluation, trace_id, span_id))
         if trace_id and span_id and not detail.evaluations:
             self.assembly.hear(trace_id, span_id, detail)
+
+
+@contextlib.contextmanager
+def _young_garbage_only() -> Iterator[None]:
+    """Put off looking for garbage among everything: amid a run of thousands of steps that stops all threads."""
+    young, middle, old = gc.get_threshold()
+    if old == _NEVER:  # another connector is at it
+        yield
+        return
+    gc.set_threshold(young, middle, _NEVER)
+    try:
+        yield
+    finally:
+        gc.set_threshold(young, middle, old)
 
 
 def _is_worth_reading(delivery: Delivery) -> bool:

@@ -6,7 +6,8 @@ first change. Before a request is acknowledged, what it brings is written as `ar
 the transaction that puts their spans among the records. What that promises: after the process is killed, everything
 acknowledged is there again; after the machine is, what the operating system had written, and the file is
 whole either way. A file that is not whole is put aside under another name, reported, and a new one begun. While the
-disk is full, read-only or away, requests are refused, and what waits is written when it is back.
+disk is full, read-only or away, requests are refused, and what waits is written when it is back. Nothing is noted
+before somebody has the documents that were told by then: however the process ends, what nobody has is told again.
 """
 
 from __future__ import annotations
@@ -18,16 +19,27 @@ import hashlib
 import os
 import secrets
 import sqlite3
+from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from spanledger.conventions.step import Bridge, Step
 from spanledger.conventions.trajectory.edges import Judgement
 from spanledger.processor.component import Refused
-from spanledger.processor.sqlite_file import Malformed, blob, damaged, may_pass, put_aside, reading, transaction
+from spanledger.processor.sqlite_file import (
+    Malformed,
+    blob,
+    damaged,
+    look_for_room,
+    may_pass,
+    put_aside,
+    reading,
+    transaction,
+)
 from spanledger.processor.trajectory import wire
 from spanledger.processor.trajectory.emitted import Emitted
 
@@ -133,7 +145,8 @@ class Journal:
         self._sleep = sleep
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"{host.id} storage")
         self._errors = host.metrics.counter("spanledger_trajectory_storage_errors_total")
-        self._waiting: list[_Change] = []
+        self._waiting: list[tuple[int, _Change]] = []
+        """How many documents were told before each."""
         self._number = _LEFT
         self._arriving: list[tuple[_Change, asyncio.Future[None]]] = []
         self._keeper: asyncio.Task[None] | None = None
@@ -164,7 +177,7 @@ class Journal:
         return self._connection is not None and not self._closing
 
     async def close(self) -> None:
-        """Write what waits, and close the file."""
+        """Write what waits and may be known, and close the file."""
         self._closing = True
         if self._keeper is not None:
             await asyncio.gather(self._keeper, return_exceptions=True)
@@ -172,7 +185,7 @@ class Journal:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         if self._connection is not None:
-            await self._write_waiting()
+            await self._write_waiting(self._known())
             await self._in_thread(self._close)
         self._thread.shutdown(wait=False)
 
@@ -212,7 +225,7 @@ class Journal:
         while arriving := [(change, written) for change, written in self._arriving if not written.done()]:
             self._arriving = []
             try:
-                error: Exception | None = await self._write([change for change, _ in arriving])
+                error: Exception | None = await self._write([self._look_for_room, *(change for change, _ in arriving)])
             except Exception as fault:
                 self._host.log.exception("storage: a fault of our own; please report it")
                 error = fault
@@ -289,29 +302,26 @@ class Journal:
         if len(self._waiting) >= MAX_WAITING:
             self._errors.add(("write",))
             return
-        self._waiting.append(change)
+        self._waiting.append((self._told()[0], change))
         if not self._closing and (self._task is None or self._task.done()):
             self._task = asyncio.get_running_loop().create_task(self._write_all(), name=f"{self._host.id} storage")
 
     async def _write_all(self) -> None:
         while self._waiting:
             await self._sleep(FLUSH_AFTER_S)
-            count, (said, _) = len(self._waiting), self._told()
-            # That a run was told may only be known once somebody has the document: else a kill loses it.
-            while self._told()[1] < said:
-                await self._sleep(FLUSH_AFTER_S)
-            await asyncio.shield(asyncio.ensure_future(self._write_waiting(count)))
+            if count := self._known():
+                await asyncio.shield(asyncio.ensure_future(self._write_waiting(count)))
 
-    async def _write_waiting(self, count: int | None = None) -> None:
-        taken = self._take(count)
-        if (error := await self._write(taken)) is not None and may_pass(error):
-            # The same changes again, in order: a disk that is full has room some day.
-            self._waiting[:0] = taken[: max(0, MAX_WAITING - len(self._waiting))]
+    def _known(self) -> int:
+        """Return how many changes may be known: that a run was told, only once somebody has its document."""
+        return bisect_right(self._waiting, self._told()[1], key=itemgetter(0))
 
-    def _take(self, count: int | None) -> list[_Change]:
+    async def _write_waiting(self, count: int) -> None:
         taken = self._waiting[:count]
         del self._waiting[:count]
-        return taken
+        if (error := await self._write([change for _, change in taken])) is not None and may_pass(error):
+            # The same changes again, in order: a disk that is full has room some day.
+            self._waiting[:0] = taken[: max(0, MAX_WAITING - len(self._waiting))]
 
     async def _write(self, taken: Sequence[_Change]) -> sqlite3.Error | OSError | None:
         """Make all changes in one transaction, or none; return what made that impossible."""
@@ -337,7 +347,12 @@ class Journal:
         def work() -> None:
             self._put_aside(error)
             self._resources.clear()
-            self._begin()
+            try:
+                self._begin()
+            except BaseException:
+                # Without it `open` is tried again; half a file would fail for ever.
+                self._close()
+                raise
 
         with contextlib.suppress(sqlite3.Error, OSError):
             await self._in_thread(work)
@@ -480,6 +495,10 @@ class Journal:
             db.execute("DELETE FROM closed WHERE held = 0 AND at_ns < ?", (now_ns - self._forget_ns,))
             self._resources.clear()
             db.execute(_UNUSED)
+
+    def _look_for_room(self, db: sqlite3.Connection) -> None:
+        # What others refuse for want of room is sent again and again: it would take the last of it.
+        look_for_room(db, self._directory, 0)
 
     def _arrive(
         self, db: sqlite3.Connection, number: int, records: Sequence[Record | Judgement], logs: bytes | None

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from spanledger.conventions.loops import Loop, LoopRules, Progress, ceilings, find, progress_of
 from spanledger.conventions.loops.counts import Counts
 from spanledger.conventions.step import Step, duration_s
+from spanledger.conventions.trajectory.twins import RUNNERS
 from spanledger.processor.trajectory.histories import Histories
 from spanledger.processor.trajectory.recipe import parts_of, runs_of
 from spanledger.processor.trajectory.records import key_of
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 KINDS: Final = frozenset({"llm", "tool", "retrieval"})
 MAX_STEPS: Final = 128
 """The last of a group that are looked at."""
-MAX_KEPT_STEPS: Final = 8_192
+MAX_KEPT_STEPS: Final = 4_096
 """Steps of all groups that are kept unpacked for the next look."""
 MAX_BUSY: Final = 16_384
 """Groups whose counts are kept."""
@@ -119,38 +120,62 @@ class Loops:
 
     def _passed(self, group: Group, busy: _Busy) -> tuple[Loop, ...]:
         """Return the ceilings that a group would have passed if it were one run, its agents all above one another."""
-        last = next(reversed(self._steps_of(group, busy)), None)
         progress = Progress(
             steps=group.work,
             depth=group.runners,
             duration_s=duration_s(group.began_ns, group.ended_ns),
             agent_name=group.label[1],
             trace_id=group.traces[0],
-            last=(last[:16], last[16:24]) if last is not None else None,
             started_at_ns=group.began_ns,
             ended_at_ns=group.ended_ns,
         )
-        return ceilings(self.rules, progress, self.histories.usual(group.label))
+        usual = self.histories.usual(group.label)
+        if not ceilings(self.rules, progress, usual):
+            return ()  # so it mostly is, and nothing need be unpacked for it
+        last = next(reversed(self._steps_of(group, busy)), None)
+        return ceilings(self.rules, replace(progress, last=(last[:16], last[16:24]) if last else None), usual)
 
     def _busy_of(self, group: Group, new: Sequence[Step]) -> _Busy:
         """Return what is known of a group, these steps among it."""
         trace_id = group.traces[0]
         busy = self._busy.get(trace_id)
-        if busy is None or busy.traces != len(group.traces):  # it was joined with another
+        if busy is None or (busy.traces != len(group.traces) and len(self._busy) >= MAX_BUSY):
             self._forget(trace_id)
             busy = self._busy[trace_id] = _Busy(len(group.traces))
             busy.counts.add(record for record in group.records().values() if isinstance(record, Step))
             if len(self._busy) > MAX_BUSY:
                 self._forget(next(iter(self._busy)))
-        else:
-            self._busy.move_to_end(trace_id)
-            busy.counts.add(new)
-            if busy.steps is not None:
-                self._kept -= len(busy.steps)
-                busy.steps.update({key_of(step): step for step in new if step.kind in KINDS})
-                _cut(busy.steps)
-                self._kept += len(busy.steps)
+            return busy
+        self._busy.move_to_end(trace_id)
+        if busy.traces != len(group.traces):
+            self._unite(group, busy)
+        busy.counts.add(new)
+        if busy.steps is not None:
+            self._keep(busy, {key_of(step): step for step in new if step.kind in KINDS})
         return busy
+
+    def _unite(self, group: Group, busy: _Busy) -> None:
+        """Take what is known of groups that became part of this one; of others all steps are among the new ones."""
+        for trace_id in group.traces[busy.traces :]:
+            other = self._forget(trace_id)
+            if other is None:
+                continue
+            busy.counts = busy.counts.plus(other.counts)
+            if busy.steps is not None and other.steps is not None:
+                self._keep(busy, other.steps)
+            elif busy.steps is not None:
+                self._kept -= len(busy.steps)
+                del self._unpacked[group.traces[0]]
+                busy.steps = None
+        busy.traces, busy.look_at, busy.refuted = len(group.traces), 0, None
+
+    def _keep(self, busy: _Busy, more: Mapping[Key, Step]) -> None:
+        """Add to the last steps of a group."""
+        assert busy.steps is not None
+        self._kept -= len(busy.steps)
+        busy.steps.update(more)
+        _cut(busy.steps)
+        self._kept += len(busy.steps)
 
     def _steps_of(self, group: Group, busy: _Busy) -> dict[Key, Step]:
         """Return the last steps of a group that rules look at."""
@@ -172,10 +197,10 @@ class Loops:
         seen: list[tuple[str, tuple[Loop, ...]]]
         if len(group) <= SMALL:
             records = group.records().values()
-            if self._passed(group, busy):
+            parts = parts_of(records)
+            seen = [(run_id, find(steps, self.rules)) for run_id, steps in parts]
+            if self._passed(group, busy) and any(self._may_pass(group, steps) for _, steps in parts):
                 seen = [(run.run_id, self._all(group, run, steps)) for run, steps in runs_of(records)]
-            else:
-                seen = [(run_id, find(steps, self.rules)) for run_id, steps in parts_of(records)]
         elif group.tops + len(group.missing or ()) == 1:
             passed = [loop for loop in self._passed(group, busy) if loop.rule != "depth_ceiling"]
             seen = [("", (*find(self._steps_of(group, busy).values(), self.rules), *passed))]
@@ -190,6 +215,18 @@ class Loops:
                     told[loop.fingerprint] = loop
         group.told = told
         return found
+
+    def _may_pass(self, group: Group, steps: Sequence[Step]) -> bool:
+        """Tell whether the run of these steps may have passed a ceiling of any of its agents."""
+        progress = Progress(
+            steps=len(steps),
+            depth=sum(step.kind in RUNNERS for step in steps),
+            duration_s=duration_s(
+                min((step.start_ns for step in steps), default=0), max((step.end_ns for step in steps), default=0)
+            ),
+        )
+        labels = {group.label, *((step.service_name, step.agent_name) for step in steps)}
+        return any(ceilings(self.rules, progress, self.histories.usual(label)) for label in labels)
 
     def _all(self, group: Group, run: Run, steps: Sequence[Step]) -> tuple[Loop, ...]:
         history = self.histories.usual((run.service_name, run.agent_name)) or self.histories.usual(group.label)
@@ -207,18 +244,17 @@ class _Busy:
     """Its last steps, unpacked; None until anything came often enough, and after a while again."""
     look_at: float = 0
     """How large the group has to be to be taken apart for a ceiling."""
-    refuted: dict[str, int] = field(default_factory=dict)
+    refuted: dict[str, int] | None = None
     """Fingerprint of what the group has and none of its runs -> the count then."""
 
     def may_hold(self, loop: Loop) -> bool:
         """Tell whether one of the runs may have what the group has."""
-        return loop.count >= _AGAIN * self.refuted.get(loop.fingerprint, 0)
+        return loop.count >= _AGAIN * (self.refuted or {}).get(loop.fingerprint, 0)
 
     def refute(self, loops: Iterable[Loop]) -> None:
         """Note what none of the runs had enough of."""
-        if len(self.refuted) > _MAX_REFUTED:
-            self.refuted.clear()
-        self.refuted.update({loop.fingerprint: loop.count for loop in loops})
+        known = self.refuted if self.refuted is not None and len(self.refuted) < _MAX_REFUTED else {}
+        self.refuted = {**known, **{loop.fingerprint: loop.count for loop in loops}}
 
 
 def _cut(steps: dict[Key, Step]) -> None:

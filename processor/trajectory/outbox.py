@@ -42,6 +42,8 @@ class Outbox:
         self._line: deque[tuple[str, LogRecord, int]] = deque()
         self._bytes = 0
         self._put = 0
+        self._left = 0
+        """What was in line at the end."""
         self._task: asyncio.Task[None] | None = None
         self._dropped = host.metrics.counter("spanledger_trajectory_events_dropped_total")
         self._sent = host.metrics.counter("spanledger_trajectory_events_total")
@@ -52,8 +54,8 @@ class Outbox:
         return len(self._line)
 
     def progress(self) -> tuple[int, int]:
-        """Return how many records were ever put in line, and how many of these have left it."""
-        return self._put, self._put - len(self._line)
+        """Return how many records were ever put in line, and how many of these somebody took, or will never take."""
+        return self._put, self._put - len(self._line) - self._left
 
     def put(self, service_name: str, record: LogRecord) -> None:
         """Send `record` as soon as may be. Needs a running loop."""
@@ -69,15 +71,22 @@ class Outbox:
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._send_all(), name=f"{self._host.id} events")
 
-    async def close(self, deadline: float) -> int:
-        """Send what is in line until `deadline` (`host.monotonic` seconds); return what is left."""
+    async def close(self, deadline: float, *, kept: bool) -> int:
+        """Send what is in line until `deadline` (`host.monotonic` seconds); return what is lost.
+
+        With `kept`, what is left is told again after the next start.
+        """
         if self._task is not None and not self._task.done():
             await asyncio.wait({self._task}, timeout=max(0.0, deadline - self._host.monotonic()))
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        left = len(self._line)
-        self._dropped.add(("shutdown",), left)
+        left = self._left = len(self._line)
         self._line.clear()
+        if kept:
+            if left:
+                self._host.log.info("%d runs and findings were not taken; they are told after the next start", left)
+            return 0
+        self._dropped.add(("shutdown",), left)
         return left
 
     async def _send_all(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from spanledger.conventions.safety import findings as safety
 from spanledger.conventions.step import Step
 from spanledger.conventions.tallies import tallies
 from spanledger.conventions.trajectory import build
-from spanledger.conventions.trajectory.assemble import dividing
+from spanledger.conventions.trajectory.assemble import building, dividing
 from spanledger.conventions.trajectory.outcome import TERMINAL_TOOLS
 from spanledger.processor.batch import finish
 from spanledger.processor.trajectory.edges import edges
@@ -60,7 +60,19 @@ class Recipe:
         usual: Callable[[Label], Usual | None] = lambda _: None,
     ) -> tuple[Run, ...]:
         """Return the runs of a group. `told` are loops told while it was open, `usual` says what agents did before."""
-        built = build(
+        return finish(self.making(records, completeness, judgements=judgements, told=told, usual=usual))
+
+    def making(
+        self,
+        records: Collection[Record],
+        completeness: Completeness,
+        *,
+        judgements: Iterable[Judgement] = (),
+        told: Iterable[Loop] = (),
+        usual: Callable[[Label], Usual | None] = lambda _: None,
+    ) -> Generator[None, None, tuple[Run, ...]]:
+        """Do the same with pauses."""
+        built = yield from building(
             records,
             links=edges(records, self.stitch, self.stitch_window_s),
             evaluations=judgements,
@@ -71,6 +83,7 @@ class Recipe:
         passed = [loop for loop in told if loop.kind == "ceiling"]
         runs = []
         for run in built:
+            yield
             steps = steps_of(run, by_span)
             found = run if self.rules is None else _with_findings(run, steps, self.rules, passed)
             runs.append(self._judged(self._governed(found), steps, usual))

@@ -57,7 +57,8 @@ Reason = Literal[
 
 MAX_SUMMARIES: Final = 100_000
 MAX_HOT: Final = 8_192
-"""Records that are not packed: while they are few, that would only take time."""
+"""Records that are not packed: while they are few, that would only take time, and some milliseconds of it when all
+garbage is looked for."""
 
 MAX_JUDGEMENTS: Final = 256
 """Evaluations of one group that came by themselves."""

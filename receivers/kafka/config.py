@@ -20,6 +20,7 @@ from spanledger.processor.kafka import (
     CollectorSettings,
     Encoding,
     KafkaClientConfig,
+    milliseconds,
     properties,
 )
 from spanledger.processor.settings import Duration
@@ -213,19 +214,19 @@ class KafkaReceiverConfig(KafkaClientConfig):
             **properties(self),
             "group.id": self.group_id,
             "auto.offset.reset": self.initial_offset,
-            "session.timeout.ms": _ms(self.session_timeout),
-            "heartbeat.interval.ms": _ms(self.heartbeat_interval),
-            "max.poll.interval.ms": max(300_000, _ms(self.session_timeout)),
+            "session.timeout.ms": milliseconds(self.session_timeout),
+            "heartbeat.interval.ms": milliseconds(self.heartbeat_interval),
+            "max.poll.interval.ms": max(300_000, milliseconds(self.session_timeout)),
             "partition.assignment.strategy": ",".join(self.group_rebalance_strategies),
             # What is committed is what `store_offsets` was told, and that is told after acceptance.
             "enable.auto.offset.store": False,
             "enable.auto.commit": self.autocommit.enable,
-            "auto.commit.interval.ms": _ms(self.autocommit.interval),
+            "auto.commit.interval.ms": milliseconds(self.autocommit.interval),
             "fetch.min.bytes": max(1, self.min_fetch_size),
             # A million at the least: the library raises it to its `message.max.bytes`.
             "fetch.max.bytes": self.max_fetch_size,
             "max.partition.fetch.bytes": self.max_partition_fetch_size,
-            "fetch.wait.max.ms": _ms(self.max_fetch_wait),
+            "fetch.wait.max.ms": milliseconds(self.max_fetch_wait),
             "receive.message.max.bytes": max(100_000_000, self.max_fetch_size + 1024),
             # What the library keeps ready, beside what is in our hands: a quarter of that.
             "queued.max.messages.kbytes": self.max_in_flight_mib * 1024 // 4,
@@ -239,7 +240,3 @@ class KafkaReceiverConfig(KafkaClientConfig):
         if excluded := self.of(signal).exclude_topics:
             made["topic.blacklist"] = ",".join(excluded)
         return made
-
-
-def _ms(duration_s: float) -> int:
-    return round(duration_s * 1000)

@@ -87,15 +87,17 @@ class Consumer:
         self._fetched: list[Message] = []
         self._noted: dict[Place, int] = {}
         self._kafka = library()
-        told = {"error_cb": self._on_error, "stats_cb": self._on_statistics}
+        watched = {"error_cb": self._on_error, "stats_cb": self._on_statistics}
         try:
-            self._consumer = (make or self._kafka.Consumer)({**settings, **told})
+            self._consumer = (make or self._kafka.Consumer)({**settings, **watched})
         except self._kafka.KafkaException as error:
             raise ValueError(f"the client library does not take these settings: {error}") from error
+        told = {"on_assign": self._on_assign, "on_revoke": self._on_revoke, "on_lost": self._on_revoke}
+        try:
+            self._consumer.subscribe(list(topics), **told)
+        except self._kafka.KafkaException as error:
+            raise ValueError(f"topics: cannot subscribe to {', '.join(topics)}: is a pattern wrong? {error}") from error
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="kafka-consumer")
-        self._consumer.subscribe(
-            list(topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke
-        )
 
     async def fetch(self, room_bytes: int) -> list[Message]:
         """Return what has come, none after a moment without. Without room nothing is asked for.

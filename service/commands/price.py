@@ -77,7 +77,8 @@ def _unit(text: str) -> tuple[Unit, int]:
     return named[name], int(count)
 
 
-def _currency(text: str) -> Currency:
+def currency(text: str) -> Currency:
+    """Read `EUR=0.92`."""
     from spanledger.conventions.prices.overrides import Currency
 
     code, _, rate = text.partition("=")
@@ -108,7 +109,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--server-address", metavar="HOST", help="where the call went, as in server.address")
     parser.add_argument("--at", type=_moment, metavar="TIME", help="when the call started, UTC; now if not given")
     parser.add_argument("--prices", action="append", default=[], metavar="FILE", help="override file; may be repeated")
-    parser.add_argument("--currency", type=_currency, metavar="CODE=RATE", help="show the total in it too: EUR=0.92")
+    parser.add_argument("--currency", type=currency, metavar="CODE=RATE", help="show the total in it too: EUR=0.92")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 

@@ -44,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   spanledger runs list --text 'timeout booking' --min-cost 0.05 --json
 """)  # fmt: skip
     _add_filters(one)
+    _add_currency(one)
     one.add_argument("--limit", type=_natural, default=20, metavar="N", help="at most N runs; 0 for all (default: 20)")
 
     one = _action(actions, "sessions", _sessions, "list sessions, or show one with its runs in order", """\
@@ -52,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   spanledger runs sessions s-42
   spanledger runs sessions latest --json
 """)  # fmt: skip
+    _add_currency(one)
     one.add_argument("session_name", metavar="SESSION", nargs="?", help="an id, its beginning, or `latest`: show that")
     _add_filters(one)
     one.add_argument(
@@ -64,6 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   spanledger runs show latest --json | jq .totals
 """)  # fmt: skip
     one.add_argument("run_name", metavar="RUN", help=_RUN)
+    _add_currency(one)
     one.add_argument("--revision", type=int, metavar="N", help="an earlier revision than the newest")
 
     one = _action(actions, "step", _step, "go back to one step: what the agent had seen, decided, and got", """\
@@ -72,6 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 """)  # fmt: skip
     one.add_argument("run_name", metavar="RUN", help=_RUN)
     one.add_argument("number", metavar="N", type=_natural, help="the step's number, as `show` has it")
+    _add_currency(one)
     one.add_argument("--full", action="store_true", help="do not cut what was said")
 
     one = _action(actions, "diff", _diff, "compare two runs step by step and point out where they part", """\
@@ -139,6 +143,12 @@ def _action(
     parser.add_argument("--ascii", action="store_true", help="use plain ASCII characters only")
     parser.set_defaults(action=action)
     return parser
+
+
+def _add_currency(parser: argparse.ArgumentParser) -> None:
+    from spanledger.service.commands.price import currency
+
+    parser.add_argument("--currency", type=currency, metavar="CODE=RATE", help="show amounts in it: EUR=0.92")
 
 
 def _add_filters(parser: argparse.ArgumentParser) -> None:
@@ -320,9 +330,13 @@ def _run(name: str, reader: RunReader) -> Run:
 
 
 def _terminal(args: argparse.Namespace) -> Terminal:
+    from dataclasses import replace
+
     from spanledger.service.runs.terminal import terminal
 
-    return terminal(sys.stdout, os.environ, ascii_only=args.ascii)
+    shown = terminal(sys.stdout, os.environ, ascii_only=args.ascii)
+    currency = getattr(args, "currency", None)
+    return shown if currency is None else replace(shown, currency=currency.code, rate=currency.rate)
 
 
 def _print(lines: Iterable[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Final
 
 PICO: Final = 10**12
@@ -24,6 +25,11 @@ def usd(pico: int | None) -> str:
     while digits < 12 and dollars * 10**digits < 99.5:
         digits += 1
     return f"{sign}${dollars:.{digits}f}"
+
+
+def money(pico: int | None, code: str, rate: Decimal) -> str:
+    """Return pico-dollars in another currency, of which a dollar is `rate`: `0.0097 EUR`."""
+    return usd(pico) if pico is None or code == "USD" else f"{usd(round(pico * rate)).replace('$', '')} {code}"
 
 
 def pico(dollars: float | None) -> int | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from spanledger.conventions.run_document import timestamp
 from spanledger.exporters.run_store.reader import Listed
-from spanledger.service.runs.amounts import count, moment, pico, seconds, usd
+from spanledger.service.runs.amounts import count, moment, pico, seconds
 from spanledger.service.runs.labels import OUTCOMES
 from spanledger.service.runs.table import Cell, Column, render
 from spanledger.service.runs.terminal import Terminal
@@ -50,7 +50,7 @@ def lines(runs: Sequence[Listed], terminal: Terminal) -> Iterator[str]:
                 Cell(count(columns.llm_calls)),
                 Cell(count(columns.tool_calls)),
                 Cell(count(columns.input_tokens + columns.output_tokens)),
-                Cell(usd(pico(columns.cost_usd)) + ("+?" if columns.unpriced_calls else "")),
+                Cell(terminal.money(pico(columns.cost_usd)) + ("+?" if columns.unpriced_calls else "")),
                 Cell(_marks(run, terminal), "warn"),
             )
         )

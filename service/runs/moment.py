@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from spanledger.conventions.run import Run, RunStep
-from spanledger.service.runs.amounts import PICO, count, many, seconds, usd
+from spanledger.service.runs.amounts import PICO, count, many, seconds
 from spanledger.service.runs.labels import label, tokens
 from spanledger.service.runs.show import cost, heading
 from spanledger.service.runs.terminal import Style, Terminal, pieces
@@ -171,7 +171,7 @@ def _sums(moment: Moment, terminal: Terminal) -> Iterator[str]:
         many(after.tool_calls, "tool call"),
         f"{after.errors} failed" if after.errors else "",
         f"{count(after.input_tokens)} tokens in, {count(after.output_tokens)} out",
-        usd(after.cost_pico_usd) + (f" ({usd(spent)} of it here)" if spent else ""),
+        terminal.money(after.cost_pico_usd) + (f" ({terminal.money(spent)} of it here)" if spent else ""),
     ]
     yield "by then: " + ", ".join(filter(None, parts))
 
@@ -187,7 +187,7 @@ def _brief(step: RunStep, terminal: Terminal, *, full: bool) -> Iterator[str]:
     error = (
         f"{terminal.glyph('error')} {terminal.safe(step.error_type or 'error', 60)}" if step.status == "error" else ""
     )
-    facts = "  ".join(filter(None, (error, seconds(step.duration_s), tokens(step, terminal), cost(step))))
+    facts = "  ".join(filter(None, (error, seconds(step.duration_s), tokens(step, terminal), cost(step, terminal))))
     yield f"  {terminal.paint(f'{step.index} {label(step, terminal)}', style)}  {terminal.paint(facts, 'dim')}"
     told = (("got", step.input), ("gave", step.output)) if step.kind == "tool" else (("said", step.output),)
     for word, content in told:

@@ -41,7 +41,7 @@ def lines(sessions: Sequence[Session], terminal: Terminal) -> Iterator[str]:
                 Cell(terminal.safe(", ".join(session.agents)), "bold"),
                 Cell(_outcomes(session, terminal), OUTCOMES.get(worst, ("", ""))[1]),
                 Cell(amounts.count(session.input_tokens + session.output_tokens)),
-                Cell(_cost(session)),
+                Cell(_cost(session, terminal)),
             )
         )
     yield from render(_COLUMNS, rows, terminal)
@@ -61,7 +61,7 @@ def show(session: Session, runs: Sequence[Listed], terminal: Terminal) -> Iterat
     yield dot.join((times, amounts.seconds(took)))
     tokens = f"{amounts.count(session.input_tokens)} tokens in, {amounts.count(session.output_tokens)} out"
     failed = f"{amounts.many(session.errors, 'failed call')}" if session.errors else ""
-    yield dot.join(filter(None, (tokens, _cost(session), failed)))
+    yield dot.join(filter(None, (tokens, _cost(session, terminal), failed)))
     yield ""
     yield from listing.lines(runs, terminal)
 
@@ -94,5 +94,5 @@ def _outcomes(session: Session, terminal: Terminal) -> str:
     return "  ".join(f"{terminal.glyph(sign)} {number}" for sign, number in signs if number)
 
 
-def _cost(session: Session) -> str:
-    return amounts.usd(session.cost_pico_usd) + ("+?" if session.unpriced_calls else "")
+def _cost(session: Session, terminal: Terminal) -> str:
+    return terminal.money(session.cost_pico_usd) + ("+?" if session.unpriced_calls else "")

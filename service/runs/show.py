@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from spanledger.conventions.run import Run, RunStep
-from spanledger.service.runs.amounts import count, many, moment, seconds, usd
+from spanledger.service.runs.amounts import count, many, moment, seconds
 from spanledger.service.runs.labels import label, outcome, tokens
 from spanledger.service.runs.table import Cell, Column, render
 from spanledger.service.runs.terminal import Style, Terminal
@@ -57,10 +57,10 @@ def heading(run: Run, terminal: Terminal) -> Iterator[str]:
     thought = f" ({count(totals.reasoning_tokens)} reasoning)" if totals.reasoning_tokens else ""
     unpriced = f" + {many(totals.unpriced_calls, 'call')} without a price" if totals.unpriced_calls else ""
     hidden = totals.unattributed_cost_pico_usd
-    beyond = f" + {usd(hidden)} that agents report beyond their calls" if hidden else ""
+    beyond = f" + {terminal.money(hidden)} that agents report beyond their calls" if hidden else ""
     yield (
         f"{count(totals.input_tokens)} tokens in{cached}, {count(totals.output_tokens)} out{thought}"
-        f"{dot}{terminal.paint(usd(totals.cost_pico_usd), 'bold')}{unpriced}{beyond}"
+        f"{dot}{terminal.paint(terminal.money(totals.cost_pico_usd), 'bold')}{unpriced}{beyond}"
     )
     ids = [f"run {terminal.safe(run.run_id)}"]
     ids += [f"revision {run.revision}"] if run.revision > 1 else []
@@ -121,7 +121,7 @@ def _steps(run: Run, events: Sequence[Mapping[str, Any]], terminal: Terminal) ->
                 Cell(_indent(descent, terminal) + label(step, terminal), _style(step)),
                 Cell(terminal.safe(step.model or ""), "dim"),
                 Cell(tokens(step, terminal)),
-                Cell(cost(step)),
+                Cell(cost(step, terminal)),
                 Cell(_marks(step, marks, terminal), "bad" if step.status == "error" else "warn"),
             )
         )
@@ -133,11 +133,11 @@ def _steps(run: Run, events: Sequence[Mapping[str, Any]], terminal: Terminal) ->
         yield terminal.paint(legend, "dim")
 
 
-def cost(step: RunStep) -> str:
+def cost(step: RunStep, terminal: Terminal) -> str:
     """Return what a step cost; why nothing is known of a model call that has no price."""
     if step.cost_pico_usd is None:
         return "unpriced" if step.cost_status == "unpriced" else ""
-    return usd(step.cost_pico_usd)
+    return terminal.money(step.cost_pico_usd)
 
 
 def marks_of(step: RunStep, found: bool, side_by_side: bool) -> list[str]:
@@ -197,7 +197,7 @@ def _agents(run: Run, terminal: Terminal) -> Iterator[str]:
             Cell(count(agent.llm_calls)),
             Cell(count(agent.tool_calls)),
             Cell(f"{count(agent.input_tokens)}{terminal.glyph('arrow')}{count(agent.output_tokens)}"),
-            Cell(usd(agent.cost_pico_usd)),
+            Cell(terminal.money(agent.cost_pico_usd)),
             Cell(f"{100 * (agent.cost_pico_usd or 0) / sum(known):.0f}%" if sum(known) else ""),
         )
         for agent in run.agents
@@ -212,7 +212,7 @@ def _tools(run: Run, terminal: Terminal) -> Iterator[str]:
     if not run.tools:
         return
     rows = [
-        (Cell(terminal.safe(tool.name), "mark"), Cell(count(tool.tool_calls)), Cell(usd(tool.cost_pico_usd)))
+        (Cell(terminal.safe(tool.name), "mark"), Cell(count(tool.tool_calls)), Cell(terminal.money(tool.cost_pico_usd)))
         for tool in run.tools
     ]
     columns = (

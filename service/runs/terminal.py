@@ -6,9 +6,11 @@ import os
 import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Final, Literal, TextIO
 
 from spanledger.exporters.text import printable
+from spanledger.service.runs.amounts import money
 
 Style = Literal["", "bold", "dim", "good", "bad", "warn", "mark"]
 
@@ -49,6 +51,9 @@ class Terminal:
     unicode: bool = True
     """Whether it can show more than ASCII."""
     colour: bool = False
+    currency: str = "USD"
+    rate: Decimal = Decimal(1)
+    """Of a dollar, in the currency that its reader wants."""
 
     def glyph(self, name: str) -> str:
         """Return a sign, or the ASCII character that stands for it."""
@@ -57,6 +62,10 @@ class Terminal:
     def paint(self, text: str, style: Style) -> str:
         """Return `text` in a style, if there are any."""
         return f"\x1b[{_CODES[style]}m{text}\x1b[0m" if self.colour and style and text else text
+
+    def money(self, pico: int | None) -> str:
+        """Return pico-dollars in the reader's currency."""
+        return money(pico, self.currency, self.rate)
 
     def safe(self, text: str, limit: int = 200) -> str:
         """Return text of others on one line, without anything that would steer the terminal."""

@@ -48,11 +48,17 @@ def fail(directory: Path) -> None:
     Path(f"/sys/fs/ext4/{device}/trigger_fs_error").write_text("a fault on purpose")
 
 
-def fill(directory: Path) -> Path:
-    """Write a file until there is no room left on the filesystem; return it."""
+def free(directory: Path) -> int:
+    """Return the bytes that are free on the filesystem."""
+    disk = os.statvfs(directory)
+    return disk.f_bavail * disk.f_frsize
+
+
+def fill(directory: Path, leave: int = 0) -> Path:
+    """Write a file until there is no more room left on the filesystem than that; return it."""
     ballast = directory / "ballast"
     with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while True:
+        while not leave or free(directory) > leave:
             file.write(bytes(64 * 1024))
     return ballast
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.backend import Backend
 from tests.faults.account import Arrivals
-from tests.faults.disks import ext4, fail, fill, tmpfs
+from tests.faults.disks import MIB, ext4, fail, fill, free, tmpfs
 from tests.faults.lives import ending, stored
 from tests.faults.test_kill import told
 from tests.peers.load import Load
@@ -56,6 +56,35 @@ def test_disk_that_is_full_refuses_and_goes_on(tmp_path: Path, accounts: Account
         accounts.settle("disk full under load: steps in the run store", load.acknowledged, [told(disk / "runs")])
     assert row.duplicated == 0
     assert not load.repeated
+
+
+def test_disk_that_is_nearly_full_keeps_its_last_room(tmp_path: Path, accounts: Accounts, rounds: int) -> None:
+    """What is refused again and again does not eat what is left, which the queues, runs and open runs all rely on."""
+    (port,) = free_ports(1)
+    sidecar = Sidecar(tmp_path)
+    refusals = 0
+    with tmpfs(tmp_path / "disk", 64) as disk, ending(sidecar):
+        config = everything(sidecar, port, disk)
+        config["exporters"]["run_store"]["sending_queue"] = {"storage": "file_storage"}
+        sidecar.start(config)
+        load = Load(sidecar.grpc, clients=3, pause_s=0.005)
+        with load.running():
+            for _ in range(rounds):
+                load.wait_for(30)
+                ballast = fill(disk, leave=15 * MIB)
+                refusals += load.wait_for_errors(500)
+                assert free(disk) >= 10 * MIB
+                ballast.unlink()
+                load.wait_for(30)
+            with Backend(port) as backend:
+                load.stop()
+                arrivals = Arrivals([backend])
+                arrivals.wait_for(load.acknowledged, sidecar.process)
+                sidecar.process.wait_until(lambda: not load.acknowledged - told(disk / "runs").keys())
+                assert sidecar.process.stop() == 0, sidecar.process.log()
+                accounts.settle_load("disk nearly full under load (tmpfs of 64 MiB, 15 MiB left)", load, arrivals,
+                                     times=rounds, notes=f"{refusals} refusals")  # fmt: skip
+        accounts.settle("disk nearly full under load: steps in the run store", load.acknowledged, [told(disk / "runs")])
 
 
 def test_disk_that_is_full_at_the_start_is_no_crash_loop(tmp_path: Path, accounts: Accounts) -> None:

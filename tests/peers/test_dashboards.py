@@ -61,7 +61,7 @@ TRAJECTORY: Final[dict[str, Any]] = {
     "slo": {"latency": {"*": "10s"}, "evaluations": {"*": {"spanledger.goal_signal": 0.8, "helpfulness": 0.7}}},
     "budgets": [
         {"name": "everything", "per": "day", "soft_usd": 0.001, "hard_usd": 5},
-        {"name": "refunds", "match": {"agent_name": "refunds"}, "per": "hour", "hard_usd": 0.5},
+        {"name": "refunds", "match": {"agent_name": "refunds"}, "per": "hour", "hard_usd": 0.05},
         {"name": "each-run", "per": "run", "hard_usd": 1},
     ],
     "policies": [
@@ -127,13 +127,14 @@ def play(address: str) -> Iterator[None]:
             for one in (*demo.values(), refunds):
                 one.force_flush()
             if number % 3 == 1:
-                _send_captures(channel, STACKS[number // 3])
+                send_captures(channel, STACKS[number // 3])
             yield
     for one in (*demo.values(), refunds):
         one.shutdown()
 
 
-def _send_captures(channel: grpc.Channel, stack: str) -> None:
+def send_captures(channel: grpc.Channel, stack: str) -> None:
+    """Send everything that was recorded of a stack of the corpus."""
     for capture in packed(stack):
         for signal, (service, _, response) in SERVICES.items():
             export = channel.unary_unary(f"/{service}/Export", response_deserializer=response.FromString)
@@ -191,7 +192,7 @@ def fleet(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         began_s = time.time()
         for number, _ in enumerate(play(sidecar.grpc), 1):
             if number == ROUNDS // 2:
-                _annoy(sidecar, backend)
+                annoy(sidecar, backend)
             before = server.value(scrapes) or 0
             server.process.wait_until(lambda before=before: (server.value(scrapes) or 0) > before + 1)
         server.process.wait_until(lambda: (server.value("sum(increase(spanledger_runs_total[10m]))") or 0) > ROUNDS)
@@ -200,7 +201,7 @@ def fleet(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         yield Fleet(server, began_s, time.time())
 
 
-def _annoy(sidecar: Sidecar, backend: Backend) -> None:
+def annoy(sidecar: Sidecar, backend: Backend) -> None:
     """Make the sidecar refuse, give up on, and not read something."""
     backend.failures.append(Failure(grpc.StatusCode.INVALID_ARGUMENT))
     crowded = Span(

@@ -544,6 +544,35 @@ def test_a_request_above_the_limit_is_split_until_it_fits(
     assert writer.total("spanledger_dropped_items_total") == 0
 
 
+def test_a_trace_that_is_too_long_for_its_topic_is_split_and_no_other_is_sent_again(
+    shared: Broker, tag: str, sidecar: Callable[[], Sidecar], backend: Backend, tmp_path: Path
+) -> None:
+    """Of a request with five traces the brokers refuse one; what they took is not written a second time."""
+    shared.topics(f"{tag}-logs", f"{tag}-metrics")
+    shared.topics(f"{tag}-traces", partitions=1, **{"max.message.bytes": "200000"})
+    writer, reader = sidecar(), sidecar()
+    on_disk = {"sending_queue": {"storage": "file_storage"}, "partition_traces_by_id": True}
+    writer.start(with_storage(writes(writer, shared, tag, **on_disk), tmp_path / "queue"))
+    reader.start(reads(reader, shared, tag, to_backend(backend.endpoint)))
+    whole = ExportTraceServiceRequest()
+    spans = whole.resource_spans.add().scope_spans.add().spans
+    for trace, count in enumerate((2, 30, 2, 2, 2)):
+        for _ in range(count):
+            span = spans.add(trace_id=bytes([trace + 1]) * 16, span_id=os.urandom(8), start_time_unix_nano=1)
+            span.attributes.add(key="prompt").value.string_value = os.urandom(10_000).hex()
+    send(writer.grpc, whole)
+    wanted = {span.span_id for span in spans}
+    reader.process.wait_until(lambda: {one.span.span_id for one in backend.spans()} == wanted)
+
+    assert len(backend.spans()) == len(wanted)
+    keys = Counter(message.key() for message in shared.messages(f"{tag}-traces", 4 + 4, 1))
+    assert sorted(keys.values()) == [1, 1, 1, 1, 4]
+    assert writer.total("otelcol_exporter_sent_spans_total", exporter="kafka") == len(wanted)
+    assert writer.total("spanledger_dropped_items_total") == 0
+    for side in (writer, reader):
+        assert side.process.stop() == 0
+
+
 def test_the_sample_pair_works_as_it_is(
     shared: Broker, collector_binary: Path, tmp_path: Path, backend: Backend
 ) -> None:

@@ -74,18 +74,20 @@ def answered(url: str, panel: dict[str, Any], values: dict[str, str], when: tupl
         else:
             found = api(url, "query_range", query=expr, start=start, end=end, step=step)["result"]
         for one in found:
-            points = one["values"] if "values" in one else [one["value"]]
-            numbers = [float(value) for _, value in points]
+            points = {int(at): float(value) for at, value in one.get("values") or [one["value"]]}
+            times = [*points] if target["instant"] else range(start, end + 1, step)
+            # Where a point is missing the line ends, as Grafana draws it.
+            numbers = [points.get(at, math.nan) for at in times]
             series.append(
                 {
                     "refId": target["refId"],
                     "name": named(target["legendFormat"], one["metric"]),
                     "labels": one["metric"],
-                    "time": [int(at * 1000) for at, _ in points],
+                    "time": [at * 1000 for at in times],
                     "value": [None if math.isnan(number) else number for number in numbers],
                 }
             )
-    panel = {**panel, "title": substituted(panel["title"], values), "series": series, "interval": step * 1000}
+    panel = {**panel, "title": substituted(panel["title"], values), "series": series}
     if panel["type"] == "table":
         panel["table"], panel["series"] = joined(panel, series), []
     return panel

@@ -33,8 +33,7 @@ const graphFrames = (panel) =>
     refId: one.refId,
     length: one.time.length,
     fields: [
-      // Where a point is missing the line ends, as Grafana's data source says with `interval`.
-      { name: 'Time', type: FieldType.time, values: one.time, config: { interval: panel.interval }, state: {}, display: (v) => ({ text: String(v), numeric: v }) },
+      { name: 'Time', type: FieldType.time, values: one.time, config: {}, state: {}, display: (v) => ({ text: String(v), numeric: v }) },
       field(panel, one.name, FieldType.number, one.value, one.labels, index),
     ],
   }));
@@ -90,6 +89,7 @@ function States({ panel, width, height, range }) {
         <g key={row}>
           <text x={left - 8} y={row * each + each / 2 + 4} textAnchor="end" fill={theme.colors.text.primary}>{one.name}</text>
           {one.time.map((time, at) => {
+            if (one.value[at] === null) return null;
             const next = one.time[at + 1] ?? range.to.valueOf();
             const scale = (width - left - 8) / span;
             return <rect key={at} x={left + (time - from) * scale} y={row * each + 3} width={Math.max(1, (next - time) * scale + 0.5)} height={each - 6} fill={colors[one.value[at]]} />;

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
+import sqlite3
+from pathlib import Path
 
 from spanledger.processor.batch import Delivery
 from spanledger.processor.metric_store import MetricTable
@@ -21,34 +24,36 @@ _CONFIG = TrajectoryConfig.model_validate({"budgets": [{"name": "all", "per": "d
 @functools.cache
 def whole() -> bytes:
     """Return a file with an open run, a closed one and what was spent."""
-    bench = Bench(_CONFIG)
     with directory() as place:
-        journal = Journal(str(place), host("trajectory", bench.clock, bench.table), 60.0)  # type: ignore[arg-type]
-        journal._note = journal._waiting.append  # type: ignore[method-assign] # written below, without a loop
-        journal._open()
-        bench.assembly._journal = bench.assembly._telling._journal = journal
-        bench.take(step(3, 2, 1), tool(4, 2, 1), agent(2, 1, 1), bridge(1, 0, 1))
-        bench.wait(60.0)
-        bench.take(step(3, 2, 2), tool(4, 2, 2))
-        journal.spend("all", "2026-11-20", 5)
-        journal.breach("all", "2026-11-20", "soft", b"\1" * 24)
-        journal._apply(journal._take(None))
-        connection = journal._connection
-        assert connection is not None
-        assert connection.execute("SELECT count(*) FROM record").fetchone()[0] >= 2
-        connection.execute("PRAGMA journal_mode = DELETE")
-        journal._close()
+        asyncio.run(_fill(place))
+        with contextlib.closing(sqlite3.connect(place / FILE)) as connection:
+            assert connection.execute("SELECT count(*) FROM record").fetchone()[0] >= 2
+            # All of it in one file.
+            connection.execute("PRAGMA journal_mode = DELETE")
         return (place / FILE).read_bytes()
+
+
+async def _fill(place: Path) -> None:
+    bench = Bench(_CONFIG)
+    journal = Journal(str(place), host("trajectory", bench.clock, bench.table), 60.0)  # type: ignore[arg-type]
+    await journal.open()
+    bench.assembly._journal = bench.assembly._telling._journal = journal
+    bench.take(step(3, 2, 1), tool(4, 2, 1), agent(2, 1, 1), bridge(1, 0, 1))
+    bench.wait(60.0)
+    bench.take(step(3, 2, 2), tool(4, 2, 2))
+    journal.spend("all", "2026-11-20", 5)
+    journal.breach("all", "2026-11-20", "soft", b"\1" * 24)
+    await journal.close()
 
 
 def fuzz(data: bytes) -> None:
     """Start with it, take one more request, and let every run end."""
-    asyncio.run(_start(Draw(data)))
+    asyncio.run(_start(whole(), Draw(data)))
 
 
-async def _start(draw: Draw) -> None:
+async def _start(made: bytes, draw: Draw) -> None:
     with directory() as place:
-        write(place / FILE, whole(), draw)
+        write(place / FILE, made, draw)
         table, clock = MetricTable(), Clock()
         connector = Trajectory(_CONFIG.model_copy(update={"storage": str(place)}), host("trajectory", clock, table))  # type: ignore[arg-type]
         await connector.start()

@@ -20,7 +20,7 @@ _REDACTOR = Redactor(
 
 
 def fuzz(data: bytes) -> None:
-    """Check that a planted key never comes out, that JSON stays JSON, and a second time nothing is found."""
+    """Check that a planted key never comes out, that JSON stays JSON, and that what is changed is counted."""
     draw = Draw(data)
     plain = draw.plain()
     before, after = draw.text(), draw.text()

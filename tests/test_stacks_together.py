@@ -1,0 +1,239 @@
+"""Several instrumentations that tell the same calls, end to end: tokens, calls and dollars as one bill has them."""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from spanledger.conventions.values import Value, attributes_of, key_value
+from tests.coding_agents import Outcome, Sent, play
+
+OP: Final = "gen_ai.operation.name"
+MODEL: Final = "gen_ai.request.model"
+START_NS: Final = 1_795_003_200 * 10**9  # 2026-11-18T12:00:00Z
+MS: Final = 10**6
+
+OPENAI: Final[dict[str, Value]] = {OP: "chat", "gen_ai.provider.name": "openai", MODEL: "gpt-4o"}
+"""$2.50 and $10 a million."""
+CLAUDE: Final[dict[str, Value]] = {OP: "chat", "gen_ai.provider.name": "anthropic", MODEL: "claude-sonnet-4-5"}
+"""$3 and $15, $0.30 what was read from the cache."""
+
+
+class One(NamedTuple):
+    """A span, from `start` to `end` in milliseconds."""
+
+    number: int
+    parent: int
+    scope: str
+    start: float
+    end: float
+    attributes: dict[str, Value]
+    service: str = "shop"
+    name: str = "work"
+    version: str = ""
+    trace: int = 1
+
+
+def used(tokens_in: int, tokens_out: int, **facts: Value) -> dict[str, Value]:
+    """Return counts, and facts under `gen_ai.` with dots for double underscores."""
+    counts: dict[str, Value] = {"gen_ai.usage.input_tokens": tokens_in, "gen_ai.usage.output_tokens": tokens_out}
+    return counts | {f"gen_ai.{name.replace('__', '.')}": value for name, value in facts.items()}
+
+
+def sent(*spans: One) -> Sent:
+    """Return a request with these spans."""
+    made = ExportTraceServiceRequest()
+    for one in spans:
+        resource = made.resource_spans.add()
+        resource.resource.attributes.append(key_value("service.name", one.service))
+        scope = resource.scope_spans.add()
+        scope.scope.name, scope.scope.version = one.scope, one.version
+        span = scope.spans.add(
+            trace_id=one.trace.to_bytes(16, "big"), span_id=one.number.to_bytes(8, "big"), name=one.name
+        )
+        if one.parent:
+            span.parent_span_id = one.parent.to_bytes(8, "big")
+        span.start_time_unix_nano = START_NS + int(one.start * MS)
+        span.end_time_unix_nano = START_NS + int(one.end * MS)
+        span.attributes.extend(key_value(key, value) for key, value in one.attributes.items())
+    return "traces", made.SerializeToString()
+
+
+def bill(outcome: Outcome) -> tuple[int, int, int, int, float]:
+    """Return calls, all input, what was cached of it, all output and dollars, which metrics and runs have to share."""
+    metrics = (outcome.calls, outcome.input, outcome.tokens["cache_read"], outcome.output, outcome.pico_usd / 1e12)
+    names = ("llm_calls", "input_tokens", "cache_read_tokens", "output_tokens", "cost_usd")
+    assert metrics == pytest.approx([outcome.totals(name) for name in names])
+    return metrics
+
+
+def written(outcome: Outcome) -> dict[int, dict[str, Any]]:
+    """Return the attributes of the spans that were passed on, by number."""
+    groups = [
+        resource for data in outcome.passed for resource in ExportTraceServiceRequest.FromString(data).resource_spans
+    ]
+    spans = [span for resource in groups for scope in resource.scope_spans for span in scope.spans]
+    return {int.from_bytes(span.span_id, "big"): dict(attributes_of(span.attributes)) for span in spans}
+
+
+AGENT: Final = One(1, 0, "app", 0, 2000, {OP: "invoke_agent", "gen_ai.agent.name": "planner"})
+
+
+def test_two_callbacks_of_one_framework_tell_one_call() -> None:
+    """LangChain tells its handlers in one order of the beginning and of the end: neither span lies in the other."""
+    graph = One(1, 0, "opentelemetry.instrumentation.langchain", 0, 2000, {OP: "invoke_workflow"})
+    openllmetry = One(
+        2, 1, "opentelemetry.instrumentation.langchain", 30, 1030, CLAUDE | used(9000, 100), version="0.62.4"
+    )
+    openinference = One(
+        3, 1, "openinference.instrumentation.langchain", 30.1, 1030.1, {
+            "openinference.span.kind": "LLM", "llm.model_name": "claude-sonnet-4-5-20250929",
+            "llm.token_count.prompt": 9000, "llm.token_count.completion": 100,
+            "llm.token_count.prompt_details.cache_read": 8000,
+        }, version="0.1.80",
+    )  # fmt: skip
+
+    outcome = play([sent(graph, openllmetry, openinference)])
+
+    assert bill(outcome) == (1, 9000, 8000, 100, 0.0069)
+    assert written(outcome)[1]["spanledger.cost.rollup_usd"] == 0.0069
+
+
+def test_calls_of_two_instrumentations_that_only_look_alike_are_two() -> None:
+    """Equal tokens at another time, or at the same in another trace, are another call."""
+    first = One(2, 1, "one", 30, 1030, OPENAI | used(1000, 100))
+    second = One(3, 1, "other", 400, 1400, OPENAI | used(1000, 100))
+    elsewhere = One(3, 0, "other", 31, 1031, OPENAI | used(1000, 100), trace=2)
+
+    assert bill(play([sent(AGENT, first, second)])) == (2, 2000, 0, 200, 0.007)
+    assert bill(play([sent(AGENT, first, elsewhere)])) == (2, 2000, 0, 200, 0.007)
+
+
+@pytest.mark.parametrize(("start", "tokens"), [(21, (3000, 500)), (400, (1000, 100)), (400, (3000, 500))])
+def test_answers_of_two_providers_with_one_id_are_two_calls(start: float, tokens: tuple[int, int]) -> None:
+    """Small servers count their answers: only at the same time and with the same tokens is it a router's alias."""
+    first = One(2, 1, "one", 20, 120, OPENAI | used(1000, 100, response__id="1"))
+    second = One(3, 1, "other", start, start + 100, CLAUDE | used(*tokens, response__id="1"))
+
+    outcome = play([sent(AGENT, first, second)])
+
+    assert bill(outcome)[:2] == (2, 1000 + tokens[0])
+
+
+def test_a_router_s_name_and_the_model_behind_it_are_one_call() -> None:
+    """The framework knows what it asked for, the provider's SDK what answered: that has the price."""
+    outer = One(2, 1, "framework", 20, 1000, OPENAI | {MODEL: "claude-sonnet-4-5"} | used(1000, 100))
+    inner = One(3, 2, "sdk", 30, 900, OPENAI | {MODEL: "gpt-4o-mini"} | used(1000, 100))
+
+    assert bill(play([sent(AGENT, outer, inner)])) == (1, 1000, 0, 100, 0.00021)
+
+
+def test_a_wrapper_that_leaves_the_cache_out_is_still_one() -> None:
+    """It says the 5,000 tokens that were not cached, the SDK below it all 7,000."""
+    outer = One(2, 1, "house", 20, 1000, CLAUDE | used(5000, 100))
+    inner = One(3, 2, "sdk", 30, 900, CLAUDE | used(7000, 100, usage__cache_read__input_tokens=2000))
+
+    assert bill(play([sent(AGENT, outer, inner)])) == (1, 7000, 2000, 100, 0.0171)
+
+
+def test_behind_a_proxy_s_alias_the_proxy_has_the_price() -> None:
+    """The client's span left before, without one: the proxy's in the next request gets it, and the call counts once."""
+    alias = OPENAI | {MODEL: "prod-claude", "server.address": "llm.internal"}
+    client = One(2, 1, "opentelemetry.instrumentation.openai_v2", 20, 1000, alias | used(1000, 100, response__id="r-1"))
+    server = One(3, 2, "litellm", 25, 990, {"http.request.method": "POST"}, service="proxy")
+    proxy = One(4, 3, "litellm", 30, 980, CLAUDE | used(1000, 100, response__id="r-1"), service="proxy")
+
+    outcome = play([sent(AGENT, client), sent(server, proxy)])
+
+    assert bill(outcome) == (1, 1000, 0, 100, 0.0045)
+    spans = written(outcome)
+    assert spans[2]["spanledger.cost.status"] == "unpriced"
+    assert (spans[4]["gen_ai.usage.cost"], spans[4]["spanledger.cost.reason"]) == (0.0045, "leaf_unpriced")
+
+
+def test_an_agent_that_leaves_the_cache_out_reports_no_less_than_its_calls() -> None:
+    """Its sum is in other words, and not wrong."""
+    agent = AGENT._replace(attributes=AGENT.attributes | used(10_000, 200))
+    calls = [
+        One(
+            number,
+            1,
+            "sdk",
+            100 * number,
+            100 * number + 90,
+            CLAUDE | used(7000, 100, usage__cache_read__input_tokens=2000),
+        )
+        for number in (2, 3)
+    ]
+
+    outcome = play([sent(agent, *calls)])
+
+    assert bill(outcome)[:4] == (2, 14_000, 4000, 200)
+    assert (outcome.totals("rollups_less"), outcome.totals("rollups_more")) == (0, 0)
+
+
+CACHED: Final = One(3, 2, "litellm", 30, 980, OPENAI | used(1000, 100) | {"litellm.cache_hit": True}, service="proxy")
+
+
+def test_what_a_gateway_answered_from_its_cache_costs_its_client_nothing() -> None:
+    """The client cannot know; its agent's sum has those tokens, too."""
+    client = One(2, 1, "sdk", 20, 1000, OPENAI | used(1000, 100))
+    paid = One(4, 1, "sdk", 1100, 1900, OPENAI | used(500, 50))
+    agent = AGENT._replace(attributes=AGENT.attributes | used(1500, 150))
+
+    assert bill(play([sent(AGENT, client, CACHED)]))[:4] == (0, 0, 0, 0)
+    assert play([sent(agent, client, CACHED)]).totals("unattributed_tokens") == 550
+    outcome = play([sent(agent, client, CACHED, paid)])
+    assert bill(outcome) == (1, 500, 0, 50, 0.00175)
+    assert outcome.totals("unattributed_tokens") == 0
+
+
+SUM: Final = One(
+    1, 0, "app", 0, 2000, {OP: "invoke_agent", "gen_ai.agent.name": "planner", MODEL: "gpt-4o"} | used(5000, 300)
+)
+BELOW_LOST: Final = One(9, 5, "app", 100, 900, OPENAI | used(1000, 100))
+
+
+@pytest.mark.parametrize("requests", [[[SUM, BELOW_LOST]], [[BELOW_LOST], [SUM]]])
+def test_a_call_below_a_lost_span_is_part_of_the_sum_around_it(requests: list[list[One]]) -> None:
+    """Else its tokens would count as the call's and as the agent's. What the agent reports beyond it, nobody saw."""
+    outcome = play([sent(*spans) for spans in requests])
+
+    assert bill(outcome) == (1, 1000, 0, 100, 0.0035)
+    assert outcome.totals("unattributed_tokens") == 4200
+    assert written(outcome)[1]["spanledger.cost.status"] == "rollup"
+
+
+def test_a_span_that_was_not_lost_but_late_takes_its_place() -> None:
+    """It lies below the other agent, though its call lies within the time of this one."""
+    other = SUM._replace(number=2, end=4000)
+    late = One(5, 2, "app", 50, 3000, {OP: "execute_tool", "gen_ai.tool.name": "ask"})
+
+    outcome = play([sent(SUM, other), sent(BELOW_LOST), sent(late)])
+
+    assert outcome.calls == 1
+    assert outcome.input == 5000 + 1000, "the first agent's sum is the only copy of its calls"
+
+
+def test_what_counts_is_in_the_run_whatever_kind_it_is() -> None:
+    """A structural span that is the only copy of some tokens is a step with a cost, not a gap in the totals."""
+    agent = One(1, 0, "mastra", 0, 2000, {OP: "invoke_agent", "gen_ai.agent.name": "m"})
+    generation = One(2, 1, "@mastra/otel-exporter", 10, 900, {
+        "mastra.span.type": "model_generation", MODEL: "gpt-4o"} | used(1000, 100), version="1.4.0")  # fmt: skip
+
+    assert bill(play([sent(agent, generation)])) == (0, 1000, 0, 100, 0.0035)
+
+
+def test_an_answer_of_a_realtime_session_is_a_call() -> None:
+    """OpenLLMetry calls the answer and each stretch of its sound `realtime`; only the answer names a model."""
+    scope = "opentelemetry.instrumentation.openai_agents"
+    answer = One(
+        2, 1, scope, 20, 900, {OP: "realtime", "gen_ai.system": "openai", MODEL: "gpt-realtime"} | used(100, 50)
+    )
+    sound = One(3, 1, scope, 30, 800, {OP: "realtime", "gen_ai.system": "openai"})
+
+    outcome = play([sent(AGENT, answer, sound)])
+
+    assert (outcome.calls, outcome.input, outcome.output) == (1, 100, 50)
