@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import json
 import logging
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -113,10 +115,20 @@ class _Faults(logging.Handler):
             raise AssertionError(record.getMessage()) from record.exc_info[1]
 
 
+@contextlib.contextmanager
+def raised_faults() -> Iterator[None]:
+    """Raise what the sidecar would survive, as long as this is entered."""
+    log, handler = logging.getLogger("spanledger"), _Faults()
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+
+
 @functools.cache
 def _processors() -> tuple[MetricTable, Graph]:
     """Return processors that all benches share, for making them takes long; what they remember is prices."""
-    logging.getLogger("spanledger").addHandler(_Faults())
     table = MetricTable()
     graph = build(configuration(), Surroundings(table, None))  # type: ignore[arg-type]
     for key, node in list(graph.nodes.items()):

@@ -11,7 +11,7 @@ from spanledger.exporters.prometheus.exposition import Style, render
 from spanledger.processor.batch import decode, finish
 from tests.fuzz import mutation
 from tests.fuzz.draw import Draw
-from tests.fuzz.service import Bench, bench, faults
+from tests.fuzz.service import Bench, bench, faults, raised_faults
 
 _LABELS = r'\{(?:[a-zA-Z_][a-zA-Z0-9_]*="(?:[^"\\\n]|\\[\\"n])*",?)*\}'
 _LINE = re.compile(
@@ -30,7 +30,8 @@ def fuzz(data: bytes) -> None:
     draw = Draw(data)
     before = faults()
     made = bench()
-    asyncio.run(_play(made, draw))
+    with raised_faults():
+        asyncio.run(_play(made, draw))
     assert faults() == before, "a stage failed on an item and passed it on"
     for delivery in made.sent.taken:
         left = finish(decode(delivery.signal, delivery.data, 0))
