@@ -179,6 +179,16 @@ def unquoted(value: Value) -> str | None:
     return text(value)
 
 
+def matching(pattern: re.Pattern[str], chars: int = 65_536) -> Callable[[Value], str | None]:
+    """Return a coercion to what the first group of `pattern` finds in the first `chars` characters of a text."""
+
+    def found(value: Value) -> str | None:
+        match = pattern.search(value, 0, chars) if isinstance(value, str) else None
+        return None if match is None else match[1]
+
+    return found
+
+
 def parse_json(value: Value) -> Value:
     """Return parsed JSON; None when `value` is no text, too long, nested too deep or not JSON."""
     if not isinstance(value, str) or len(value) > MAX_JSON_CHARS:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from spanledger.conventions import coerce
 from spanledger.conventions.dialect import (
     AGENT_NAME,
     CONVERSATION_ID,
@@ -34,9 +35,8 @@ _SOURCE: Final = "adk.experimental.response.source"
 
 _GENERATES_CONTENT: Final = (1, 24)
 """Python's first version with spans of its own for `generate_content`."""
-_MODEL_VERSION: Final = re.compile(r'"model_?[vV]ersion": ?"([\w.:/@-]{1,256})"')
+_model_version: Final = coerce.matching(re.compile(r'"model_?[vV]ersion": ?"([\w.:/@-]{1,256})"'))
 _SPACED: Final = re.compile(r'\{"\w+": ')
-_CHARS: Final = 65_536
 
 
 def _call_llm(facts: Facts) -> Kinded:
@@ -71,11 +71,6 @@ def _complete(facts: Facts) -> None:
             facts.unbilled = "callback"
         facts.offer_found(RESPONSE_MODEL, _RESPONSE, _model_version)
         offer_usage_found(facts, _RESPONSE, usage_within)
-
-
-def _model_version(answer: Value) -> str | None:
-    found = _MODEL_VERSION.search(answer, 0, _CHARS) if isinstance(answer, str) else None
-    return None if found is None else found[1]
 
 
 DIALECT: Final = Dialect(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from spanledger.conventions import coerce
 from spanledger.conventions.dialect import (
     AGENT_NAME,
     CONVERSATION_ID,
@@ -24,7 +25,6 @@ from spanledger.conventions.dialect import (
     Kinded,
 )
 from spanledger.conventions.provider_usage import offer_usage_found, usage_within
-from spanledger.conventions.values import Value
 
 _RAW: Final = "gen_ai.usage.raw"
 _ANSWERS: Final = ("response_data", "response")
@@ -36,9 +36,8 @@ _STREAM: Final = "streaming response from "
 _REQUESTS: Final = ("logfire.openai", "logfire.anthropic")
 _AGENTS: Final = "logfire.openai_agents"
 _STATUS_ERROR: Final = 2
-_RESPONSE_ID: Final = re.compile(r'^\{"id": ?"([\w.:-]{1,256})"')
-_REQUEST_MODEL: Final = re.compile(r'"model": ?"([\w.:/@-]{1,256})"')
-_CHARS: Final = 65_536
+_id_in: Final = coerce.matching(re.compile(r'^\{"id": ?"([\w.:-]{1,256})"'))
+_model_in: Final = coerce.matching(re.compile(r'"model": ?"([\w.:/@-]{1,256})"'))
 
 _CHAT: Final = Kinded("llm", "chat")
 
@@ -57,16 +56,6 @@ def _complete(facts: Facts) -> None:
     for key in _ANSWERS:
         offer_usage_found(facts, key, usage_within)
         facts.offer_found(RESPONSE_ID, key, _id_in)
-
-
-def _model_in(request: Value) -> str | None:
-    found = _REQUEST_MODEL.search(request, 0, _CHARS) if isinstance(request, str) else None
-    return None if found is None else found[1]
-
-
-def _id_in(answer: Value) -> str | None:
-    found = _RESPONSE_ID.search(answer) if isinstance(answer, str) else None
-    return None if found is None else found[1]
 
 
 def _opens_stream(facts: Facts) -> bool:

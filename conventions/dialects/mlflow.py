@@ -40,8 +40,8 @@ _USAGE: Final = "mlflow.chat.tokenUsage"
 _MODEL: Final = "mlflow.llm.model"
 
 _MEMORY: Final = re.compile(r"search|retriev|recall|query", re.IGNORECASE)
-_REQUEST_MODEL: Final = re.compile(r'"model(?:_name|_id|Id)?": ?"([\w.:/@-]{1,256})"')
-_RESPONSE_ID: Final = re.compile(r'^\{"id": ?"([\w.:-]{1,256})"')
+_model_in: Final = coerce.matching(re.compile(r'"model(?:_name|_id|Id)?": ?"([\w.:/@-]{1,256})"'))
+_id_in: Final = coerce.matching(re.compile(r'^\{"id": ?"([\w.:-]{1,256})"'))
 _CHARS: Final = 65_536
 """Of requests and answers, what is searched for these."""
 
@@ -94,16 +94,6 @@ def _read_call(facts: Facts) -> None:
         if name in attributes:
             target = f"gen_ai.request.{name}"
             facts.offer(target, name, coerce.coercion_of(target)(attributes[name]))
-
-
-def _model_in(request: Value) -> str | None:
-    found = _REQUEST_MODEL.search(request, 0, _CHARS) if isinstance(request, str) else None
-    return None if found is None else found[1]
-
-
-def _id_in(answer: Value) -> str | None:
-    found = _RESPONSE_ID.search(answer) if isinstance(answer, str) else None
-    return None if found is None else found[1]
 
 
 def _cost(value: Value) -> Value:

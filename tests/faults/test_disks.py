@@ -18,7 +18,7 @@ from tests.processes import free_ports
 from tests.sidecar import Sidecar, with_runs, with_storage
 
 if TYPE_CHECKING:
-    from tests.faults.account import Accounts
+    from tests.faults.account import Accounts, Row
 
 # One after the other: a network namespace keeps the mounts that it finds.
 pytestmark = pytest.mark.xdist_group("mounts")
@@ -28,6 +28,21 @@ def everything(sidecar: Sidecar, port: int, data: Path, **storage: Any) -> dict[
     """Return a configuration with all that we keep on disk below `data`: queues, open runs, runs."""
     config = with_storage(sidecar.config({"otlp": stored(f"127.0.0.1:{port}")}), data / "queues", **storage)
     return with_runs(config, data)
+
+
+def settle(
+    accounts: Accounts, what: str, where: str, load: Load, sidecar: Sidecar, port: int, data: Path, **row: Any
+) -> Row:
+    """Give the sidecar its backend, end both sides, and compare what was acknowledged with what came, runs too."""
+    with Backend(port) as backend:
+        load.stop()
+        arrivals = Arrivals([backend])
+        arrivals.wait_for(load.acknowledged, sidecar.process)
+        sidecar.process.wait_until(lambda: not load.acknowledged - told(data / "runs").keys())
+        assert sidecar.process.stop() == 0, sidecar.process.log()
+        settled = accounts.settle_load(what + where, load, arrivals, **row)
+    accounts.settle(f"{what}: steps in the run store", load.acknowledged, [told(data / "runs")])
+    return settled
 
 
 def test_disk_that_is_full_refuses_and_goes_on(tmp_path: Path, accounts: Accounts, rounds: int) -> None:
@@ -45,15 +60,8 @@ def test_disk_that_is_full_refuses_and_goes_on(tmp_path: Path, accounts: Account
                 refusals += load.wait_for_errors(50)
                 ballast.unlink()
                 load.wait_for(30)
-            with Backend(port) as backend:
-                load.stop()
-                arrivals = Arrivals([backend])
-                arrivals.wait_for(load.acknowledged, sidecar.process)
-                sidecar.process.wait_until(lambda: not load.acknowledged - told(disk / "runs").keys())
-                assert sidecar.process.stop() == 0, sidecar.process.log()
-                row = accounts.settle_load("disk full under load (tmpfs of 64 MiB)", load, arrivals, times=rounds,
-                                           notes=f"{refusals} refusals")  # fmt: skip
-        accounts.settle("disk full under load: steps in the run store", load.acknowledged, [told(disk / "runs")])
+            more = {"times": rounds, "notes": f"{refusals} refusals"}
+            row = settle(accounts, "disk full under load", " (tmpfs of 64 MiB)", load, sidecar, port, disk, **more)
     assert row.duplicated == 0
     assert not load.repeated
 
@@ -76,15 +84,9 @@ def test_disk_that_is_nearly_full_keeps_its_last_room(tmp_path: Path, accounts: 
                 assert free(disk) >= 10 * MIB
                 ballast.unlink()
                 load.wait_for(30)
-            with Backend(port) as backend:
-                load.stop()
-                arrivals = Arrivals([backend])
-                arrivals.wait_for(load.acknowledged, sidecar.process)
-                sidecar.process.wait_until(lambda: not load.acknowledged - told(disk / "runs").keys())
-                assert sidecar.process.stop() == 0, sidecar.process.log()
-                accounts.settle_load("disk nearly full under load (tmpfs of 64 MiB, 15 MiB left)", load, arrivals,
-                                     times=rounds, notes=f"{refusals} refusals")  # fmt: skip
-        accounts.settle("disk nearly full under load: steps in the run store", load.acknowledged, [told(disk / "runs")])
+            what, where = "disk nearly full under load", " (tmpfs of 64 MiB, 15 MiB left)"
+            more = {"times": rounds, "notes": f"{refusals} refusals"}
+            settle(accounts, what, where, load, sidecar, port, disk, **more)
 
 
 def test_disk_that_is_full_at_the_start_is_no_crash_loop(tmp_path: Path, accounts: Accounts) -> None:
@@ -103,18 +105,7 @@ def test_disk_that_is_full_at_the_start_is_no_crash_loop(tmp_path: Path, account
             load.wait_for_errors(20)
             ballast.unlink()
             load.wait_for(30)
-            with Backend(port) as backend:
-                load.stop()
-                arrivals = Arrivals([backend])
-                arrivals.wait_for(load.acknowledged, sidecar.process)
-                sidecar.process.wait_until(lambda: not load.acknowledged - told(disk / "runs").keys())
-                assert sidecar.process.stop() == 0, sidecar.process.log()
-                accounts.settle_load("kill -9, and the disk is full at the next start", load, arrivals)
-        accounts.settle(
-            "kill -9, and the disk is full at the next start: steps in the run store",
-            load.acknowledged,
-            [told(disk / "runs")],
-        )
+            settle(accounts, "kill -9, and the disk is full at the next start", "", load, sidecar, port, disk)
     assert not list(disk.rglob("*.broken-*"))
 
 

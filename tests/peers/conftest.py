@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.backend import Backend
+from tests.faults.lives import ending
 from tests.peers.otelcol import Collector, collector
 from tests.peers.servers import Phoenix, phoenix
 from tests.sidecar import Sidecar, running
@@ -71,6 +72,14 @@ def start(tmp_path: Path, new_backend: NewBackend) -> Iterator[Start]:
             return stack.enter_context(running(tmp_path / f"sidecar-{count}", exporters, settings))
 
         yield start_one
+
+
+@pytest.fixture
+def sidecar(tmp_path: Path) -> Iterator[Sidecar]:
+    """Lend a sidecar that is not started; one that still runs in the end is killed."""
+    (directory := tmp_path / "sidecar").mkdir()
+    with ending(Sidecar(directory)) as lent:
+        yield lent
 
 
 @pytest.fixture

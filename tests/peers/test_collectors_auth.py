@@ -13,9 +13,6 @@ from tests.peers.otelcol import QUICK_RETRY, Collector
 from tests.sidecar import Sidecar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from tests.peers.conftest import NewCollector
 
 SECRET = "open-sesame"
@@ -33,17 +30,6 @@ def client(way: str, secret: str = SECRET) -> dict[str, Any]:
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     """Make an authority and its certificates."""
     return make_certificates(tmp_path_factory.mktemp("certificates"))
-
-
-@pytest.fixture
-def sidecar(tmp_path: Path) -> Iterator[Sidecar]:
-    """Lend a sidecar that is not started."""
-    directory = tmp_path / "sidecar"
-    directory.mkdir()
-    lent = Sidecar(directory)
-    yield lent
-    if hasattr(lent, "process"):
-        lent.process.kill()
 
 
 def guarded(config: dict[str, Any], protocol: str, way: str, certificates: Certificates) -> dict[str, Any]:

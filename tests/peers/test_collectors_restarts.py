@@ -12,24 +12,10 @@ from tests.peers.otelcol import QUICK_RETRY, SIGNALS, Collector, limited, to_sid
 from tests.sidecar import Sidecar, to_backend, with_storage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from tests.peers.conftest import NewCollector, Start
 
 ON_DISK = {"storage": "file_storage"}
 FOR_EVER = {**QUICK_RETRY, "max_elapsed_time": "0s"}
-
-
-@pytest.fixture
-def sidecar(tmp_path: Path) -> Iterator[Sidecar]:
-    """Lend a sidecar that the test starts, ends and starts again."""
-    directory = tmp_path / "sidecar"
-    directory.mkdir()
-    lent = Sidecar(directory)
-    yield lent
-    if hasattr(lent, "process"):
-        lent.process.kill()
 
 
 def sidecar_config(sidecar: Sidecar, last: Collector, durable: bool) -> dict[str, Any]:
