@@ -21,7 +21,16 @@ from pathlib import Path
 from typing import Final
 
 from spanledger.processor.batch import SIGNALS, Delivery, Signal
-from spanledger.processor.sqlite_file import Malformed, blob, damaged, look_for_room, put_aside, reading, transaction
+from spanledger.processor.sqlite_file import (
+    Malformed,
+    blob,
+    damaged,
+    look_for_room,
+    look_whether_writable,
+    put_aside,
+    reading,
+    transaction,
+)
 from spanledger.processor.storage import StorageFile
 
 APPLICATION_ID: Final = 0x5350_4C51  # "SPLQ"
@@ -181,6 +190,8 @@ class QueueFile:
                         connection.execute("DELETE FROM entries WHERE seq = ?", (change.seq,))
                     else:
                         discarded += self._bury(connection, change)
+            if size:
+                look_whether_writable(self.path.parent)
         except BaseException:
             self._dead_bytes = None
             raise

@@ -44,6 +44,15 @@ def look_for_room(connection: sqlite3.Connection, directory: Path, size: int) ->
         raise OSError(errno.ENOSPC, f"less than {SPARE_BYTES // 2**20} MiB would be left free on its disk")
 
 
+def look_whether_writable(directory: Path) -> None:
+    """Raise OSError when the disk of the file has become read-only: what was just committed may not be on it.
+
+    Linux answers `fsync` on a filesystem that it has made read-only after an error with success, whatever it held back.
+    """
+    if os.statvfs(directory).f_flag & os.ST_RDONLY:
+        raise OSError(errno.EROFS, "its disk became read-only while it was written")
+
+
 class Malformed(sqlite3.DatabaseError):
     """A row holds what none of ours does: SQLite sums nothing, and finds damage in its own structure only."""
 

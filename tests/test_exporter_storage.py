@@ -643,7 +643,7 @@ def test_disk_is_not_filled_to_the_brim(tmp_path: Path, monkeypatch: pytest.Monk
     file = queue_file(tmp_path)
     file.open(0)
     file.apply([Insert(1, spans(1)), Insert(3, spans(3, size=100_000))])
-    monkeypatch.setattr(os, "statvfs", lambda _path: SimpleNamespace(f_bavail=16 * 256, f_frsize=4096))
+    monkeypatch.setattr(os, "statvfs", lambda _path: SimpleNamespace(f_bavail=16 * 256, f_frsize=4096, f_flag=0))
     with pytest.raises(OSError, match="less than 16 MiB would be left free") as error:
         file.apply([Insert(2, spans(2))])
     assert error.value.errno == errno.ENOSPC
@@ -651,6 +651,21 @@ def test_disk_is_not_filled_to_the_brim(tmp_path: Path, monkeypatch: pytest.Monk
     assert [entry.seq for entry in file.open(0).entries] == [3]
     file.apply([Delete(3)])
     file.apply([Insert(4, spans(4))])  # What was deleted makes room before the file gets shorter.
+    file.close()
+
+
+def test_commit_on_a_disk_that_became_read_only_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Linux says that it was written. The same once more, when the disk is back, makes no difference."""
+    file = queue_file(tmp_path)
+    file.open(0)
+    with monkeypatch.context() as patch:
+        disk = SimpleNamespace(f_bavail=2**20, f_frsize=4096, f_flag=os.ST_RDONLY)
+        patch.setattr(os, "statvfs", lambda _path: disk)
+        with pytest.raises(OSError, match="became read-only") as error:
+            file.apply([Insert(1, spans(1))])
+    assert error.value.errno == errno.EROFS
+    file.apply([Insert(1, spans(1))])
+    assert [entry.seq for entry in file.open(0).entries] == [1]
     file.close()
 
 
