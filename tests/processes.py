@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import itertools
+import os
 import random
 import signal
 import socket
@@ -13,26 +15,34 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 STOP_TIMEOUT_S = 60.0
 
 
-def free_ports(count: int) -> list[int]:
-    """Return ports of the loopback interface that nobody has.
+def _own_ports() -> Iterator[int]:
+    """Yield the ports of this test worker, each once in a long while.
 
-    They are below the range from which outgoing connections get theirs, so that no connection of
-    another test takes one before its server does.
+    Each worker has a share of its own, so that two tests never give one port to two servers. The shares are below
+    the range from which outgoing connections get theirs, so that no connection of another test takes one.
     """
-    with contextlib.ExitStack() as held:
-        ports: list[int] = []
-        while len(ports) < count:
-            port = random.SystemRandom().randrange(15000, 32000)
-            probe = held.enter_context(socket.socket())
-            with contextlib.suppress(OSError):
-                probe.bind(("127.0.0.1", port))
-                ports.append(port)
-        return ports
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    share = range(15000 + worker % 8 * 2000, 17000 + worker % 8 * 2000)
+    return itertools.cycle(random.SystemRandom().sample(share, len(share)))
+
+
+_OWN_PORTS = _own_ports()
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports of the loopback interface that nobody has and that were not given before."""
+    ports: list[int] = []
+    while len(ports) < count:
+        port = next(_OWN_PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            ports.append(port)
+    return ports
 
 
 def http_get(address: str, path: str, accept: str = "*/*", timeout_s: float = 10.0) -> tuple[int, str]:
