@@ -1,6 +1,8 @@
 """What the sidecar costs, beside its peers, measured in one run: `make bench`.
 
     python -m bench [--quick] [--only NAME] [--json FILE]
+    python -m bench --markdown FILE     what docs/performance.md says of a run, from its JSON
+    python -m bench --pages FILE        the same, written into docs/performance.md and the README
 
 One core is for what is measured, the others are for the load generator and the backend. CPU time is the operating
 system's. Ratios are the result: on another or a busy machine the numbers differ, their ratios much less.
@@ -18,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from bench import machine
+from bench import machine, pages
 from bench.bed import Bed
 from bench.measures.growth import attributes, open_runs, series
 from bench.measures.lag import lag
@@ -46,10 +48,20 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="less of everything, in under three minutes")
     parser.add_argument("--only", action="append", choices=MEASURES, metavar="NAME", help=", ".join(MEASURES))
     parser.add_argument("--json", type=Path, default=Path("dist/bench.json"), help="where the numbers go")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="measure nothing, print the tables of a run")
+    parser.add_argument("--pages", type=Path, metavar="FILE", help="measure nothing, write the tables into the pages")
     chosen = parser.parse_args()
+    results: dict[str, Any]
+    if told := chosen.markdown or chosen.pages:
+        results = json.loads(told.read_text())
+        if chosen.pages:
+            pages.write(results)
+        else:
+            print(*pages.page(results), *pages.quote(results), sep="\n")
+        return 0
     chosen.json.parent.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
-    results: dict[str, Any] = {"machine": machine.description()}
+    results = {"machine": machine.description()}
     with tempfile.TemporaryDirectory(prefix="bench-") as directory, Bed(Path(directory), chosen.quick).open() as bed:
         for name in chosen.only or MEASURES:
             print(f"bench: {name} ...", file=sys.stderr, flush=True)

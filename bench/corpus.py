@@ -15,16 +15,17 @@ CORPUS: Final = Path(__file__).parents[1] / "tests" / "fixtures" / "corpus"
 
 
 def captures(folder: Path = CORPUS) -> Iterator[tuple[str, bytes]]:
-    """Yield the scenario of each capture and what it sent: requests, each preceded by its length."""
+    """Yield `stack/scenario` of each capture and what it sent: requests, each preceded by its length."""
     for path in sorted(folder.rglob("*.tar.xz")):
         with tarfile.open(path) as archive:
             for member in archive.getmembers():
                 file = archive.extractfile(member)
                 if file is not None and member.name.endswith("traces.binpb"):
-                    yield member.name.partition(".")[0], file.read()
+                    stack = path.name.removesuffix(".tar.xz")
+                    yield f"{stack}/{member.name.partition('.')[0]}", file.read()
     for path in sorted(folder.rglob("*.traces.binpb*")):
         yield (
-            path.name.partition(".")[0],
+            f"{path.parent.name}/{path.name.partition('.')[0]}",
             gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes(),
         )
 

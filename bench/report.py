@@ -97,7 +97,10 @@ def _below(what: str, limit: float, value: float | None, unit: str, factor: floa
 
 
 def _throughput(results: Results) -> Iterator[str]:
+    others = [(mix, sides) for mix, sides in results.items() if not mix.startswith(MAIN.name)]
     for mix, sides in results.items():
+        if (mix, sides) in others:
+            continue
         walk = _at(sides, "walk", "spans_per_cpu_s")
         yield from (f"{mix[0].upper()}{mix[1:]}:", "")
         yield from table(
@@ -116,6 +119,19 @@ def _throughput(results: Results) -> Iterator[str]:
             ],
         )
         yield ""
+    if others:
+        yield from ("Spans for each second of CPU, other mixes:", "")
+        yield from _compared(others)
+
+
+def _compared(mixes: Sequence[tuple[str, Results]]) -> Iterator[str]:
+    def row(mix: str, sides: Results) -> tuple[str, ...]:
+        walk, otelcol, ours = (_at(sides, name, "spans_per_cpu_s") for name in ("walk", "otelcol", "spanledger"))
+        shares = (ours / rate if ours and rate else None for rate in (walk, otelcol))
+        return (mix, number(walk), number(otelcol), number(ours), *(number(share, 3) for share in shares))
+
+    heads = ("mix", "walk", "otelcol", "spanledger", "of walk", "of otelcol")
+    yield from table(heads, [row(mix, sides) for mix, sides in mixes])
 
 
 def _latency(results: Results) -> Iterator[str]:

@@ -32,7 +32,8 @@ from spanledger.processor.metric_store import MetricTable
 from spanledger.processor.trajectory.config import TrajectoryConfig
 from spanledger.processor.trajectory.connector import Trajectory
 from spanledger.processor.trajectory.store import Store
-from spanledger.service.flow import Intake, Pipeline, Stage
+from spanledger.service.flow import SLICE_S, Intake, Pipeline, Stage
+from spanledger.service.garbage import settle
 from tests.fakes import host
 
 TRACED = 5_000
@@ -156,7 +157,7 @@ class Bed:
 
     async def send(self, wire: bytes) -> None:
         """Take one request."""
-        await self.intake(await paced(decode("traces", wire, time.time_ns()), 0.005, time.monotonic))
+        await self.intake(await paced(decode("traces", wire, time.time_ns()), SLICE_S, time.monotonic))
 
 
 async def bed(**config: object) -> Bed:
@@ -173,8 +174,7 @@ async def bed(**config: object) -> Bed:
     )
     for component in (*processors, connector):
         await component.start()
-    gc.collect()
-    gc.freeze()  # as the service does
+    settle()  # as the service does
     stages = tuple(Stage(one, lambda _n: None, lambda _n: None) for one in processors)
     pipeline = Pipeline("traces", "traces", stages, (connector,), connector)
     documents: list[int] = []

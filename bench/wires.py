@@ -3,12 +3,17 @@
 Two sends of the same bytes would be the same spans, and a sidecar that tells runs apart would see doubles. So ids,
 prose and response ids hold a placeholder, each request is cut there once, and `tag.join(pieces)` is a request
 that nobody has seen. Times are written over, so that the spans have just ended.
+
+Many stacks recorded the same scenario against the same model, with the same ids and words. So each stack is a service
+of its own and each of its captures an instance with ids and words of its own: nothing is equal in two captures, as
+nothing is in the traffic of different applications.
 """
 
 from __future__ import annotations
 
 import functools
 import json
+import random
 import re
 import struct
 from collections import defaultdict
@@ -17,7 +22,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
+from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope, KeyValue
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
 
@@ -41,6 +46,10 @@ STEP_NS: Final = 10**9 // 4
 """From one step of a made-up run to the next."""
 _TIME: Final = struct.Struct("<Q")
 _AGO: Final = re.compile(rb".{4}\x00\x00\xf1\xf7", re.DOTALL)
+_ID_IN_JSON: Final = re.compile(r'\\*"(?:tool_call_id|call_id|response_id|id)\\*": ?\\*"([\w.:-]{8,128})\\*"')
+_SAID: Final = re.compile(r'(\\*"(?:content|text)\\*": ?\\*")(?=[A-Za-z])')
+"""The beginning of what somebody says, in messages as JSON; not of results that are JSON themselves."""
+_SAYS: Final = re.compile(r"[._](content|value|text)$")
 _IDS: Final = re.compile(
     r"(response|conversation|session|thread|request|message|generation|call)[._]?id$", re.IGNORECASE
 )
@@ -120,7 +129,7 @@ def cut(request: bytes) -> Wire:
 def wires(mix: Mix) -> list[Wire]:
     """Return the requests of a mix; the spans of each trace follow one another."""
     traces = _made(mix) if mix.content_bytes else _recorded(mix.scenarios)
-    spans = (sent for number, trace in enumerate(traces) for sent in _renewed(trace, number))
+    spans = (sent for number, (source, trace) in enumerate(traces) for sent in _renewed(trace, number, source))
     if mix.genai < 1:
         spans = _among_others(spans, round(1 / mix.genai) - 1)
     if mix.attributes:
@@ -128,28 +137,57 @@ def wires(mix: Mix) -> list[Wire]:
     return [cut(request.SerializeToString()) for request in _requests(spans, mix.spans)]
 
 
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A trace of the corpus."""
+
+    source: str
+    """Distinct for each capture: two characters."""
+    scenario: str
+    spans: list[tuple[Sent, bool]]
+    """With whether they are GenAI ones."""
+
+
 @functools.cache
-def _read_corpus() -> list[tuple[str, list[tuple[Sent, bool]]]]:
-    """Return the scenario of each recorded trace, and its spans with whether they are GenAI ones."""
+def _read_corpus() -> list[Recorded]:
     reader = Reader(DIALECTS, content=False)
     found = []
-    for scenario, capture in captures():
+    recorded = list(captures())
+    # Captures of one stack cost much or little: one after the other they would be an ebb and flow.
+    random.Random(7).shuffle(recorded)
+    for number, (name, capture) in enumerate(recorded):
+        stack, _, scenario = name.rpartition("/")
+        source = tag(number)[-2:].decode()
+        resources: dict[bytes, Resource] = {}
         traces: defaultdict[bytes, list[tuple[Sent, bool]]] = defaultdict(list)
         for request in requests_of(capture):
-            for resource in request.resource_spans:
-                for group in resource.scope_spans:
+            for node in request.resource_spans:
+                known = node.resource.SerializeToString()
+                resource = resources.setdefault(known, _instance(node.resource, stack, source))
+                for group in node.scope_spans:
                     for span in group.spans:
                         is_genai = reader.read(group.scope.name, group.scope.version, span) is not None
-                        traces[span.trace_id].append((Sent(resource.resource, group.scope, span), is_genai))
-        found += [(scenario, trace) for trace in traces.values()]
+                        traces[span.trace_id].append((Sent(resource, group.scope, span), is_genai))
+        found += [Recorded(source, scenario, trace) for trace in traces.values()]
     return found
 
 
-def _recorded(scenarios: str) -> Iterator[list[Sent]]:
-    """Yield copies of the GenAI spans of each recorded trace, in the order they ended."""
-    for scenario, trace in _read_corpus():
-        if scenario.startswith(scenarios):
-            yield _without_others(trace)
+def _instance(recorded: Resource, stack: str, source: str) -> Resource:
+    """Return the resource of a process that runs the service of a stack."""
+    ours = ("service.name", "service.instance.id")
+    names = {pair.key: pair.value.string_value for pair in recorded.attributes if pair.key in ours}
+    resource = Resource(attributes=[pair for pair in recorded.attributes if pair.key not in ours])
+    if name := names.get("service.name"):
+        resource.attributes.append(key_value("service.name", f"{name}-{stack}"))
+    resource.attributes.append(key_value("service.instance.id", f"{names.get('service.instance.id', '')}{source}"))
+    return resource
+
+
+def _recorded(scenarios: str) -> Iterator[tuple[str, list[Sent]]]:
+    """Yield copies of the GenAI spans of each recorded trace, in the order they ended, and which capture it is of."""
+    for trace in _read_corpus():
+        if trace.scenario.startswith(scenarios):
+            yield trace.source, _without_others(trace.spans)
 
 
 def _without_others(trace: Sequence[tuple[Sent, bool]]) -> list[Sent]:
@@ -172,19 +210,14 @@ def _without_others(trace: Sequence[tuple[Sent, bool]]) -> list[Sent]:
     return sorted(kept, key=lambda sent: sent.span.end_time_unix_nano)
 
 
-def _renewed(trace: Sequence[Sent], number: int) -> Iterator[Sent]:
+def _renewed(trace: Sequence[Sent], number: int, source: str) -> Iterator[Sent]:
     """Put the placeholder into a trace, and how long ago its spans were; neighbours end a millisecond apart."""
     if not trace:
         return
     last_ns = max(sent.span.end_time_unix_nano for sent in trace) + (1000 - number % 1000) * 1_000_000
     ids = {sent.span.span_id: PLACE + index.to_bytes(4) for index, sent in enumerate(trace, 1)}
-    names = {
-        pair.value.string_value
-        for sent in trace
-        for pair in sent.span.attributes
-        if _IDS.search(pair.key) and 8 <= len(pair.value.string_value) <= 128
-    }
-    known = re.compile("|".join(map(re.escape, sorted(names, key=len, reverse=True)))) if names else None
+    known = _names(trace)
+    place = PLACE.decode() + source
     for sent in trace:
         span = sent.span
         span.trace_id = MARK + PLACE + number.to_bytes(8)
@@ -196,25 +229,39 @@ def _renewed(trace: Sequence[Sent], number: int) -> Iterator[Sent]:
             event.time_unix_nano = _ago(last_ns - event.time_unix_nano)
         for pairs in (span.attributes, *(event.attributes for event in span.events)):
             for pair in pairs:
-                _renew(pair.value, known)
+                _renew(pair, known, place)
         yield sent
+
+
+def _names(trace: Iterable[Sent]) -> re.Pattern[str] | None:
+    """Return what finds the ids of conversations, answers and calls that a trace has; None when it has none."""
+    names: set[str] = set()
+    for sent in trace:
+        for pair in sent.span.attributes:
+            text = pair.value.string_value
+            if _IDS.search(pair.key) and 8 <= len(text) <= 128:
+                names.add(text)
+            names.update(_ID_IN_JSON.findall(text))
+    return re.compile("|".join(map(re.escape, sorted(names, key=len, reverse=True)))) if names else None
 
 
 def _ago(ns: int) -> int:
     return AGO + min(max(0, ns // 1000), MAX_AGO_US)
 
 
-def _renew(value: AnyValue, known: re.Pattern[str] | None) -> None:
-    place = PLACE.decode()
-    text = value.string_value
-    if len(text) < 8:
-        return
+def _renew(pair: KeyValue, known: re.Pattern[str] | None, place: str) -> None:
+    text = pair.value.string_value
     if known is not None:
         text = known.sub(lambda found: found[0] + place, text)
+    if text and text == pair.value.string_value and _IDS.search(pair.key):
+        text += place  # too short to be looked for elsewhere
     if len(text) > 40:
         text = _PROSE.sub(place, text)
-    if text != value.string_value:
-        value.string_value = text
+    text = _SAID.sub(rf"\g<1>{place} ", text)
+    if _SAYS.search(pair.key) and text[:1].isalpha():
+        text = f"{place} {text}"
+    if text != pair.value.string_value:
+        pair.value.string_value = text
 
 
 def _among_others(spans: Iterable[Sent], others: int) -> Iterator[Sent]:
@@ -265,7 +312,7 @@ def _with_attributes(sent: Sent, count: int) -> Sent:
 _EXTRA: Final[list[KeyValue]] = [key_value(f"app.fact.{number}", f"value {number % 97}") for number in range(10_000)]
 
 
-def _made(mix: Mix) -> Iterator[list[Sent]]:
+def _made(mix: Mix) -> Iterator[tuple[str, list[Sent]]]:
     """Yield runs of an agent with four model calls and three tools, and the agent's own span at their end."""
     resource = Resource(attributes=[key_value("service.name", "trip")])
     scope = InstrumentationScope(name="opentelemetry.instrumentation.openai_v2", version="2.3")
@@ -287,7 +334,7 @@ def _made(mix: Mix) -> Iterator[list[Sent]]:
                 attributes=[key_value(key, value) for key, value in facts.items()],
             )
             spans.append(Sent(resource, scope, span))
-        yield spans
+        yield "", spans
 
 
 def _facts(run: int, number: int, kind: str, prompt: str) -> dict[str, Value]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from spanledger.conventions import coerce
@@ -11,11 +11,13 @@ from spanledger.conventions.dialect import MODEL_CALLS, USAGE
 from spanledger.conventions.emitters import Emitter, emitter_of
 from spanledger.conventions.lookup import BASIS, Lookup
 from spanledger.conventions.providers import provider_at
+from spanledger.conventions.record import record
 from spanledger.conventions.tokens import BASES, is_count, usage_of
 
 if TYPE_CHECKING:
-    from spanledger.conventions.dialect import Facts, SpanAttributes
+    from spanledger.conventions.dialect import Facts
     from spanledger.conventions.reading import Reading
+    from spanledger.conventions.span_attributes import SpanAttributes
     from spanledger.conventions.usage import Usage
     from spanledger.conventions.values import Value
 
@@ -26,7 +28,7 @@ Corrections = Mapping[str, tuple[str, int]]
 """Target -> the key of a source that says a count where the best one says none, and the count."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Counting:
     """How the counts of a span are meant."""
 
@@ -35,6 +37,8 @@ class Counting:
     """The server bills reasoning beside the output (xAI)."""
     cache_in_total: bool
     thoughts_in_total: bool
+    only_input: bool
+    """The operation has no output that is counted."""
     settled: str
     """The basis that was written when the counts were made inclusive before; "" if they were not."""
 
@@ -43,7 +47,7 @@ def counting_of(facts: Facts, reading: Reading) -> Counting:
     """Return how the counts of a span are meant."""
     settled: Value = ""
     # What a sum of calls says is left as it came.
-    if BASIS in facts.attributes.pairs and not facts.aggregate and facts.kind in MODEL_CALLS:
+    if BASIS in facts.attributes.at and not facts.aggregate and facts.kind in MODEL_CALLS:
         settled = facts.attributes[BASIS]
     server = reading.server_address
     return Counting(
@@ -51,6 +55,7 @@ def counting_of(facts: Facts, reading: Reading) -> Counting:
         reading.provider == "x_ai" or (server is not None and provider_at(server) == "x_ai"),
         reading.provider in _TOTALS_WITH_CACHE,
         "gemini" in (reading.model or ""),
+        facts.kind == "embedding",
         settled if isinstance(settled, str) and settled in BASES else "",
     )
 
@@ -87,6 +92,7 @@ def _usage(raw: Mapping[str, Value], counting: Counting) -> Usage | None:
         reasoning_beside=counting.reasoning_beside,
         cache_in_total=counting.cache_in_total,
         thoughts_in_total=counting.thoughts_in_total,
+        only_input=counting.only_input,
         settled=counting.settled,
     )
 
@@ -98,7 +104,7 @@ def _look_further(raw: Mapping[str, Value], attributes: SpanAttributes, lookup: 
         if name not in raw or is_count(raw[name]):
             continue
         ranked = sorted(
-            (slot.rank, key) for key in attributes.pairs for slot in lookup.entry(key).slots if slot.target == target
+            (slot.rank, key) for key in attributes.at for slot in lookup.entry(key).slots if slot.target == target
         )
         for _, key in ranked:
             value = coerce.count(attributes[key])

@@ -21,9 +21,8 @@ from spanledger.conventions.dialect import (
     TIME_TO_FIRST_CHUNK,
     TOOL_CALL_ID,
     USER_ID,
-    SpanAttributes,
 )
-from spanledger.conventions.reading import Reading
+from spanledger.conventions.reading import Reading, Ready
 from spanledger.conventions.values import key_value
 from spanledger.conventions.witness import NAME, WatchedDict, WatchedSpan
 
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from spanledger.conventions.counting import Counting
     from spanledger.conventions.dialect import Facts
     from spanledger.conventions.reading import StepKind
+    from spanledger.conventions.span_attributes import SpanAttributes
     from spanledger.conventions.values import Value
 
 PASSED: Final[Mapping[str, tuple[str, bool]]] = {
@@ -73,7 +73,7 @@ class Seen:
         if named:
             self.fields.add(NAME)
         facts.span = cast("Span", WatchedSpan(facts.span, self.fields))
-        facts.attributes = SpanAttributes(WatchedDict(facts.attributes.pairs, self.keys), {})
+        facts.attributes = facts.attributes.watched(lambda at: WatchedDict(at, self.keys))
         facts.values = WatchedDict(facts.values, self.targets)
 
     def spare(self, targets: Iterable[str] = ()) -> None:
@@ -109,8 +109,7 @@ class Decision:
     """What it gives for its operation is none, and has to go."""
     facts: Facts | None
     """Only where originals are removed, and for this one span."""
-    ready: Span | None
-    """The first of the edits as attributes of a span that has nothing else."""
+    ready: Ready | None
 
     @classmethod
     def of(
@@ -155,10 +154,10 @@ class Decision:
         return reading
 
 
-def _ready(edits: Mapping[str, Value], special: Collection[str]) -> Span | None:
+def _ready(edits: Mapping[str, Value], special: Collection[str]) -> Ready | None:
     made = Span()
     for name, value in edits.items():
         if name in special:
             break
         made.attributes.append(key_value(name, value))
-    return made if made.attributes else None
+    return Ready(len(made.attributes), made.SerializeToString()) if made.attributes else None

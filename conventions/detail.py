@@ -8,9 +8,10 @@ instructions and tools, which have to be the same everywhere.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
+from spanledger.conventions.record import record
 from spanledger.conventions.safety.concern import Concern
 
 ContentMode = Literal["none", "metadata", "full"]
@@ -19,7 +20,7 @@ Digest = int
 """64 bits of a keyed hash of canonical content."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class ToolRequest:
     """A tool call that a model asked for."""
 
@@ -30,7 +31,7 @@ class ToolRequest:
     """Of the longer texts among the arguments: what a call begins with that is asked just this by a user."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Print:
     """A fingerprint of content: equal content has an equal digest, like content shares shingles."""
 
@@ -41,7 +42,7 @@ class Print:
     """Characters of the canonical form."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Evaluation:
     """A score or a label that somebody gave."""
 
@@ -56,7 +57,7 @@ class Evaluation:
     """Of what is judged, where the judge says no more than that."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Detail:
     """What a span says that joins it to others. Everything is absent where the span does not say it."""
 

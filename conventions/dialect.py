@@ -8,26 +8,22 @@ they are listed below.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias, TypeVar, cast
 
 from spanledger.conventions.coerce import Coerce, number, parse_json
-from spanledger.conventions.values import TooLarge, Value, value_of
+from spanledger.conventions.values import Value
 
 if TYPE_CHECKING:
-    from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
     from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
     from spanledger.conventions.reading import StepKind
+    from spanledger.conventions.span_attributes import SpanAttributes
     from spanledger.conventions.values import Attributes
 
 _T = TypeVar("_T")
-_TREES: Final = frozenset({"array_value", "kvlist_value"})
-
-MAX_ITEMS: Final = 256
-"""Items of a list that is read as a fact (finish reasons, stop sequences)."""
 
 MAX_NAME_CHARS: Final = 128
 """A longer name names no tool, agent, workflow or variable."""
@@ -129,43 +125,6 @@ class Kinded(NamedTuple):
 STRUCTURAL: Final = Kinded("other")
 
 
-class SpanAttributes(Mapping[str, Value]):
-    """The attributes of a span as plain values, each decoded when it is first asked for.
-
-    Of duplicate keys the last counts. A value with too many nodes reads as None.
-    """
-
-    __slots__ = ("_decoded", "pairs")
-
-    def __init__(self, pairs: dict[str, KeyValue], decoded: dict[str, Value]) -> None:
-        """Wrap `pairs`; `decoded` has the values that are known already. Both are owned from here on."""
-        self.pairs = pairs
-        self._decoded = decoded
-
-    def __getitem__(self, key: str) -> Value:
-        decoded = self._decoded
-        if key not in decoded:
-            decoded[key] = decode(self.pairs[key].value)
-        return decoded[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.pairs)
-
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    def __contains__(self, key: object) -> bool:
-        return key in self.pairs
-
-    @overload
-    def get(self, key: str, /) -> Value: ...
-    @overload
-    def get(self, key: str, /, default: _T) -> Value | _T: ...
-    def get(self, key: str, /, default: object = None) -> object:
-        """Return the value of `key`, or `default`; without the exception that `Mapping` goes through."""
-        return self[key] if key in self.pairs else default
-
-
 @dataclass(frozen=True, slots=True)
 class SecondsUntil:
     """Reads the seconds from the start of a span to the time in ISO format that an attribute has; None for others."""
@@ -186,30 +145,6 @@ class SecondsUntil:
         except (ValueError, OverflowError, OSError):
             return None
         return seconds if 0 <= seconds < 86_400 else None
-
-
-def decode(message: AnyValue) -> Value:
-    """Return an attribute's value; None when it has too many nodes."""
-    try:
-        # Nearly all are text or whole numbers; asking for these is quicker than asking which kind it is.
-        return message.string_value or message.int_value or value_of(message)
-    except TooLarge:
-        return None
-
-
-def plain(message: AnyValue) -> Value:
-    """Return a value that may be a fact; None for anything that is none."""
-    value: Value = message.string_value or message.int_value
-    return value or (decode(message) if is_simple(message) else None)
-
-
-def is_simple(message: AnyValue) -> bool:
-    """Tell whether a value is a scalar or a short list of scalars: whatever else, it is no fact to read."""
-    kind = message.WhichOneof("value")
-    if kind == "array_value":
-        items = message.array_value.values
-        return len(items) <= MAX_ITEMS and not any(item.WhichOneof("value") in _TREES for item in items)
-    return kind != "kvlist_value"
 
 
 Read: TypeAlias = "tuple[str | None, Callable[[Any], Any]]"

@@ -8,7 +8,8 @@ only when the very fact it held stands under its current name.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from operator import attrgetter
 from typing import Final
 
 from spanledger.conventions import coerce
@@ -34,13 +35,15 @@ from spanledger.conventions.values import Value
 # Written by a rule of their own, not as a copy of the best source.
 _BY_RULE: Final = frozenset({OPERATION, FINISH_REASONS, *USAGE})
 _WRITTEN_COUNTS: Final = tuple((target, name) for target, name in USAGE.items() if not target.startswith("@"))
+_counts_of: Final[Callable[[Usage], tuple[int | None, ...]]] = attrgetter(*(name for _, name in _WRITTEN_COUNTS))
 _MODAL: Final = frozenset({
     "audio_input", "audio_output", "audio_cache_read", "image_input", "image_output", "image_cache_read",
 })  # fmt: skip
 _AS_IT_CAME: Final = frozenset({"spec", "emitter_inclusive"})
 
 
-_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+# What was read as JSON holds no circle.
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":"))
 
 
 class Editor:
@@ -59,7 +62,7 @@ class Editor:
         written as it was read.
         """
         names = self._names
-        present = facts.attributes.pairs
+        present = facts.attributes.at
         filled: list[tuple[str, str]] = []
         for target in facts.moved:
             if target in _BY_RULE:
@@ -102,8 +105,7 @@ class Editor:
         if reading.aggregate or (usage.basis in _AS_IT_CAME and not moved):
             return
         attributes = reading.attributes
-        for target, count in _WRITTEN_COUNTS:
-            value: int | None = getattr(usage, count)
+        for (target, count), value in zip(_WRITTEN_COUNTS, _counts_of(usage), strict=True):
             if value is None:
                 continue
             name = self._names[target]

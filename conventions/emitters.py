@@ -35,6 +35,9 @@ class Emitter:
     """Holds only for these providers; empty for all."""
 
 
+ANSWER: Final = "@answer"
+"""Whose counts are read out of the provider's own answer, which `provider_usage.py` makes inclusive."""
+
 _ANTHROPIC: Final = frozenset({"anthropic", "aws.bedrock"})
 
 EMITTERS: Final[tuple[Emitter, ...]] = (
@@ -67,6 +70,7 @@ EMITTERS: Final[tuple[Emitter, ...]] = (
     Emitter("@traceloop/instrumentation-bedrock", "exclusive"),
     Emitter("@traceloop/instrumentation", "inclusive"),
     # Others
+    Emitter(ANSWER, "inclusive"),
     Emitter("openlit.instrumentation.anthropic", "exclusive"),
     Emitter("openlit.instrumentation.bedrock", "exclusive"),
     Emitter("openlit.instrumentation.google_ai_studio", "inclusive", "out"),

@@ -11,6 +11,8 @@ For a model call (`Call.inference`), by what is below it:
 * the same, and none of them has a price while this has: it has their price;
 * calls that tell no tokens: it has their tokens, they are the calls. If they failed and it did not, then it
   stands for an attempt of its own;
+* the other half of its numbers: it has this one, that the other, and they are one call; a half of what it has whole is
+  an echo of it;
 * other numbers: it counts, too (an agent as a tool, sampling through MCP);
 * the same, answered without a model, as by a gateway from its cache: nobody is billed for it either.
 
@@ -29,10 +31,20 @@ the whole tree is there.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
-from spanledger.conventions.same_call import near, same_call, same_model, same_numbers, twins
+from spanledger.conventions.record import record
+from spanledger.conventions.same_call import (
+    begins,
+    complements,
+    is_half,
+    near,
+    repeats_half,
+    same_call,
+    same_model,
+    same_numbers,
+    twins,
+)
 
 if TYPE_CHECKING:
     from spanledger.conventions.same_call import Name
@@ -52,7 +64,7 @@ _NEAR: Final = 100
 """What a sum tells beyond the calls below it by less than one part in this many is another way of counting."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Call:
     """A span's own report of a model call, or of the tokens of several."""
 
@@ -95,7 +107,7 @@ class Call:
         return self.input > 0 or self.output > 0
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Place:
     """A span in its trace. `call` is None for spans that are no model call and report no tokens."""
 
@@ -107,7 +119,7 @@ class Place:
     call: Call | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Excess:
     """Tokens of a sum that no call below it has, and what they cost at the price of those calls."""
 
@@ -238,7 +250,10 @@ class Report:
         verdict, call = self.finding.verdict, self.call
         if call is None or verdict not in TOKENS or not call.inference:
             return verdict
-        return "twin" if self.twin_of is not None or self._repeats(call) else verdict
+        if self.twin_of is None:
+            return "twin" if self._repeats(call) else verdict
+        other = self.twin_of.call
+        return "tells" if other is not None and complements(call, other) else "twin"
 
     @property
     def bill(self) -> Bill:
@@ -283,9 +298,12 @@ class Report:
         return touched
 
     def _repeats(self, call: Call) -> bool:
-        """Tell whether the nearest call around it is the one that it echoes."""
+        """Tell whether the nearest call around it is the one that it echoes, or one has all of it that tells half."""
         if not call.echo:
-            return False
+            return is_half(call) and any(
+                above.call is not None and above.call.inference and repeats_half(above.call, call)
+                for above in self.above()
+            )
         around = next((above for one in self.above() if (above := one.call) is not None and above.inference), None)
         return around is not None and same_call(around, call)
 
@@ -337,8 +355,8 @@ def _judge(report: Report) -> Finding:
 def _judge_call(report: Report, call: Call, below: Told) -> Finding:
     if below is _NOTHING:
         return Finding("counts", _with(report, call, below, is_call=True), below)
-    echoes = tuple([one for one in below.reports if one.call is not None and one.call.echo])
-    if echoes:
+    echoes = tuple([one for one in below.reports if one.call is not None and (one.call.echo or is_half(one.call))])
+    if any(_echoes(one, call) for one in echoes):
         below = _without_echoes(call, below)
     verdict = _of_call(call, below)
     told = below
@@ -411,19 +429,23 @@ def _without_echoes(call: Call, below: Told) -> Told:
 
 def _echoes(report: Report, around: Call) -> bool:
     call = report.call
-    return call is not None and call.echo and same_call(around, call)
+    if call is None:
+        return False
+    return same_call(around, call) if call.echo else repeats_half(around, call)
 
 
 def _explained(call: Call, below: Told) -> bool:
     """Tell whether the calls below a span are what it reports: their sum, or the last of them."""
     calls = [one.call for one in below.reports if one.call is not None]
+    if is_half(call) and any(complements(call, one) for one in calls):
+        return False
     if call.response_id and any(one.response_id == call.response_id for one in calls):
         return True
     # Whatever a router called the model: no two answers below one another have the same numbers by chance.
     if call.input and call.output and any((one.input, one.output) == (call.input, call.output) for one in calls):
         return True
     related = [one for one in calls if same_model(call, one)]
-    if any(same_numbers(call, one) for one in related):
+    if any(same_numbers(call, one) or begins(call, one) for one in related):
         return True
     if not related and not below.more:
         return False
@@ -442,7 +464,13 @@ def once(below: Told) -> Told:
     doubled = twins([place for place in places if place.call is not None and place.call.inference])
     if not doubled:
         return below
-    again = [_with(places[one], one.call, _NOTHING, is_call=True) for one in doubled if one.call is not None]
+    again = [
+        Told(calls=1)
+        if better.call is not None and complements(one.call, better.call)
+        else _with(places[one], one.call, _NOTHING, is_call=True)
+        for one, better in doubled.items()
+        if one.call is not None
+    ]
     more = Told.together(again)
     return Told(
         below.calls - more.calls,

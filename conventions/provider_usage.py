@@ -7,6 +7,7 @@ mixture. The counts come out as the conventions want them: input with the cache,
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -40,6 +41,10 @@ _NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "tool_results": ("tool_use_prompt_token_count", "toolUsePromptTokenCount"),
 }  # fmt: skip
 
+_REPR_OF_USAGE: Final = re.compile(r"usage=\w{1,64}\(")
+_MEMBER_OF_REPR: Final = re.compile(
+    r"(?P<name>\b\w{1,64})=(?:(?P<count>\d{1,15})(?=[,)])|(?P<object>\w{1,64}\())|(?P<end>\))"
+)
 _AREAS: Final = ("us", "eu", "global")  # no set: it may be a list
 _TICKS: Final = "cost_in_usd_ticks"
 BILLED: Final = "#billed"
@@ -221,9 +226,9 @@ def usage_object(value: Value) -> dict[str, Value] | None:
 
 
 def usage_within(text: Value, keys: tuple[str, ...] = ("usage", "usage_metadata", "usageMetadata")) -> Value:
-    """Return the last usage object inside the JSON of a whole answer; None when there is none.
+    """Return the last usage object inside a whole answer, in JSON or as the `repr` of an SDK's; None without one.
 
-    Texts within cannot be taken for it: their quotes are escaped.
+    Texts within cannot be taken for it: their quotes are escaped, and in a `repr` they come before it.
     """
     if not isinstance(text, str):
         return None
@@ -239,6 +244,27 @@ def usage_within(text: Value, keys: tuple[str, ...] = ("usage", "usage_metadata"
         except (ValueError, RecursionError):
             continue
         return found
+    return _usage_in_repr(text)
+
+
+def _usage_in_repr(text: str) -> dict[str, Value] | None:
+    """Read `usage=CompletionUsage(prompt_tokens=9, prompt_tokens_details=Details(cached_tokens=4))`."""
+    begin = _REPR_OF_USAGE.match(text, text.rfind(" usage=") + 1)
+    if begin is None:
+        return None
+    found: dict[str, Value] = {}
+    open_objects = [found]
+    for member in _MEMBER_OF_REPR.finditer(text, begin.end(), begin.end() + MAX_CHARS):
+        if member["end"]:
+            open_objects.pop()
+            if not open_objects:
+                return found
+        elif member["object"]:
+            inner: dict[str, Value] = {}
+            open_objects[-1][member["name"]] = inner
+            open_objects.append(inner)
+        elif member["count"]:
+            open_objects[-1][member["name"]] = int(member["count"])
     return None
 
 

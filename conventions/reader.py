@@ -50,8 +50,6 @@ from spanledger.conventions.dialect import (
     Finds,
     Kinded,
     Read,
-    SpanAttributes,
-    plain,
 )
 from spanledger.conventions.edits import Editor
 from spanledger.conventions.lookup import DIALECT, STEP_KIND, Lookup, Tuning
@@ -59,6 +57,7 @@ from spanledger.conventions.profile import LATEST, Profile
 from spanledger.conventions.providers import provider_at, provider_of_model
 from spanledger.conventions.reading import Reading, StepKind
 from spanledger.conventions.shape import Shape, Shapes
+from spanledger.conventions.span_attributes import SpanAttributes, plain
 from spanledger.conventions.units import TARGETS, units_of
 from spanledger.conventions.values import Value, attributes_of
 
@@ -140,7 +139,7 @@ class Reader:
             decision = shape.recall(key)
             if decision is None:
                 seen = Seen()
-        attributes = SpanAttributes(dict(zip(shape.keys, pairs, strict=True)), {})
+        attributes = SpanAttributes(shape.common, pairs)
         if decision is None:
             facts = Facts(scope, span, attributes, {}, {}, version=version)
             decision = self._decide(shape, pairs, facts, seen)
@@ -198,7 +197,7 @@ class Reader:
         if seen is not None:
             seen.spare(target for _, target in filled)
             places = shape.learn(seen, finds)
-        known, present = facts.values, facts.attributes.pairs
+        known, present = facts.values, facts.attributes.at
         unnamed = facts.operation is None and OPERATION in known and OPERATION in present
         return Decision.of(
             reading,
@@ -252,7 +251,7 @@ class Reader:
         return reading
 
     def _dialect(self, scope: str, claims: int, attributes: SpanAttributes) -> Dialect:
-        if DIALECT in attributes.pairs:
+        if DIALECT in attributes.at:
             marked = attributes[DIALECT]
             if isinstance(marked, str) and marked in self._lookup.by_name:
                 return self._lookup.by_name[marked]
@@ -260,7 +259,7 @@ class Reader:
 
     def _announces(self, attributes: SpanAttributes) -> bool:
         """Tell whether a span only says that another one has begun."""
-        return any(key in attributes.pairs and attributes[key] == value for key, value in self._lookup.placeholders)
+        return any(key in attributes.at and attributes[key] == value for key, value in self._lookup.placeholders)
 
     def _decide_kind(self, facts: Facts, dialect: Dialect, claims: int, by_name: Kinded | Choose | None) -> None:
         """Set kind and operation: a well-known operation wins, then what was decided before, then dialects."""
@@ -272,7 +271,7 @@ class Reader:
             if said in OPERATIONS:
                 facts.kind, facts.operation = OPERATIONS[said], said
                 return
-        if STEP_KIND in facts.attributes.pairs:
+        if STEP_KIND in facts.attributes.at:
             marked = facts.attributes[STEP_KIND]
             if isinstance(marked, str) and marked in _KINDS:
                 facts.kind = cast("StepKind", marked)
@@ -282,7 +281,7 @@ class Reader:
             return
         for other in (dialect, *self._lookup.claimed(claims)):
             for key, table in other.kinds.items():
-                if key in facts.attributes.pairs:
+                if key in facts.attributes.at:
                     value = facts.attributes[key]
                     kinded = (table.get(value) or _respelled(table, value)) if isinstance(value, str) else STRUCTURAL
                     facts.kind, facts.operation = kinded if isinstance(kinded, Kinded) else kinded(facts)

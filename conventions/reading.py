@@ -7,11 +7,11 @@ processor `genai_normalizer`, completed with a cost by `genai_pricing`, and froz
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from spanledger.conventions.record import record
 
 if TYPE_CHECKING:
-    from opentelemetry.proto.trace.v1.trace_pb2 import Span
-
     from spanledger.conventions.content import Content
     from spanledger.conventions.ledger import Call
     from spanledger.conventions.units import Units
@@ -26,7 +26,7 @@ StepKind = Literal[
 CostStatus = Literal["priced", "unpriced", "no_usage", "conflict", "rollup"]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Cost:
     """The money of one span. Amounts are integers in pico-dollars (1e-12 USD); None is unknown."""
 
@@ -45,6 +45,14 @@ class Cost:
     def total_usd(self) -> float | None:
         """The total in dollars: the one place where money becomes a float."""
         return None if self.total is None else self.total / 1e12
+
+
+class Ready(NamedTuple):
+    """Attributes to add to a span."""
+
+    size: int
+    wire: bytes
+    """As a serialised span that has nothing else."""
 
 
 @dataclass(slots=True)
@@ -101,8 +109,8 @@ class Reading:
     """The span's attributes as they came."""
     edits: dict[str, Value] = field(default_factory=dict)
     """Attributes to write; a value equal to the present one is not listed."""
-    ready: Span | None = None
-    """The first of `edits`, as attributes of a span that has nothing else: shared, never change it."""
+    ready: Ready | None = None
+    """The first of `edits`, which are the same on many spans."""
     removals: list[str] = field(default_factory=list)
     """Attributes to delete (only where `remove_originals` says so, or the target profile demands it)."""
     echo_edits: dict[str, Value] = field(default_factory=dict)

@@ -9,6 +9,13 @@ Two reports may be one when they have a name in common (`names_of`) and what tha
   out of the output, Codex's name no model;
 * `tokens`: equal tokens, or a failure, of two instrumentations, one strictly within the other's time, or both at
   nearly the same in one trace: callbacks are told of the end in the order in which they were told of the beginning.
+  Or one is a note of no length, written when a stream had ended, as Logfire's are.
+  One of them may leave out what was cached, as `same_numbers` has it. They are of one service, or of one trace, as a
+  client and its gateway are. Calls that tell nothing are so in one trace, where both name the model.
+
+Some tell half of a call, its input or its output. `repeats_half` says which of them a report around it has whole, and
+`complements` which of two have the halves of one. What decides the price (`KNOWN_OF_PRICE`) may be told by the report
+around only, which then stands for the call: `knows_more`.
 
 `twins` pairs them off: the best report stands for the call, and each other way of telling it takes part once.
 """
@@ -21,7 +28,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from spanledger.conventions.ledger import Call, Place
 
-Name = tuple[str | int, ...]
+Name = tuple[str | int | bytes, ...]
 """A kind of likeness, and what is alike."""
 
 MAX_APART_NS: Final = 1_000_000_000
@@ -32,17 +39,26 @@ _SHIFTED: Final = 20
 """Two times that begin and end within one part in this many of the shorter are one."""
 
 
-def names_of(call: Call) -> tuple[Name, ...]:
+def names_of(place: Place) -> tuple[Name, ...]:
     """Return what a call can be known by again, the surest first."""
     names: list[Name] = []
+    call = place.call
+    if call is None:
+        return ()
     if call.response_id:
         names.append(("response", call.response_id))
     if call.kin:
         who = (call.kin, call.service)
         names += [("request", *who, one) for one in (call.request_id, call.response_id) if one]
         names.append(("log", *who, call.input))
-    if (call.input and call.output) or call.failed:
-        names.append(("tokens", call.service, call.input, call.output))
+    if call.tells_tokens:
+        names.append(("tokens", call.input, call.output))
+        if (bare := _uncached(call)) is not None:
+            names.append(("tokens", bare, call.output))
+    else:
+        names.append(("tokens", place.trace_id))
+        if call.failed:
+            names.append(("tokens", call.service))
     return tuple(names)
 
 
@@ -59,7 +75,7 @@ def are_one(name: Name, one: Place, other: Place) -> bool:
 def twins(places: Iterable[Place]) -> dict[Place, Place]:
     """Return for each report of a call that another tells better, that other. Depends on the set, not on its order."""
     ranked = sorted(places, key=_rank)
-    named = {place: names_of(place.call) for place in ranked if place.call is not None}
+    named = {place: names_of(place) for place in ranked}
     found: dict[Place, Place] = {}
     for kind in _ALIKE:
         standing: dict[Name, list[Place]] = {}
@@ -93,11 +109,44 @@ def same_call(above: Call, below: Call) -> bool:
     return same_model(above, below) and (close or same_numbers(above, below))
 
 
+def is_half(call: Call) -> bool:
+    """Tell whether a report tells an input or an output, and not both."""
+    return (call.input > 0) != (call.output > 0)
+
+
+def repeats_half(around: Call, inner: Call) -> bool:
+    """Tell whether a report of half a call lies in one of the whole call, at a price if it has one."""
+    if not is_half(inner) or not (around.input and around.output) or (around.pico_usd is None and inner.pico_usd):
+        return False
+    told = inner.input in (0, around.input) and inner.output in (0, around.output)
+    return told and (same_model(around, inner) or around.response_id == inner.response_id != "")
+
+
+def knows_more(around: Call, inner: Call) -> bool:
+    """Tell whether a report around one of the same call knows all that this knows of its price, and more."""
+    if not around.knows & ~inner.knows or inner.knows & ~around.knows or around.pico_usd is None:
+        return False
+    if not inner.input or not inner.output or (around.input, around.output) != (inner.input, inner.output):
+        return False
+    return same_model(around, inner) or around.response_id == inner.response_id != ""
+
+
+def complements(one: Call, other: Call) -> bool:
+    """Tell whether two reports of one response have a half of it each."""
+    halves = is_half(one) and is_half(other) and (one.input > 0) != (other.input > 0)
+    return halves and one.response_id == other.response_id != ""
+
+
 def same_numbers(one: Call, other: Call) -> bool:
     """Tell whether two reports have the same counts, or would have if neither left out what was cached."""
     if one.output != other.output:
         return False
     return one.input == other.input or _uncached(one) == other.input or one.input == _uncached(other)
+
+
+def begins(above: Call, below: Call) -> bool:
+    """Tell whether a report is of a stream's beginning, where Anthropic tells all of the input and hardly an output."""
+    return 0 < above.output < below.output and 0 < above.input in (below.input, _uncached(below))
 
 
 def _uncached(call: Call) -> int | None:
@@ -122,11 +171,20 @@ def near(one: int, other: int) -> bool:
     return abs(one - other) * _NEAR <= max(one, other)
 
 
-def _rank(place: Place) -> tuple[bool, bool, int, int, bytes, bytes]:
-    """Order reports of one call, the best first: money before tokens, then the earlier."""
+def _rank(place: Place) -> tuple[bool | int | bytes, ...]:
+    """Order reports of one call, the best first: money before tokens, the whole before a half, then the earlier."""
     call = place.call
     assert call is not None
-    return call.pico_usd is None, not call.family, -call.detail, place.start_ns, place.trace_id, place.span_id
+    return (
+        call.pico_usd is None,
+        is_half(call),
+        -call.knows.bit_count(),
+        not call.family,
+        -call.detail,
+        place.start_ns,
+        place.trace_id,
+        place.span_id,
+    )
 
 
 def _same_response(one: Place, other: Place) -> bool:
@@ -164,15 +222,19 @@ def _told_alike(one: Place, other: Place) -> bool:
 def _same_tokens(one: Place, other: Place) -> bool:
     # Time first: many calls may have equal tokens, and nearly all are of another moment.
     outer, inner = (one, other) if one.start_ns < other.start_ns else (other, one)
-    if not (_inside(inner, outer) or _shifted(inner, outer)):
-        return False
     a, b = one.call, other.call
     if a is None or b is None or a.scope == b.scope or (a.response_id and b.response_id):
         return False
-    return (a.tells_tokens or a.failed == b.failed) and same_model(a, b)
+    if not (_inside(inner, outer) or _shifted(inner, outer) or _noted(one, other) or _fail_together(inner, outer)):
+        return False
+    if a.service != b.service and one.trace_id != other.trace_id:
+        return False
+    if not a.tells_tokens and (a.failed != b.failed or not (a.failed or (a.family and b.family))):
+        return False
+    return (not a.tells_tokens or same_numbers(a, b)) and same_model(a, b)
 
 
-_ALIKE: Final[Mapping[str | int, Callable[[Place, Place], bool]]] = {
+_ALIKE: Final[Mapping[str | int | bytes, Callable[[Place, Place], bool]]] = {
     "response": _same_response, "request": _told_again, "log": _told_alike, "tokens": _same_tokens,
 }  # fmt: skip
 
@@ -190,12 +252,26 @@ def _inside(inner: Place, outer: Place) -> bool:
     return 0 < outer.start_ns < inner.start_ns <= inner.end_ns < outer.end_ns
 
 
+def _noted(one: Place, other: Place) -> bool:
+    """Tell whether one is a note of no length, which a stream's is, made about when the other ended."""
+    moment = one.start_ns == one.end_ns or other.start_ns == other.end_ns
+    return moment and one.end_ns > 0 and other.end_ns > 0 and _apart(one, other) <= MAX_APART_NS
+
+
 def _shifted(later: Place, earlier: Place) -> bool:
     if later.trace_id != earlier.trace_id:
         return False
     shorter = min(later.end_ns - later.start_ns, earlier.end_ns - earlier.start_ns)
     most = shorter // _SHIFTED
     return 0 < most >= max(later.start_ns - earlier.start_ns, abs(later.end_ns - earlier.end_ns))
+
+
+def _fail_together(later: Place, earlier: Place) -> bool:
+    """Tell whether two failures began together: callbacks may be told of one long after the other."""
+    if later.call is None or not later.call.failed or later.call.tells_tokens or later.trace_id != earlier.trace_id:
+        return False
+    shorter = min(later.end_ns - later.start_ns, earlier.end_ns - earlier.start_ns)
+    return later.start_ns - earlier.start_ns <= shorter // _SHIFTED
 
 
 def _apart(one: Place, other: Place) -> int:

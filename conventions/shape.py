@@ -13,8 +13,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
-from spanledger.conventions.dialect import decode, plain
 from spanledger.conventions.lookup import NOTHING, Lookup, Slot
+from spanledger.conventions.span_attributes import Keys, decode, plain
 from spanledger.conventions.witness import EVENTS, MAX_EVENTS, NAME, PARENT
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ _WASTE: Final = MAX_MISSES // 4
 _LONG_WASTE: Final = MAX_MISSES // 16
 _MAX_KEY_CHARS: Final = 32 * 1024
 _SHAPE_BYTES: Final = 800
-_KEY_BYTES: Final = 120
+_KEY_BYTES: Final = 250
 _DECISION_BYTES: Final = 3500
 
 Key: TypeAlias = tuple[Any, ...]
@@ -92,6 +92,8 @@ class Shape:
     sources: tuple[Source, ...]
     secrets: tuple[str, ...]
     """Keys that are taken off, whatever they say."""
+    common: Keys
+    """The keys for the attributes of all its spans."""
     bytes: int
     watched: tuple[int, ...] = ()
     """Positions of the attributes whose values matter."""
@@ -285,6 +287,7 @@ class Shapes:
             named=own is not None and bool(own.names or own.any_name),
             sources=tuple(sources),
             secrets=tuple(filter(self._lookup.is_secret, positions)),
+            common=Keys(positions),
             bytes=_SHAPE_BYTES + _KEY_BYTES * len(keys) + sum(map(len, keys)),
         )
         shape.watch(())

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from operator import attrgetter
 from sys import intern
 from typing import TYPE_CHECKING, Any, Literal
 
 from spanledger.conventions.framework import framework_of
+from spanledger.conventions.record import record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +31,7 @@ _SERVER, _CONSUMER = 2, 5
 _HAS_IS_REMOTE, _IS_REMOTE = 0x100, 0x200
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Step:
     """One GenAI span. Text fields are "" where the span says nothing, for they become labels."""
 
@@ -102,7 +103,7 @@ def altered(step: Step, **others: Any) -> Step:
     return Step(*values)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Bridge:
     """A span that is no GenAI work but holds the tree together (HTTP, queues, frameworks)."""
 

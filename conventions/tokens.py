@@ -7,6 +7,8 @@ The rule, first hit wins:
 3. what is known of the emitter (emitters.py);
 4. the conventions: inclusive.
 
+A side that nobody tells is what the total has beyond the other; embeddings have an input and nothing else.
+
 Never the provider's name: the same emitter family is inclusive for one provider and exclusive for the
 next. A breakdown that cannot be is dropped and named, the total it breaks down stays.
 """
@@ -31,11 +33,13 @@ MAX_COUNT: Final = 10**9
 """No call has more: a larger number is a broken counter, a time or an id."""
 
 BASES: Final = frozenset(
-    rule + suffix
+    rule + side + suffix
     for rule in ("cache_exceeds_input", "total", "emitter_inclusive", "emitter_exclusive", "spec")
+    for side in ("", "+from_total")
     for suffix in ("", "+reasoning")
 )
-"""Every value of `spanledger.usage.basis`. `+reasoning`: the output came without reasoning, which was added."""
+"""Every value of `spanledger.usage.basis`. `+from_total`: input or output was not told, and is what the total has
+beyond the other. `+reasoning`: the output came without reasoning, which was added."""
 
 # A part, the whole that it may not exceed, and what it is called when it does.
 _PARTS: Final = (
@@ -59,6 +63,7 @@ def usage_of(
     reasoning_beside: bool = False,
     cache_in_total: bool = False,
     thoughts_in_total: bool = False,
+    only_input: bool = False,
     settled: str = "",
 ) -> Usage | None:
     """Return the usage of one span; None when it says nothing about tokens.
@@ -66,7 +71,8 @@ def usage_of(
     `raw` maps names of `COUNTS` to what the span holds, as `coerce.count` reads it. `reasoning_beside`:
     the server bills reasoning beside the output (xAI). `cache_in_total`: what a total has beyond input and output
     is cached input (Anthropic, Bedrock). `thoughts_in_total`: what it has beyond input and output is reasoning that was
-    not told (Gemini). `settled` is the span's own basis, "" if it has none.
+    not told (Gemini). `only_input`: the operation has no output that is counted (embeddings). `settled` is the span's
+    own basis, "" if it has none.
     """
     conflicts: list[str] = []
     counts: dict[str, int] = {}
@@ -80,11 +86,14 @@ def usage_of(
     basis = settled
     if not settled:
         _sum_cache_writes(counts)
+        beside = reasoning_beside or (emitter is not None and emitter.reasoning == "out")
+        from_total = _take_untold_side(counts, beside=beside, only_input=only_input)
         basis = _include_cache(counts, emitter)
         if cache_in_total and _include_unnamed_cache(counts):
             basis = "total"
             conflicts.append("cache_not_told")
-        beside = reasoning_beside or (emitter is not None and emitter.reasoning == "out")
+        if from_total:
+            basis += "+from_total"
         untold = thoughts_in_total and not counts.get("reasoning")
         if _include_reasoning(counts, beside, conflicts, guess=emitter is None or untold):
             basis += "+reasoning"
@@ -103,6 +112,21 @@ def _sum_cache_writes(counts: dict[str, int]) -> None:
     # LangChain says 0 where it tells how long they last.
     if not counts.get("cache_write") and ("cache_write_5m" in counts or "cache_write_1h" in counts):
         counts["cache_write"] = counts.get("cache_write_5m", 0) + counts.get("cache_write_1h", 0)
+
+
+def _take_untold_side(counts: dict[str, int], *, beside: bool, only_input: bool) -> bool:
+    """Give the side that is not told what the total has beyond the other; tell whether there was anything.
+
+    No call has an input of 0: where a total tells more, it was not told either.
+    """
+    known, output = counts.get("input"), counts.get("output")
+    if counts.get("cache_read") or counts.get("cache_write"):
+        return False  # nobody knows whether the total has it
+    rest = counts.get("total", 0) - (known or 0) - (output or 0) - (counts.get("reasoning", 0) if beside else 0)
+    if rest <= 0 or (known and (output is not None or only_input)) or (output is None and not known and not only_input):
+        return False
+    counts["output" if known else "input"] = rest
+    return True
 
 
 def _include_cache(counts: dict[str, int], emitter: Emitter | None) -> str:

@@ -7,10 +7,10 @@ totals. How a raw reading becomes a `Usage` is in `tokens.py`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from spanledger.conventions.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Usage:
     """Tokens of one call. Every count is >= 0 or None for unknown."""
 

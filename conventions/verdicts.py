@@ -28,6 +28,9 @@ ONLY_MONEY: Final = REASONS["prices"]
 NO_CALL: Final = frozenset({ONLY_MONEY, REASONS["tells"]})
 """Of wrappers that are billed, though the calls are below them."""
 
+FETCHED: Final = Cost("rollup", "fetched_again")
+"""Of an answer that was asked for again: its tokens are those of the call that made it."""
+
 SUM_OF_CALLS: Final = Cost("rollup", "sum_of_calls_below")
 """Of an agent or workflow with calls below it that reports nothing itself."""
 

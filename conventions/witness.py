@@ -7,7 +7,7 @@ the same in all of them is judged the same, whatever else it says.
 
 from __future__ import annotations
 
-from collections.abc import ItemsView, Iterator, ValuesView
+from collections.abc import ItemsView, Iterator, Mapping, ValuesView
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class WatchedDict(dict[str, _V]):
 
     __slots__ = ("seen",)
 
-    def __init__(self, items: dict[str, _V], seen: set[str]) -> None:
+    def __init__(self, items: Mapping[str, _V], seen: set[str]) -> None:
         super().__init__(items)
         self.seen = seen
 

@@ -84,6 +84,7 @@ class Backlog:
         self._closing = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._flusher: asyncio.Task[None] | None = None
+        self._put_back = 0
         self._failing = ""
         self._said_s = float("-inf")
         self._written = 0
@@ -248,6 +249,7 @@ class Backlog:
             self._there_are(numbers[0])
             self._bytes.set((self._id,), numbers[1])
         self._works()
+        self._look_whether_removed()
         return None
 
     def _apply(self, changes: Sequence[Change]) -> tuple[int, tuple[int, int] | None]:
@@ -339,6 +341,15 @@ class Backlog:
             aside.name,
             aside,
         )
+
+    def _look_whether_removed(self) -> None:
+        if self._file.times_put_back > self._put_back:
+            self._put_back = self._file.times_put_back
+            self._errors.add((self._id,))
+            self._host.log.error(
+                "storage: somebody removed %s while it was in use; it was written anew, and nothing is missing",
+                self._file.path,
+            )
 
     def _is_time_to_say(self) -> bool:
         now = self._host.monotonic()

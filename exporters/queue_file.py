@@ -12,7 +12,6 @@ replays or discards them (`spanledger dlq`, which may open the file while the si
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -23,11 +22,13 @@ from typing import Final
 from spanledger.processor.batch import SIGNALS, Delivery, Signal
 from spanledger.processor.sqlite_file import (
     Malformed,
+    Place,
     blob,
     damaged,
+    hold,
     look_for_room,
-    look_whether_writable,
     put_aside,
+    put_back,
     reading,
     transaction,
 )
@@ -132,6 +133,8 @@ class QueueFile:
         self._dead_bytes: int | None = None
         """Of dead letters, or more where some were deleted from outside; None when it has to be looked up."""
         self._lock = -1
+        self.times_put_back = 0
+        """How often somebody removed it while it was open."""
 
     def open(self, now_ns: int) -> Found:
         """Open or create the file. A broken one is renamed, never deleted.
@@ -139,7 +142,7 @@ class QueueFile:
         Raises `Unusable`, and BlockingIOError while another process or a predecessor holds the file.
         """
         self.close()
-        self._hold()
+        self._lock = hold(self.path)
         try:
             try:
                 entries: tuple[Stored, ...] = self._begin()
@@ -160,6 +163,7 @@ class QueueFile:
         self._limit(connection)
         if not connection.execute("SELECT 1 FROM about WHERE name = 'owner'").fetchone():
             connection.execute("INSERT INTO about VALUES ('owner', ?)", (self._owner,))
+        self._place = Place(self.path)
         return tuple(_entries(connection))
 
     def close(self) -> None:
@@ -179,9 +183,9 @@ class QueueFile:
         connection = self._opened()
         discarded = 0
         if size := sum(change.delivery.size for change in changes if isinstance(change, Insert)):
-            look_for_room(connection, self.path.parent, size)
+            look_for_room(connection, self._lock, size)
         try:
-            with transaction(connection):
+            with transaction(connection, self._probe):
                 # Graves last: in a file that is full they need the room of what is deleted.
                 for change in sorted(changes, key=lambda change: isinstance(change, Bury)):
                     if isinstance(change, Insert):
@@ -190,8 +194,8 @@ class QueueFile:
                         connection.execute("DELETE FROM entries WHERE seq = ?", (change.seq,))
                     else:
                         discarded += self._bury(connection, change)
-            if size:
-                look_whether_writable(self.path.parent)
+            if not self._place.is_kept():
+                self._put_back(connection)
         except BaseException:
             self._dead_bytes = None
             raise
@@ -208,7 +212,7 @@ class QueueFile:
         """Put the dead letters that are to be replayed back in line, as many as there are `numbers`; return them."""
         connection = self._opened()
         self._dead_bytes = None
-        with transaction(connection):
+        with transaction(connection, self._probe):
             query = "SELECT seq FROM dead WHERE replay = 1 ORDER BY seq LIMIT ?"
             seqs = [seq for (seq,) in connection.execute(query, (len(numbers),))]
             for number, seq in zip(numbers, seqs, strict=False):
@@ -232,6 +236,19 @@ class QueueFile:
         """Give pages that are free back to the disk."""
         self._opened().executescript(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})")
 
+    def _put_back(self, connection: sqlite3.Connection) -> None:
+        self._lock = hold(self.path, self._lock)
+        put_back(connection, self.path)
+        self._connection = connect(self.path, fsync=self._fsync, check=False)
+        connection.close()
+        self._limit(self._connection)
+        self._place = Place(self.path)
+        self.times_put_back += 1
+
+    @property
+    def _probe(self) -> int | None:
+        return self._lock if self._fsync else None
+
     def _bury(self, connection: sqlite3.Connection, bury: Bury) -> int:
         part = bury.delivery
         if part.size > self._max_dead_bytes:
@@ -249,15 +266,6 @@ class QueueFile:
         )
         self._dead_bytes += part.size
         return discarded
-
-    def _hold(self) -> None:
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lock = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BaseException:
-            self.close()
-            raise
 
     def _limit(self, connection: sqlite3.Connection) -> None:
         if self._max_bytes is not None:

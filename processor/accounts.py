@@ -13,7 +13,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from spanledger.conventions.ledger import Report
-from spanledger.conventions.same_call import are_one, names_of, teller_of, twins
+from spanledger.conventions.same_call import MAX_APART_NS, are_one, names_of, teller_of, twins
 
 if TYPE_CHECKING:
     from spanledger.conventions.ledger import Place
@@ -92,7 +92,13 @@ class Accounts:
 
     def twins(self, report: Report) -> list[Report]:
         """Return the other reports of a call that stands."""
-        return [one for one in self._neighbours(report, report.place) if one.twin_of is report]
+        found = [pair for pair in self._namesakes(report) if pair[1].twin_of is report]
+        place = report.place
+        return [
+            one
+            for name, one in found
+            if one.place is not None and place is not None and are_one(name, one.place, place)
+        ]
 
     def changed(self) -> list[Report]:
         """Return the calls whose verdict may be another one than when this was asked last, in the order they came."""
@@ -191,7 +197,7 @@ class Accounts:
     def _place_missing(self, missing: Report, sums: Sequence[Report]) -> None:
         around = missing.parent
         for report in sums:
-            if around is not None and _length(around) <= _length(report):
+            if around is not None and _length(around) < _length(report):
                 continue
             if all(_lies_in(child, report) for child in missing.children):
                 around = report if all(one is not missing for one in report.above()) else around
@@ -250,31 +256,48 @@ class Accounts:
         """Return the calls that may be told by this report, too, when it says what `place` does."""
         if place is None:
             return []
+        first, last = sorted((place.start_ns, place.end_ns))
         found: list[Report] = []
+        for name, one in self._namesakes(report):
+            other = one.place
+            if other is None:
+                continue
+            # Of equal tokens nearly all are of another moment.
+            if name[0] == "tokens" and not (
+                (other.start_ns <= last + MAX_APART_NS or other.end_ns <= last + MAX_APART_NS)
+                and (other.end_ns >= first - MAX_APART_NS or other.start_ns >= first - MAX_APART_NS)
+            ):
+                continue
+            if are_one(name, other, place):
+                found.append(one)
+        return found
+
+    def _namesakes(self, report: Report) -> Iterator[tuple[Name, Report]]:
+        """Yield each other call that has a name in common, and that name."""
         for name, own in report.names.items():
             tellers = self._alike[name]
             if len(tellers) == 1 and (own or len(tellers[own]) == 1):
                 continue
             for teller, others in tellers.items():
                 if teller != own or not own:
-                    found += [
-                        other
-                        for other in others
-                        if other is not report and other.place is not None and are_one(name, other.place, place)
-                    ]
-        return found
+                    for other in others:
+                        if other is not report:
+                            yield name, other
 
     def _list(self, report: Report) -> None:
-        call = report.call
+        call, place = report.call, report.place
         assert call is not None
+        assert place is not None
         # Kept, for it may say more of itself before it is taken out again.
-        report.names = {name: teller_of(name, call) for name in names_of(call)}
+        report.names = {name: teller_of(name, call) for name in names_of(place)}
         report.listed = report.place
         for name, teller in report.names.items():
             alike = self._alike.setdefault(name, {}).setdefault(teller, [])
             alike.append(report)
             if len(alike) > _MAX_ALIKE:
-                self._unlist(alike[0])
+                # By its other names it can be found yet: many calls of a trace tell nothing, each of them has its id.
+                oldest = alike.pop(0)
+                oldest.names = {other: own for other, own in oldest.names.items() if other != name}
 
     def _unlist(self, report: Report) -> None:
         for name, teller in report.names.items():
@@ -312,8 +335,9 @@ class Accounts:
             report.children = ()
 
 
-def _length(report: Report) -> int:
-    return report.place.end_ns - report.place.start_ns if report.place is not None else 0
+def _length(report: Report) -> tuple[int, int, bytes]:
+    place = report.place
+    return (place.end_ns - place.start_ns, place.start_ns, place.span_id) if place is not None else (0, 0, b"")
 
 
 def _lies_in(report: Report, around: Report) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from spanledger.conventions.step import Bridge, Step, altered
@@ -28,7 +28,7 @@ class Ancestry:
         """Return the step, with the name of the nearest agent above it where it names none itself."""
         if step.agent_name or step.kind == "workflow":
             return step
-        agent = self._nearest(step, lambda above: above.kind == "agent" and bool(above.agent_name))
+        agent = self._nearest(step, _is_named_agent)
         return step if agent is None else altered(step, agent_name=agent.agent_name)
 
     def tool_around(self, step: Step) -> Step | None:
@@ -36,16 +36,19 @@ class Ancestry:
         return self._nearest(step, lambda above: above.kind == "tool" and same_tool(above, step))
 
     def _nearest(self, step: Step, wanted: Callable[[Step], bool]) -> Step | None:
-        return next((above for above in self._above(step) if isinstance(above, Step) and wanted(above)), None)
-
-    def _above(self, step: Step) -> Iterator[Step | Bridge]:
-        current: Step | Bridge = step
+        above: Step | Bridge = step
         for _ in range(MAX_ABOVE):
-            found = self._spans.get((current.trace_id, current.parent_span_id))
+            found = self._spans.get((above.trace_id, above.parent_span_id))
             if found is None or found is step:
-                return
-            yield found
-            current = found
+                return None
+            if isinstance(found, Step) and wanted(found):
+                return found
+            above = found
+        return None
+
+
+def _is_named_agent(step: Step) -> bool:
+    return step.kind == "agent" and bool(step.agent_name)
 
 
 class Called(NamedTuple):

@@ -104,9 +104,12 @@ class ComponentId:
 
 
 class Settings(pydantic.BaseModel):
-    """Base of every block of configuration: unknown keys are errors, values are frozen."""
+    """Base of every block of configuration: unknown keys are errors, values are frozen.
 
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True)
+    Most blocks are of components that nobody chose: what checks them is built when it is first needed.
+    """
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
 
     def files(self) -> Iterator[str]:
         """Yield the files that this configuration names; when one of them changes, a reload takes it anew."""
@@ -425,16 +428,30 @@ def register(
     return add
 
 
+class Turns:
+    """The turns in which a request is worked on, over all its stages: after each, the loop serves others."""
+
+    __slots__ = ("_budget_s", "_monotonic", "_until")
+
+    def __init__(self, budget_s: float, monotonic: Callable[[], float]) -> None:
+        self._budget_s = budget_s
+        self._monotonic = monotonic
+        self._until = monotonic() + budget_s
+
+    async def run(self, work: Generator[None, None, _T]) -> _T:
+        """Run a generator stage to its end, letting others run each time a turn is used up."""
+        while True:
+            try:
+                next(work)
+            except StopIteration as done:
+                result: _T = done.value
+                return result
+            if self._monotonic() >= self._until:
+                # Anything may have run meanwhile; what the stage works on is still only its own.
+                await asyncio.sleep(0)
+                self._until = self._monotonic() + self._budget_s
+
+
 async def paced(work: Generator[None, None, _T], budget_s: float, monotonic: Callable[[], float]) -> _T:
-    """Run a generator stage to its end, letting the loop serve others each time `budget_s` is used up."""
-    until = monotonic() + budget_s
-    while True:
-        try:
-            next(work)
-        except StopIteration as done:
-            result: _T = done.value
-            return result
-        if monotonic() >= until:
-            # Anything may have run meanwhile; what the stage works on is still only its own.
-            await asyncio.sleep(0)
-            until = monotonic() + budget_s
+    """Run one generator stage to its end, letting the loop serve others each time `budget_s` is used up."""
+    return await Turns(budget_s, monotonic).run(work)

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from spanledger.conventions.ledger import Report
     from spanledger.processor.batch import Delivery
 
-SLICE_S: Final = 0.01
-"""Seconds of counting in one go, some 700 steps; the rest of a huge delivery takes turns with other work."""
+SLICE_S: Final = 0.002
+"""Seconds of counting in one go, some 50 steps; the rest of a large delivery takes turns with other work."""
 
-CHECK_EVERY: Final = 16
+CHECK_EVERY: Final = 4
 """Steps between two looks at the clock."""
 
 _HISTOGRAMS: Final = frozenset(row.name for row in METRICS if row.type == "histogram")

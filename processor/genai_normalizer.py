@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import pydantic
 
-from spanledger.conventions.dialect import PROVIDER, REQUEST_MODEL, Dialect, SpanAttributes
+from spanledger.conventions.dialect import PROVIDER, REQUEST_MODEL, Dialect
 from spanledger.conventions.dialects import DIALECTS
 from spanledger.conventions.lending import Lending
 from spanledger.conventions.log_reports import LogReports
@@ -29,6 +29,7 @@ from spanledger.conventions.lookup import ORIGINAL, Tuning
 from spanledger.conventions.profile import PROFILES, ProfileName
 from spanledger.conventions.providers import provider_of_model
 from spanledger.conventions.reader import Reader
+from spanledger.conventions.span_attributes import SpanAttributes
 from spanledger.conventions.values import Value, any_value
 from spanledger.processor.batch import PAUSE_EVERY
 from spanledger.processor.component import ComponentConfig, Host, Passive, Settings, register
@@ -271,20 +272,21 @@ def apply(span: Span, reading: Reading) -> bool:
     if not reading.edits and not reading.removals:
         return False
     attributes = reading.attributes
-    present = attributes.pairs if isinstance(attributes, SpanAttributes) else {}
+    assert isinstance(attributes, SpanAttributes)
+    present = attributes.at
     all_pairs = span.attributes
     ready = 0
     if reading.ready is not None:
-        ready = len(reading.ready.attributes)
-        span.MergeFrom(reading.ready)
+        ready = reading.ready.size
+        span.MergeFromString(reading.ready.wire)
     for key, value in islice(reading.edits.items(), ready, None):
         if key in present:
             attributes[key]  # what was decoded is remembered
-            pair = present[key]
+            put(attributes.message(key), value)
         else:
             pair = all_pairs.add()
             pair.key = key
-        put(pair.value, value)
+            put(pair.value, value)
     if reading.removals:
         gone = set(reading.removals)
         for key in gone & present.keys():

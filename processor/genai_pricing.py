@@ -38,7 +38,7 @@ from spanledger.conventions.prices.resolve import family
 from spanledger.conventions.reading import Cost
 from spanledger.conventions.usage import Usage
 from spanledger.conventions.values import any_value
-from spanledger.conventions.verdicts import SUM_OF_CALLS, decided
+from spanledger.conventions.verdicts import FETCHED, SUM_OF_CALLS, decided
 from spanledger.processor.accounts import Accounts
 from spanledger.processor.batch import PAUSE_EVERY
 from spanledger.processor.component import ComponentConfig, Host, Passive, PipelineView, register
@@ -234,7 +234,7 @@ class GenaiPricing(Passive):
         if before is not None:
             bill.cost, bill.settled = before, True
         elif reading.operation == "fetch_response":
-            bill.cost = Cost("rollup", "fetched_again")
+            bill.cost = FETCHED
         elif reading.unbilled:
             bill.cost = Cost("rollup", reading.unbilled)
             bill.call = report(reading, group.scope.name, group.resource, bill.cost, failed=False)

@@ -45,6 +45,9 @@ MAX_LINES: Final = 50_000
 
 MAX_LABEL_CHARS: Final = 128
 
+MAX_MERGED: Final = 1024
+"""What was told by a gauge, as it was told, that is remembered."""
+
 MAX_VALUE: Final = 2**53
 """Up to here a float64, which is what Prometheus keeps, counts by ones. A larger value is no measurement."""
 
@@ -123,6 +126,8 @@ class _Shared:
     now_ns: int = 0
     readings: int = 1
     """How often anybody has looked at series."""
+    removals: int = 0
+    """How many series were dropped."""
     say_at_ns: int = 0
     forget_after_ns: int | None = FORGET_AFTER_NS
     """None for never."""
@@ -186,6 +191,7 @@ class Family(Generic[_C]):
         if cell is not None:
             cell.owner.series.pop((self, labels), None)
             self._count(labels, -1)
+            self._shared.removals += 1
 
     def _count(self, labels: Labels, by: int) -> None:
         if not self._limited:
@@ -331,12 +337,14 @@ class CounterFamily(Family[Cell]):
 class GaugeFamily(Family[Cell]):
     """A value of this moment."""
 
-    __slots__ = ("_told",)
+    __slots__ = ("_merged", "_told")
 
     def __init__(self, metric: Metric, shared: _Shared) -> None:
         super().__init__(metric, shared)
         self._told: dict[Labels, Labels] = {}
         """Service and agent -> the labels of the one series that tells of it."""
+        self._merged: dict[tuple[Labels, bool], Labels] = {}
+        """What was told -> the labels that this made, or left; telling it of these again changes nothing."""
 
     def tell(self, labels: Labels, *, surely: bool = True) -> None:
         """Set 1 on the only series of this service and agent, which says what is known of it besides.
@@ -348,6 +356,10 @@ class GaugeFamily(Family[Cell]):
         if known == labels:
             self.set(labels, 1)
             return
+        told, shown = (labels, surely), self._merged.get((labels, surely))
+        if shown is not None and self._told.get(shown[:2]) == shown:
+            self.set(shown, 1)
+            return
         labels = tuple(map(clean, labels))
         known = self._told.get(labels[:2])
         if known is not None and known in self._cells:
@@ -358,6 +370,9 @@ class GaugeFamily(Family[Cell]):
         self.set(labels, 1)
         if labels in self._cells:
             self._told[labels[:2]] = labels
+            if len(self._merged) >= MAX_MERGED:
+                self._merged.clear()
+            self._merged[told] = labels
 
     def remove(self, labels: Labels) -> None:
         """Drop one series."""
@@ -470,6 +485,11 @@ class MetricTable:
     def histogram(self, name: str) -> HistogramFamily:
         """Return the histogram of that row. Raises KeyError."""
         return self._histograms[name]
+
+    @property
+    def removals(self) -> int:
+        """How many series were dropped so far: while this is the same, what was there still is."""
+        return self._shared.removals
 
     def families(self) -> Iterable[AnyFamily]:
         """Return every family, in the order of the table."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from spanledger.conventions.ledger import Bill
 from spanledger.conventions.metrics import TOKEN_TYPE
+from spanledger.conventions.same_tool import ToolReport, report_of, told_by_both
 from spanledger.processor.ancestry import Called, same_tool
 from spanledger.processor.metric_store import MAX_LABEL_CHARS
 from spanledger.processor.retold import RetoldTools
@@ -34,6 +35,15 @@ UNKNOWN_MODEL: Final = "unknown_model"
 
 MAX_TOOLS: Final = 8192
 """Tool spans that are remembered, for those that are told again."""
+
+MAX_TRACES: Final = 1024
+"""Traces whose last tools are known, for another dialect may tell of them too."""
+
+MAX_LATELY: Final = 16
+"""Last tools of a trace."""
+
+MAX_BEGUN: Final = 4096
+"""Sets of series that are known to have begun."""
 
 MAX_FAILED: Final = 1024
 """Failed calls that a retry is expected of."""
@@ -107,14 +117,16 @@ class Retries:
 class ToolCalls:
     """Tells which tool spans are calls of their own.
 
-    One call is often told twice: by the agent's framework, by the client and by the server of MCP. The first
-    that comes counts. And a span that comes again is the same call again.
+    One call is often told twice: by the agent's framework, by the client and by the server of MCP, or by two callbacks
+    of one framework. The first that comes counts. And a span that comes again is the same call again.
     """
 
     def __init__(self) -> None:
         self._seen: OrderedDict[bytes, Called] = OrderedDict()
         self._below: OrderedDict[bytes, Called] = OrderedDict()
         """Span id of a parent -> the counted tool span below it."""
+        self._counted: OrderedDict[bytes, list[tuple[ToolReport, set[str]]]] = OrderedDict()
+        """Trace id -> the last calls of it that count, each with the dialects that told of it."""
 
     def is_new(self, step: Step, around: Step | None) -> bool:
         """Tell whether to count `step`; `around` is the call that it is part of, in the same request."""
@@ -127,7 +139,21 @@ class ToolCalls:
             return False
         above, below = self._seen.get(parent), self._below.pop(key, None)
         _remember(self._below, parent, called)
-        return not any(other is not None and same_tool(other, called) for other in (above, below))
+        if any(other is not None and same_tool(other, called) for other in (above, below)):
+            return False
+        return not self._is_told_by_another(step)
+
+    def _is_told_by_another(self, step: Step) -> bool:
+        counted = self._counted.setdefault(step.trace_id, [])
+        for report, dialects in counted:
+            if step.dialect not in dialects and told_by_both(report, step):
+                dialects.add(step.dialect)
+                return True
+        counted.append((report_of(step), {step.dialect}))
+        del counted[:-MAX_LATELY]
+        if len(self._counted) > MAX_TRACES:
+            self._counted.popitem(last=False)
+        return False
 
 
 def _remember(memory: OrderedDict[bytes, Called], key: bytes, called: Called) -> None:
@@ -141,6 +167,9 @@ class StepMetrics:
 
     def __init__(self, table: MetricStore, exemplars: bool) -> None:
         self._exemplars = exemplars
+        self._table = table
+        self._begun: dict[tuple[object, ...], int] = {}
+        """What has all series that begin at 0 -> how many of the table had been dropped by then."""
         self._retried = Retries()
         self._told_tools = ToolCalls()
         self._retold_tools = RetoldTools()
@@ -207,11 +236,24 @@ class StepMetrics:
             self._count_excess(entry.step, was.excess, back=True)
             self._count_excess(entry.step, bill.excess)
 
+    def _is_begun(self, *key: object) -> bool:
+        return self._begun.get(key) == self._table.removals
+
+    def _begin(self, key: tuple[object, ...], *series: tuple[CounterFamily, Labels]) -> None:
+        """Begin series at 0, and remember it by `key` for as long as they are there."""
+        for family, labels in series:
+            family.add(labels, 0)
+        if all(family.get(labels) is not None for family, labels in series):  # and not under another name
+            if len(self._begun) >= MAX_BEGUN:
+                self._begun.clear()
+            self._begun[key] = self._table.removals
+
     def _count_tool(self, step: Step) -> None:
         trace_id = step.trace_id if self._exemplars else None
         tool = (step.service_name, step.agent_name, step.tool_name)
-        self._tool_calls.add((*tool, "ok", ""), 0)
-        self._tool_calls.add((*tool, "error", NO_TYPE), 0)
+        if not self._is_begun(self._tool_calls, *tool):
+            key = (self._tool_calls, *tool)
+            self._begin(key, (self._tool_calls, (*tool, "ok", "")), (self._tool_calls, (*tool, "error", NO_TYPE)))
         self._tool_calls.add((*tool, step.status, step.error_type), 1, trace_id)
         if (duration_s := step.duration_s) is not None:
             self._tool_duration.observe(tool, duration_s, trace_id)
@@ -220,14 +262,22 @@ class StepMetrics:
         step = entry.step
         trace_id = step.trace_id if self._exemplars else None
         who = (step.service_name, step.agent_name, step.provider, step.model)
-        self._calls.add((*who, step.operation, "ok", ""), 0)
-        self._calls.add((*who, step.operation, "error", NO_TYPE), 0)
-        _add(self._calls, (*who, step.operation, step.status, step.error_type), 1, trace_id, back)
-        tells = step.usage is not None and step.usage.known
-        _add(self._without_usage, who, int(step.status == "ok" and not tells), trace_id, back)
+        call = (*who, step.operation)
+        if not self._is_begun(self._calls, *call):
+            self._begin(
+                (self._calls, *call),
+                (self._calls, (*call, "ok", "")),
+                (self._calls, (*call, "error", NO_TYPE)),
+                (self._without_usage, who),
+                (self._retries, who),
+            )
+        _add(self._calls, (*call, step.status, step.error_type), 1, trace_id, back)
+        if step.status == "ok" and not (step.usage is not None and step.usage.known):
+            _add(self._without_usage, who, 1, trace_id, back)
         if not back:
             entry.retries = self._retried.count(step)
-        _add(self._retries, who, entry.retries, trace_id, back)
+        if entry.retries:
+            _add(self._retries, who, entry.retries, trace_id, back)
         if (duration_s := step.duration_s) is not None:
             _observe(self._duration, who, duration_s, trace_id, back)
         if step.time_to_first_chunk_s is not None:
@@ -237,8 +287,10 @@ class StepMetrics:
         trace_id = step.trace_id if self._exemplars else None
         who = (step.service_name, step.agent_name, step.provider, step.model)
         tokens = disjoint(step.usage) if step.usage is not None else {}
-        for token_type in TOKEN_TYPE.values:
-            _add(self._tokens, (*who, token_type), tokens.get(token_type, 0), trace_id, back)
+        if not self._is_begun(self._tokens, *who):
+            self._begin((self._tokens, *who), *((self._tokens, (*who, token_type)) for token_type in TOKEN_TYPE.values))
+        for token_type, count in tokens.items():
+            _add(self._tokens, (*who, token_type), count, trace_id, back)
 
     def _count_money(self, step: Step, *, back: bool = False) -> None:
         cost = step.price or step.cost
@@ -246,7 +298,8 @@ class StepMetrics:
             return
         trace_id = step.trace_id if self._exemplars else None
         seller = (step.service_name, step.provider, step.model)
-        self._unpriced.add((*seller, UNKNOWN_MODEL), 0)
+        if not self._is_begun(self._unpriced, *seller):
+            self._begin((self._unpriced, *seller), (self._unpriced, (*seller, UNKNOWN_MODEL)))
         if cost.status == "unpriced":
             tokens = sum(disjoint(step.usage).values()) if step.usage is not None else 0
             _add(self._unpriced, (*seller, cost.reason), tokens, trace_id, back)

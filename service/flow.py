@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from spanledger.conventions.step import make_bridge, make_step
 from spanledger.processor.batch import PAUSE_EVERY, Delivery, decode
-from spanledger.processor.component import paced
+from spanledger.processor.component import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Generator
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("spanledger.service")
 
-SLICE_S = 0.005
+SLICE_S = 0.002
 """Seconds of work on one request before other requests get their turn."""
 
 
@@ -68,26 +68,24 @@ class Intake:
     async def __call__(self, batch: Batch) -> None:
         """Take `batch` into every pipeline, or raise and leave no trace of it."""
         prepared: list[tuple[Delivery, Pipeline]] = []
+        turns = Turns(SLICE_S, self.monotonic)
         for number, pipeline in enumerate(self.pipelines):
             # Processors edit in place, so each pipeline after the first reads the request anew.
-            own = batch if number == 0 else await self._fork(batch)
-            prepared.append((await prepare(pipeline, own, self.monotonic), pipeline))
+            own = await turns.run(decode(batch.signal, batch.wire, batch.received_ns)) if number else batch
+            prepared.append((await prepare(pipeline, own, turns), pipeline))
         await transfer([(delivery, pipeline) for delivery, pipeline in prepared if delivery.items])
         self.recent.extend(prepared[0][0].steps)
 
-    async def _fork(self, batch: Batch) -> Batch:
-        return await paced(decode(batch.signal, batch.wire, batch.received_ns), SLICE_S, self.monotonic)
 
-
-async def prepare(pipeline: Pipeline, batch: Batch, monotonic: Callable[[], float]) -> Delivery:
+async def prepare(pipeline: Pipeline, batch: Batch, turns: Turns) -> Delivery:
     """Run the processors and serialise once. Raises what a processor raises."""
     for stage in pipeline.stages:
         stage.incoming(batch.items())
         work = stage.processor.process(batch)
         if work is not None:
-            await paced(work, SLICE_S, monotonic)
+            await turns.run(work)
         stage.outgoing(batch.items())
-    return await paced(deliver(batch, pipeline.trajectories), SLICE_S, monotonic)
+    return await turns.run(deliver(batch, pipeline.trajectories))
 
 
 def deliver(batch: Batch, trajectories: Trajectories | None = None) -> Generator[None, None, Delivery]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import os
 import signal
@@ -14,11 +13,16 @@ from typing import Any
 
 from spanledger.processor.metric_store import MetricTable
 from spanledger.service.config import InvalidConfig, load
+from spanledger.service.garbage import sweep, young_only
 from spanledger.service.graph import CannotStart
 from spanledger.service.sidecar import Sidecar
 from spanledger.service.telemetry import set_up_logging
 
 log = logging.getLogger("spanledger.service")
+
+SWITCH_S = 0.001
+"""Seconds that a busy thread keeps the interpreter while the event loop waits for it: Python's five add up, for the
+loop waits anew each time it asks for what has arrived."""
 
 
 async def serve(
@@ -56,22 +60,23 @@ async def serve(
     except CannotStart as error:
         print(f"spanledger: {error}", file=sys.stderr)
         return 1
-    # What lives for good need not be walked by every full collection, which stops the loop.
-    gc.collect()
-    gc.freeze()
-    acting = asyncio.create_task(act(sidecar), name="act") if act is not None else None
-    if acting is not None:
-        acting.add_done_callback(lambda _: None if stop.is_set() else on_stop("done"))
-    while not stop.is_set():
-        await wake.wait()
-        wake.clear()
-        if not stop.is_set():
-            reloads.add(("ok" if await _reload(sidecar, sources, sets) else "failed",))
-    lost = await sidecar.stop()
-    if acting is not None:
-        acting.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await acting
+    sys.setswitchinterval(SWITCH_S)
+    with young_only():
+        beside = [asyncio.create_task(sweep(), name="garbage")]
+        if act is not None:
+            acting = asyncio.create_task(act(sidecar), name="act")
+            acting.add_done_callback(lambda _: None if stop.is_set() else on_stop("done"))
+            beside.append(acting)
+        while not stop.is_set():
+            await wake.wait()
+            wake.clear()
+            if not stop.is_set():
+                reloads.add(("ok" if await _reload(sidecar, sources, sets) else "failed",))
+        lost = await sidecar.stop()
+        for task in beside:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
     return 1 if lost else 0
 
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("no_deadline", deadline=None)
+settings.load_profile("no_deadline")  # how long an example takes depends on what else the machine does
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

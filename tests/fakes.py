@@ -37,6 +37,7 @@ class Numbers:
 
     values: Counter[tuple[str, ...]] = field(default_factory=Counter)
     before_reading: list[Callable[[], None]] = field(default_factory=list)
+    removals: int = 0
 
     def counter(self, name: str) -> NumbersOf:
         """Return a family."""

@@ -18,7 +18,7 @@ from spanledger.conventions.prices import attributes
 from spanledger.conventions.reading import Cost, CostStatus, StepKind
 from spanledger.conventions.run import Completeness, Outcome
 from spanledger.conventions.tokens import BASES
-from spanledger.conventions.verdicts import REASONS, SUM_OF_CALLS
+from spanledger.conventions.verdicts import FETCHED, REASONS, SUM_OF_CALLS
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = (ROOT / "docs" / "attributes.md").read_text()
@@ -35,7 +35,7 @@ def documented(heading: str) -> set[str]:
     ("heading", "written"),
     [
         ("cost.status", get_args(CostStatus)),
-        ("usage.basis", {basis.removesuffix("+reasoning") for basis in BASES}),
+        ("usage.basis", {basis.partition("+")[0] for basis in BASES}),
         ("content.marks", get_args(Mark)),
         ("step.kind", get_args(StepKind)),
         ("dialect", {dialect.name for dialect in DIALECTS}),
@@ -65,7 +65,7 @@ def test_every_reason_is_documented() -> None:
     """As the source has them; the list is in one place only because each is said where it is found."""
     sources = [*(ROOT / "conventions" / "prices").glob("*.py"), *(ROOT / "conventions" / "dialects").glob("*.py")]
     found = Reasons([*sources, ROOT / "processor" / "genai_pricing.py"]).collect()
-    found |= {*REASONS.values(), SUM_OF_CALLS.reason}
+    found |= {*REASONS.values(), SUM_OF_CALLS.reason, FETCHED.reason}
     assert {"unknown_model", "tier_at_list_price", "wraps_calls", "not_priced_by_token"} <= found
     assert documented("cost.reason") == found
 

@@ -20,7 +20,6 @@ from spanledger.conventions.dialect import (
     Dialect,
     Facts,
     Kinded,
-    SpanAttributes,
 )
 from spanledger.conventions.dialects import DIALECTS
 from spanledger.conventions.lookup import Lookup
@@ -28,6 +27,7 @@ from spanledger.conventions.profile import LATEST
 from spanledger.conventions.reader import Reader
 from spanledger.conventions.reading import Reading
 from spanledger.conventions.shape import MAX_CHARS, MAX_MISSES, Shapes
+from spanledger.conventions.span_attributes import SpanAttributes
 from spanledger.conventions.values import Value, key_value
 from spanledger.conventions.witness import WatchedDict, WatchedSpan
 from spanledger.processor.genai_normalizer import apply

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import shutil
 import sqlite3
+import stat
 import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -29,6 +32,7 @@ from spanledger.exporters.sender import Sender
 from spanledger.extensions.file_storage import FileStorage, FileStorageConfig, file_name
 from spanledger.processor.batch import Delivery, Outline
 from spanledger.processor.component import ComponentId, Refused, ShuttingDown
+from spanledger.processor.sqlite_file import prove_synced
 from spanledger.processor.storage import StorageFile
 from spanledger.service.commands import dlq
 from spanledger.service.flow import Pipeline, transfer
@@ -643,7 +647,7 @@ def test_disk_is_not_filled_to_the_brim(tmp_path: Path, monkeypatch: pytest.Monk
     file = queue_file(tmp_path)
     file.open(0)
     file.apply([Insert(1, spans(1)), Insert(3, spans(3, size=100_000))])
-    monkeypatch.setattr(os, "statvfs", lambda _path: SimpleNamespace(f_bavail=16 * 256, f_frsize=4096, f_flag=0))
+    monkeypatch.setattr(os, "fstatvfs", lambda _descriptor: SimpleNamespace(f_bavail=16 * 256, f_frsize=4096, f_flag=0))
     with pytest.raises(OSError, match="less than 16 MiB would be left free") as error:
         file.apply([Insert(2, spans(2))])
     assert error.value.errno == errno.ENOSPC
@@ -654,18 +658,78 @@ def test_disk_is_not_filled_to_the_brim(tmp_path: Path, monkeypatch: pytest.Monk
     file.close()
 
 
-def test_commit_on_a_disk_that_became_read_only_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Linux says that it was written. The same once more, when the disk is back, makes no difference."""
-    file = queue_file(tmp_path)
+@pytest.mark.parametrize("later", [0, 1], ids=["before it writes", "after its commit"])
+def test_disk_that_gave_up_acknowledges_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, later: int) -> None:
+    """Linux says that it is synced. The same once more, when the disk is back, makes no difference."""
+    file = queue_file(tmp_path, fsync=True)
     file.open(0)
+    truncate, good = os.ftruncate, [None] * later
+
+    def ftruncate(descriptor: int, length: int) -> None:
+        if not good:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        truncate(descriptor, length)
+        good.pop()
+
     with monkeypatch.context() as patch:
-        disk = SimpleNamespace(f_bavail=2**20, f_frsize=4096, f_flag=os.ST_RDONLY)
-        patch.setattr(os, "statvfs", lambda _path: disk)
-        with pytest.raises(OSError, match="became read-only") as error:
+        patch.setattr(os, "ftruncate", ftruncate)
+        with pytest.raises(OSError, match="Read-only") as error:
             file.apply([Insert(1, spans(1))])
     assert error.value.errno == errno.EROFS
+    with closing(sqlite3.connect(file.path)) as connection:
+        assert connection.execute("SELECT count(*) FROM entries").fetchall() == [(later,)]
     file.apply([Insert(1, spans(1))])
     assert [entry.seq for entry in file.open(0).entries] == [1]
+    file.close()
+
+
+def test_proof_of_a_disk_is_a_change_each_time(tmp_path: Path) -> None:
+    """A length that a file has already changes nothing, and would prove nothing."""
+    with (tmp_path / "x").open("wb") as file:
+        lengths = [file.tell()]
+        for _ in range(4):
+            prove_synced(file.fileno())
+            lengths.append(os.fstat(file.fileno()).st_size)
+    assert all(one != other for one, other in pairwise(lengths)), lengths
+
+
+@pytest.mark.parametrize("gone", ["the directory", "x.queue", "x.queue-wal"])
+def test_file_that_is_removed_while_it_is_open_is_written_anew(tmp_path: Path, gone: str) -> None:
+    """SQLite would write on, into nowhere, and say that it is written."""
+    directory = tmp_path / "queues"
+    file = queue_file(directory, max_bytes=2**24)
+    file.open(0)
+    file.apply([Insert(1, spans(1)), Bury(spans(9), 1, "no")])
+    if gone == "the directory":
+        shutil.rmtree(directory)
+    else:
+        (directory / gone).unlink()
+    file.apply([Insert(2, spans(2))])
+    file.apply([Insert(3, spans(3)), Delete(2)])
+    assert file.times_put_back == 1
+    assert stat.S_IMODE(file.path.stat().st_mode) == 0o600
+    with pytest.raises(BlockingIOError):
+        queue_file(directory).open(0)
+    copy = tmp_path / "as after kill -9"
+    shutil.copytree(directory, copy)
+    file.close()
+    again = queue_file(copy)
+    assert [entry.seq for entry in again.open(0).entries] == [1, 3]
+    assert again.dead() == 1
+    again.close()
+
+
+def test_file_that_is_replaced_while_it_is_open_takes_nothing(tmp_path: Path) -> None:
+    """Whose that is nobody knows; what was acknowledged is still sent from the one before."""
+    file = queue_file(tmp_path)
+    file.open(0)
+    file.apply([Insert(1, spans(1))])
+    other = tmp_path / "other"
+    shutil.copy(file.path, other)
+    other.rename(file.path)
+    with pytest.raises(OSError, match="another file was put in the place"):
+        file.apply([Insert(2, spans(2))])
+    assert file.load(Stored(1, "traces", 1, 1, 7)) is not None
     file.close()
 
 

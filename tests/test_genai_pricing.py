@@ -166,6 +166,8 @@ async def test_an_amount_on_the_span_is_never_overwritten() -> None:
         ("prefer", "openrouter", "gen_ai.usage.cost", 0.010, "conflict", 0.010),  # a bill
         ("prefer", "openai", "litellm.cost.total", 0.0124, "priced", 0.0124),
         ("prefer", "openai", "operation.cost", 0.0124, "priced", 0.0125),  # an estimate that agrees
+        ("prefer", "openai", "litellm.cost.total", 0.0119, "priced", 0.0119),  # within 5 %
+        ("prefer", "openai", "litellm.cost.total", 0.0118, "conflict", 0.0118),
         ("prefer", "openai", "operation.cost", 0.0, "priced", 0.0125),  # zero is no evidence
         ("prefer", "openai", "gen_ai.usage.cost", 0.0, "conflict", 0.0125),  # but backends would show it
         ("prefer", "openai", "operation.cost", float("nan"), "priced", 0.0125),

@@ -82,6 +82,9 @@ def test_calls_without_a_price_are_calls_and_the_price_is_that_of_what_is_above(
     assert verdicts(place(1, 0, nameless), place(2, 1, nameless)) == ["wraps", "counts"]
     assert verdicts(place(1, 0, replace(AGENT, pico_usd=None)), place(2, 1, nameless)) == ["wraps", "counts"]
     assert verdicts(place(1, 0, AGENT), place(2, 1, LEAF), place(3, 2, nameless)) == ["wraps", "prices", "counts"]
+    agent, leaf = told(place(1, 0, AGENT), place(2, 1, nameless))
+    assert (agent.bill, leaf.bill) == (Bill(money=True), Bill(call=True, tokens=True, money=True))
+    assert verdicts(place(1, 0, AGENT), place(2, 1, nameless), place(3, 1, LEAF)) == ["wraps", "counts", "counts"]
 
 
 def test_a_wrapper_tells_the_tokens_of_calls_that_tell_none() -> None:
@@ -228,6 +231,21 @@ def test_memory_is_bounded_by_number_and_age() -> None:
     assert len(gone) == 299
     assert len(list(accounts.outgrown(1000.0))) == 100
     assert accounts.statistics()["calls"] == 0
+
+
+def test_calls_that_look_alike_do_not_push_one_another_out_of_sight() -> None:
+    """A hundred streams of one trace tell nothing but their ids; what they used comes a request later."""
+    accounts = Accounts()
+    silent = [replace(SILENT, scope="framework", response_id=f"r{number}") for number in range(100)]
+    first = [place(2 * number, 0, call) for number, call in enumerate(silent, 1)]
+    later = [
+        place(2 * number + 1, 0, replace(LEAF, response_id=call.response_id)) for number, call in enumerate(silent, 1)
+    ]
+    told(*first, accounts=accounts)
+    told(*later, accounts=accounts, now=1.0)
+
+    found = [accounts.of(one) for one in (*first, *later)]
+    assert [report.verdict for report in found if report is not None] == ["twin"] * 100 + ["counts"] * 100
 
 
 def test_a_trace_without_end_begins_anew() -> None:

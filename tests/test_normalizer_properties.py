@@ -150,7 +150,7 @@ def test_duplicate_keys_count_last() -> None:
 def test_hostile_spans_take_no_longer_than_their_size(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trees and repeated keys where a fact belongs are not followed: no value of theirs is decoded."""
     decoded: list[int] = []
-    monkeypatch.setattr("spanledger.conventions.dialect.decode", lambda message: decoded.append(1))
+    monkeypatch.setattr("spanledger.conventions.span_attributes.decode", lambda message: decoded.append(1))
     subject = span()
     for number in range(1000):
         subject.attributes.append(key_value("gen_ai.response.finish_reasons", [["x"]] * 100))

@@ -60,9 +60,16 @@ def report(inference: bool, scope: str, tokens: tuple[int, int], *, priced: bool
     return replace(told, **facts)  # type: ignore[arg-type]
 
 
+_SHAPES = ("plain", "plain", "wrapped", "silent", "quiet wrapper", "failed", "twin", "own", "halves", "half below")
+
+
 @st.composite
-def stories(draw: st.DrawFn) -> list[Step | Bridge]:
-    """Draw a run: nested agents over calls, wrapped, twinned, retried, silent, failed, with more than is seen."""
+def told_stories(draw: st.DrawFn) -> tuple[list[Step | Bridge], tuple[int, int]]:
+    """Draw a run, and the tokens that were spent in it: what its spans say is known to be this.
+
+    Nested agents over calls, wrapped, twinned, retried, silent, failed, halved, with more than is seen. No two calls
+    have equal tokens: here all lie in one another's time.
+    """
     numbers = itertools.count(1)
     spans: list[Step | Bridge] = []
     boolean = st.booleans()
@@ -75,7 +82,7 @@ def stories(draw: st.DrawFn) -> list[Step | Bridge]:
             found = agent(number, depth + 1) if deeper else call(number)
             below = [below[0] + found[0], below[1] + found[1]]
         said = draw(st.sampled_from(["nothing", "sum", "less", "more", "more"]))
-        tokens = {"less": (below[0] // 2, below[1] // 2), "more": (below[0] + 500, below[1] + 70)}.get(
+        tokens = {"less": (below[0] // 2, below[1] // 2), "more": (2 * below[0] + 500, 2 * below[1] + 70)}.get(
             said, (below[0], below[1])
         )
         told = report(False, "framework", tokens, priced=draw(boolean)) if said != "nothing" and any(tokens) else None
@@ -83,9 +90,10 @@ def stories(draw: st.DrawFn) -> list[Step | Bridge]:
         return tokens if told is not None and said == "more" else (below[0], below[1])
 
     def call(parent: int) -> tuple[int, int]:
-        shape = draw(st.sampled_from(["plain", "plain", "wrapped", "silent", "quiet wrapper", "failed", "twin", "own"]))
-        tokens = (draw(st.integers(1, 50)) * 101, draw(st.integers(1, 20)) * 13)
-        name = f"r{len(spans)}" if draw(boolean) or shape == "twin" else ""
+        shape = draw(st.sampled_from(_SHAPES))
+        own = len(spans) + 1
+        tokens = (own * 10_007 + draw(st.integers(1, 50)) * 101, own * 1_009 + draw(st.integers(1, 20)) * 13)
+        name = f"r{len(spans)}" if draw(boolean) or shape in ("twin", "halves") else ""
         priced = draw(boolean)
         if draw(st.integers(0, 3)) == 0:
             spans.append(step(next(numbers), parent, "llm", report(True, "sdk", (0, 0), failed=True)))  # an attempt
@@ -94,13 +102,18 @@ def stories(draw: st.DrawFn) -> list[Step | Bridge]:
             spans.append(step(bridge, parent, "other", None))
             parent = bridge
         outer = inner = parent
-        if shape not in ("plain", "failed", "twin"):
+        if shape == "half below":
+            priced = True
+        if shape not in ("plain", "failed", "twin", "halves"):
             outer = next(numbers)
             inner = outer
             said = {"quiet wrapper": (0, 0), "own": (tokens[0] * 3, tokens[1] * 3)}.get(shape, tokens)
-            spans.append(step(outer, parent, "llm", report(True, "framework", said, priced=draw(boolean))))
+            price = shape == "half below" or draw(boolean)
+            spans.append(step(outer, parent, "llm", report(True, "framework", said, priced=price)))
         number = next(numbers)
         told = (0, 0) if shape in ("silent", "failed") else tokens
+        if shape in ("halves", "half below"):
+            told = (tokens[0], 0) if draw(boolean) else (0, tokens[1])
         failed = shape == "failed"
         spans.append(
             step(number, inner, "llm", report(True, "sdk", told, priced=priced, response_id=name, failed=failed))
@@ -108,11 +121,19 @@ def stories(draw: st.DrawFn) -> list[Step | Bridge]:
         if shape == "twin":
             twin = report(True, "other", tokens, priced=draw(boolean), response_id=name, detail=draw(st.integers(0, 2)))
             spans.append(step(next(numbers), parent, "llm", twin))
+        if shape == "halves":
+            rest = report(True, "other", (tokens[0] - told[0], tokens[1] - told[1]), priced=priced, response_id=name)
+            spans.append(step(next(numbers), draw(st.sampled_from([parent, number])), "llm", rest))
         factor = 0 if failed else 4 if shape == "own" else 1
         return tokens[0] * factor, tokens[1] * factor
 
-    agent(0, 0)
-    return spans
+    spent = agent(0, 0)
+    return spans, spent
+
+
+def stories() -> st.SearchStrategy[list[Step | Bridge]]:
+    """Draw a run only."""
+    return told_stories().map(lambda told: told[0])
 
 
 def metrics_of(deliveries: Sequence[Sequence[Step | Bridge]], waits: Sequence[float], looks: bool = False) -> Totals:
@@ -175,6 +196,16 @@ def test_the_order_of_arrival_does_not_change_the_totals(
     deliveries = [shuffled[start : start + size] for start in range(0, len(shuffled), size)]
     waits = [random.choice([0.0, 1.0, 60.0]) for _ in deliveries]
     assert metrics_of(deliveries, waits, looks) == at_once
+
+
+@settings(max_examples=300, deadline=None)
+@given(told_stories(), st.randoms(use_true_random=False))
+def test_what_is_counted_is_what_was_spent(story: tuple[list[Step | Bridge], tuple[int, int]], random: Random) -> None:
+    """Every token once, whoever tells of it: calls and what nobody saw of them make up the bill."""
+    spans, (tokens_in, tokens_out) = story
+    random.shuffle(spans)
+    _, counted_in, counted_out, _, hidden, _ = metrics_of([spans], [0])
+    assert counted_in + counted_out + hidden == tokens_in + tokens_out
 
 
 @settings(max_examples=150, deadline=None)

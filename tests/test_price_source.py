@@ -178,6 +178,17 @@ async def test_lists_are_read_from_files_and_say_version_and_age(tmp_path: Path)
     await running.source.refresh()
     assert running.gauge("spanledger_price_data_age_seconds", "litellm") == 3698
 
+    running.write("map.json", "no map")
+    await running.source.refresh()
+    assert running.gauge("spanledger_price_data_age_seconds", "litellm") == 3698, "what is in use got no younger"
+    (tmp_path / "map.json").unlink()
+    running.clock.now_s += 2
+    await running.source.refresh()
+    assert running.gauge("spanledger_price_data_age_seconds", "litellm") == 3700
+    running.write("map.json", second())
+    await running.source.refresh()
+    assert running.gauge("spanledger_price_data_age_seconds", "litellm") == 3698
+
     running.write("data.json", first(20, 2.0))
     os.utime(tmp_path / "data.json", (NOW_S,) * 2)
     await running.source.refresh()

@@ -107,6 +107,10 @@ SAME = [
         ("AzureOpenAI", "azure/global-standard/gpt-4.1"),
         ("litellm", "azure/gpt-4.1"), ("azure_openai", "openai/gpt-4.1"),
     ]),
+    ("gcp.vertex_ai", "gemini-2.5-flash", [
+        ("gcp.vertex_ai", "gemini-2.5-flash@001"), ("gcp.vertex_ai", "gemini-2.5-flash-002"),
+        ("gcp.vertex_ai", "publishers/google/models/gemini-2.5-flash@default"),
+    ]),
     ("gcp.vertex_ai", "gemini-2.5-pro", [
         ("vertex_ai", "vertex_ai/gemini-2.5-pro"), ("gcp.gen_ai", "models/gemini-2.5-pro"),
         ("gemini", "gemini/gemini-2.5-pro"), ("google_genai", "google/gemini-2.5-pro"),
@@ -290,13 +294,27 @@ def test_free_variants_are_free_and_known_to_be(engine: PriceEngine) -> None:
     assert engine.price(call("someone/new-model:free", "openai"), NOON).status == "unpriced"
 
 
+def test_a_tier_is_never_taken_from_after_a_change_of_price(engine: PriceEngine) -> None:
+    """The list knows the tiers of today's price only; before it was cut, flex cost half of what was paid then."""
+    before = ns("2026-08-20T12:00:00+00:00")
+    usual = engine.price(call("gpt-5.6-sol", "openai"), before).total
+    flex = engine.price(call("gpt-5.6-sol", "openai", tier="flex"), before)
+    assert usual is not None
+    assert flex.total == usual // 2
+    assert engine.price(call("gpt-5.6-sol", "openai"), NOON).total != usual
+
+
 def test_unknown_usage_is_not_zero(engine: PriceEngine) -> None:
     """Without counts there is no cost; with one side known that side is priced."""
     for usage in (None, Usage(), Usage(input=0, output=0), Usage(cache_read=5)):
         cost = engine.price(PricedCall(usage, "openai", "gpt-4o"), NOON)
         assert (cost.status, cost.total) == ("no_usage", None)
-    assert engine.price(PricedCall(Usage(input=1000), "openai", "text-embedding-3-small"), NOON).total == 20_000_000
-    assert engine.price(PricedCall(Usage(output=1000), "openai", "gpt-4o"), NOON).total == 10_000_000_000
+    embedded = engine.price(PricedCall(Usage(input=1000), "openai", "text-embedding-3-small"), NOON)
+    assert (embedded.total, embedded.reason) == (20_000_000, "")
+    asked = engine.price(PricedCall(Usage(input=1000), "openai", "gpt-4o"), NOON)
+    assert (asked.total, asked.output, asked.reason) == (2_500_000_000, None, "output_unknown")
+    half = engine.price(PricedCall(Usage(output=1000), "openai", "gpt-4o"), NOON)
+    assert (half.total, half.input, half.reason) == (10_000_000_000, None, "input_unknown")
 
 
 def test_counts_that_contradict_each_other_are_not_priced(engine: PriceEngine) -> None:

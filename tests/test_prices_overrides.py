@@ -73,6 +73,9 @@ def test_rows_are_dated_and_have_context_tiers_and_fees() -> None:
     price = book.price(PricedCall(short, "acme", "chat-1"), ns("2026-11-18"))
     assert price.total_usd == pytest.approx(0.05 * 1.5 + 0.05 * 0.15 + 0.6 + 0.005)
     assert price.price_ref == "overrides#acme/chat-1@2026-10-01"
+    for tokens, expected in ((200_000, 0.3), (200_001, 0.600003)):  # the tier is for what is longer
+        told = book.price(PricedCall(Usage(tokens), "acme", "chat-1"), ns("2026-11-18"))
+        assert told.total_usd == pytest.approx(expected + 0.005)
     assert usd(book, "chat-1", "acme", "2026-09-30") is None
     assert usd(book, "chat-1", "acme", "2027-01-01") is None
 
@@ -93,6 +96,21 @@ def test_aliases_name_what_only_the_operator_knows() -> None:
     assert usd(book, "arn:aws:bedrock:us-east-1:1:application-inference-profile/abc", "aws.bedrock") == 4
     assert usd(book, "my-router", "litellm") == 18
     assert usd(book, "loop", "acme") is None
+
+
+@pytest.mark.parametrize(
+    ("answered", "expected"),
+    [
+        ("gpt-4.1-2025-04-14", 0.5 * 1.1 * 10),  # whose batch and data zone the deployment is
+        ("gpt-4o-mini-2024-07-18", 0.75),  # it was given another model since: nothing is known of that one
+    ],
+)
+def test_what_is_said_of_a_deployment_holds_for_the_model_that_answers(answered: str, expected: float) -> None:
+    """Azure names the model in its answer; where it is and at which tier, only the alias of what was asked says."""
+    book = engine(
+        "aliases: [{provider: azure, model: prod-chat, use: azure/gpt-4.1, region: eu-datazone, tier: batch}]"
+    )
+    assert usd(book, answered, "azure.ai.openai", request_model="prod-chat") == pytest.approx(expected)
 
 
 def test_contracts_multiply_list_prices_only() -> None:

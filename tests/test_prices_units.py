@@ -18,7 +18,7 @@ from spanledger.conventions.prices.catalogue import Catalogue
 from spanledger.conventions.prices.engine import PricedCall, PriceEngine
 from spanledger.conventions.prices.override_file import BadPrices, read_book
 from spanledger.conventions.prices.overrides import ServiceFacts
-from spanledger.conventions.prices.reported import is_bill
+from spanledger.conventions.prices.reported import is_bill, weigh
 from spanledger.conventions.reader import Reader
 from spanledger.conventions.reading import Cost, Reading
 from spanledger.conventions.units import UNITS, Units, units_of
@@ -157,6 +157,50 @@ def test_images_without_tokens_are_counted_by_what_was_asked_for() -> None:
     assert call_of(said(**image, **{"gen_ai.usage.output_tokens": 9}), 0, None, "5m").units == ()
 
 
+def spoken(text: str, **attributes: Value) -> Units:
+    """Return what is billed of a call that makes speech of a text."""
+    messages = json.dumps([{"role": "user", "parts": [{"type": "text", "content": text}]}])
+    known: dict[str, Value] = {"gen_ai.output.type": "speech", "gen_ai.input.messages": messages}
+    return call_of(said(**known, **attributes), 0, None, "5m").units
+
+
+def test_speech_without_tokens_is_counted_by_the_characters_that_were_spoken() -> None:
+    """As tts-1 is sold; a text that was cut does not tell how long it was."""
+    assert spoken("x" * 1000) == (("character", 1000),)
+    assert priced("tts-1", "openai", spoken("x" * 1000), None).total == 15_000_000_000
+    assert spoken("x" * 1000, **{"gen_ai.usage.input_tokens": 250}) == ()
+    assert spoken("") == ()
+    assert call_of(said(**{"gen_ai.output.type": "speech", "gen_ai.input.messages": "[[1"}), 0, None, "5m").units == ()
+
+
+@pytest.mark.parametrize(
+    ("attributes", "units"),
+    [
+        (
+            {"gen_ai.operation.name": "speech_to_text", "gen_ai.response.audio.duration": 60.5},
+            {"audio_input_ms": 60_500},
+        ),
+        ({"gen_ai.operation.name": "audio", "gen_ai.request.audio_duration": 3600}, {"audio_input_ms": 3_600_000}),
+        ({"gen_ai.operation.name": "speech_to_text", "gen_ai.response.audio.duration": -1.0}, {}),
+        ({"gen_ai.operation.name": "chat", "gen_ai.response.audio.duration": 60.5}, {}),
+        ({"gen_ai.operation.name": "image", "gen_ai.response.image": ["a", "b"]}, {"image": 2}),
+    ],
+)
+def test_openlit_tells_the_length_of_sound_and_the_images(attributes: dict[str, Value], units: dict[str, int]) -> None:
+    """Whisper and AssemblyAI are paid for by the minute of what was heard."""
+    assert dict(said("openlit.instrumentation.openai", **attributes).units) == units
+
+
+@pytest.mark.parametrize(
+    ("currency", "counts"), [("USD", True), ("usd", True), ("", True), ("EUR", False), (["USD"], False)]
+)
+def test_only_dollars_are_taken_for_dollars(currency: Value, counts: bool) -> None:
+    """An amount in another currency is none that could be compared or counted."""
+    reading = said(**{"gen_ai.usage.cost.amount": 0.009, "gen_ai.usage.cost.currency": currency})
+    cost, _ = weigh(Cost("unpriced", "unknown_model"), reading, "prefer")
+    assert cost.total == (9_000_000_000 if counts else None)
+
+
 @pytest.mark.parametrize(
     ("attribute", "value", "region"),
     [
@@ -208,6 +252,8 @@ def test_fees_are_added_to_tokens_and_take_no_part_in_their_multipliers() -> Non
     assert plain.total == 18_000_000_000 + 30_000_000_000
     batch = priced("claude-sonnet-4-6", "anthropic", (("web_search", 3),), tier="batch")
     assert batch.total == 9_000_000_000 + 30_000_000_000
+    american = priced("claude-sonnet-4-6", "anthropic", (("web_search", 3),), region="us")
+    assert american.total == 19_800_000_000 + 30_000_000_000
     contract = "adjust: [{provider: anthropic, multiply: 0.9, reason: contract}]"
     cost = priced("claude-sonnet-4-6", "anthropic", (("web_search", 3),), book=contract)
     assert cost.total == 43_200_000_000
@@ -282,6 +328,22 @@ def test_capacity_paid_by_the_hour_has_no_price_by_the_call() -> None:
     assert priced("gemini-2.5-pro", "gcp.vertex_ai", tier="ON_DEMAND").total == 11_250_000_000
 
 
+@pytest.mark.parametrize(
+    ("provider", "model", "more"),
+    [
+        ("dashscope", "qwen-max", {"server_address": "dashscope.aliyuncs.com"}),
+        ("azure", "gpt-4.1", {"server_address": "contoso.openai.azure.cn"}),
+        ("aws.bedrock", "arn:aws-cn:bedrock:cn-north-1::foundation-model/amazon.nova-lite-v1:0", {}),
+    ],
+)
+def test_what_is_sold_in_china_has_another_price(provider: str, model: str, more: dict[str, str]) -> None:
+    """That of elsewhere is none of it. An address abroad, or an application there, changes nothing."""
+    assert priced(model, provider, **more).reason == "no_price_for_region"
+    abroad = priced("qwen-max", "dashscope", server_address="dashscope-intl.aliyuncs.com")
+    assert abroad == priced("qwen-max", "dashscope")
+    assert priced("gpt-4.1", "openai", region="cn-hangzhou").status == "priced"
+
+
 def test_govcloud_has_prices_of_its_own_or_none() -> None:
     """20 % over the commercial regions for Claude; what has no price there is not given that of elsewhere."""
     host = "bedrock-runtime.us-gov-west-1.amazonaws.com"
@@ -316,6 +378,66 @@ def test_a_price_is_the_exact_sum_of_its_parts(units: list[Any], tokens_in: int,
     assert tokens == (tokens_in + 1) * 1_100_000 + tokens_out * 3_300_000
     assert total(*units) == tokens + sum(total(unit) - tokens for unit in units)
     assert total(*units) >= tokens
+
+
+def spellings(uncached: int, read: int, write: int, output: int) -> dict[str, dict[str, Value]]:
+    """Return one call of Claude as instrumentations say it, by scope: with the cache in the input, and without."""
+    whole = uncached + read + write
+    current: dict[str, Value] = {
+        "gen_ai.usage.cache_read.input_tokens": read, "gen_ai.usage.cache_creation.input_tokens": write,
+        "gen_ai.usage.output_tokens": output,
+    }  # fmt: skip
+    flat: dict[str, Value] = {
+        "gen_ai.usage.cache_read_input_tokens": read, "gen_ai.usage.cache_creation_input_tokens": write,
+    }  # fmt: skip
+    return {
+        "opentelemetry.instrumentation.genai.anthropic": {**current, "gen_ai.usage.input_tokens": whole},
+        "com.anthropic.sdk.python": {**current, "gen_ai.usage.input_tokens": whole},
+        "openlit.instrumentation.anthropic": {**current, "gen_ai.usage.input_tokens": uncached},
+        "crewai": {**current, "gen_ai.usage.input_tokens": uncached},
+        "agent_framework": {**current, "gen_ai.usage.input_tokens": uncached},
+        "pydantic-ai": {**current, "gen_ai.usage.input_tokens": whole},
+        "opentelemetry.instrumentation.anthropic": {
+            **flat, "gen_ai.usage.prompt_tokens": whole, "gen_ai.usage.completion_tokens": output,
+        },
+        "openinference.instrumentation.anthropic": {
+            "openinference.span.kind": "LLM", "llm.token_count.prompt": whole, "llm.token_count.completion": output,
+            "llm.token_count.prompt_details.cache_read": read, "llm.token_count.prompt_details.cache_write": write,
+        },
+        "langfuse-sdk": {
+            "langfuse.observation.type": "generation", "langfuse.observation.usage_details": json.dumps({
+                "input": uncached, "output": output,
+                "cache_read_input_tokens": read, "cache_creation_input_tokens": write,
+            }),
+        },
+        "langsmith": {
+            "langsmith.span.kind": "llm", "langsmith.usage_metadata": json.dumps({
+                "input_tokens": whole, "output_tokens": output,
+                "input_token_details": {"cache_read": read, "cache_creation": write},
+            }),
+        },
+        "com.anthropic.claude_code.tracing": {
+            "span.type": "llm_request", "llm_request.context": "tool", "model": "claude-sonnet-4-5",
+            "input_tokens": uncached, "output_tokens": output,
+            "cache_read_tokens": read, "cache_creation_tokens": write,
+        },
+        "org.springframework.boot": {
+            "spring.ai.kind": "chat",
+            "gen_ai.usage.input_tokens": str(uncached), "gen_ai.usage.output_tokens": str(output),
+            "gen_ai.usage.cache_read_input_tokens": str(read), "gen_ai.usage.cache_creation_input_tokens": str(write),
+        },
+    }  # fmt: skip
+
+
+@given(*(st.integers(low, 50_000) for low in (1, 0, 0, 1)))
+def test_a_call_costs_the_same_in_whatever_words(uncached: int, read: int, write: int, output: int) -> None:
+    """$3, $0.30, $3.75 and $15 a million: exclusive and inclusive, flat, nested and as text."""
+    exact = (uncached * 3_000_000 + read * 300_000 + write * 3_750_000 + output * 15_000_000,)
+    model: dict[str, Value] = {"gen_ai.provider.name": "anthropic", "gen_ai.request.model": "claude-sonnet-4-5"}
+    for scope, attributes in spellings(uncached, read, write, output).items():
+        reading = said(scope, **model, **attributes)
+        cost = ENGINE.price(call_of(reading, 0, None, "5m"), NOON)
+        assert (cost.total,) == exact, scope
 
 
 def test_units_are_frozen_and_in_order() -> None:

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from spanledger.conventions.dialect import Facts, SpanAttributes
+from spanledger.conventions.dialect import Facts
 from spanledger.conventions.dialects.langfuse import buckets
 from spanledger.conventions.provider_usage import MAX_CHARS, counts_of, offer_usage, usage_object, usage_within
+from spanledger.conventions.span_attributes import Keys, SpanAttributes
 from spanledger.conventions.values import Value
 
 INPUT = "gen_ai.usage.input_tokens"
@@ -32,7 +33,7 @@ WHOLE = {"input": 1500, "output": 300, "cache_read": 1024, "cache_write": 256, "
 def facts(**values: Value) -> Facts:
     """Return the facts of an empty span that says these counts."""
     said = {f"gen_ai.usage.{name}": value for name, value in values.items()}
-    return Facts("scope", Span(), SpanAttributes({}, {}), said, {})
+    return Facts("scope", Span(), SpanAttributes(Keys({}), []), said, {})
 
 
 @pytest.mark.parametrize(

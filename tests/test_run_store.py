@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
+import os
 import shutil
 import signal
 import sqlite3
@@ -55,6 +57,26 @@ def test_what_is_stored_comes_back(tmp_path: Path) -> None:
     assert breaks(tmp_path) == []
     with RunReader(tmp_path) as reader:
         assert reader.document(reader.find("a").seq) == trip("a")
+
+
+def test_what_a_disk_that_gave_up_may_have_lost_is_not_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `full`: Linux says for a moment that it is synced. The same once more is stored once."""
+    store = RunStore(tmp_path, Retention(), "full")
+    store.open(NOW_NS)
+    found = [run_record(trip())]
+    truncate, proofs = os.ftruncate, iter([True, False])
+
+    def ftruncate(descriptor: int, length: int) -> None:
+        if not next(proofs, True):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        truncate(descriptor, length)
+
+    monkeypatch.setattr(os, "ftruncate", ftruncate)
+    with pytest.raises(OSError, match="Read-only"):
+        store.add(found, NOW_NS)
+    store.add(found, NOW_NS)
+    store.close()
+    assert len(ids(tmp_path)) == 1
 
 
 def test_file_is_for_the_owner_alone(tmp_path: Path) -> None:

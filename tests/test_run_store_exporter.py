@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import shutil
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -167,6 +168,22 @@ async def test_full_disk_is_tried_again_and_then_counted(tmp_path: Path, monkeyp
         refusals = 0
         await bench.put(closed(document("c")))
         assert bench.stored() == ["a", "c"]
+
+
+@pytest.mark.parametrize("how", ["removed", "replaced"])
+async def test_store_that_is_taken_away_while_it_is_open_is_begun_anew(tmp_path: Path, how: str) -> None:
+    """SQLite would write on, into nowhere, and say that it is written."""
+    async with running(tmp_path) as bench:
+        await bench.put(closed(document("a")))
+        path = bench.exporter._store.path
+        if how == "removed":
+            path.unlink()
+        else:
+            shutil.copy(path, tmp_path / "copy")
+            (tmp_path / "copy").rename(path)
+        await bench.put(closed(document("b")))
+        await bench.put(closed(document("c")))
+        assert bench.stored()[-2:] == ["b", "c"]
 
 
 async def test_full_disk_at_the_start_is_no_crash_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

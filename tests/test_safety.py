@@ -351,6 +351,23 @@ def test_what_went_through_is_counted_while_the_run_is_open() -> None:
     assert counted(made) == {("personal_data", "critical", "planner"): 3, ("hate", "warning", "planner"): 1}
 
 
+def test_what_was_counted_before_a_reload_is_not_counted_after_it() -> None:
+    """The run goes on elsewhere, and is closed there."""
+    made = bench()
+    made.take(says(step(3, 1, agent_name="planner"), concerns=(TRIPPED,)))
+    made.wait(0.1)
+    assert counted(made) == {("personal_data", "critical", "planner"): 1}
+    made.reload()
+    assert counted(made) == {("personal_data", "critical", "planner"): 1}
+    made.take(agent(1))
+    made.wait(60)
+    assert counted(made) == {("personal_data", "critical", "planner"): 1}
+    made.reload()
+    made.take(says(step(4, 1, agent_name="planner"), concerns=(TRIPPED,)))
+    made.wait(60)
+    assert counted(made) == {("personal_data", "critical", "planner"): 2}, "what comes late is new"
+
+
 def test_a_late_span_adds_what_it_says_and_no_more() -> None:
     """The run is revised: the new finding is told and counted, the known one is not told again."""
     made = bench()

@@ -217,6 +217,18 @@ def test_a_span_that_was_not_lost_but_late_takes_its_place() -> None:
     assert outcome.input == 5000 + 1000, "the first agent's sum is the only copy of its calls"
 
 
+@pytest.mark.parametrize("first", [1, 2, 9])
+def test_of_two_agents_around_a_lost_span_metrics_and_runs_mean_the_same(first: int) -> None:
+    """The shorter one reports nothing: what the other sums up would count twice."""
+    shorter = One(2, 0, "app", 50, 1500, {OP: "invoke_agent", "gen_ai.agent.name": "other"})
+    spans = sorted((SUM, shorter, BELOW_LOST), key=lambda one: one.number != first)
+
+    outcome = play([sent(one) for one in spans])
+
+    assert bill(outcome) == (1, 1000, 0, 100, 0.0035)
+    assert outcome.totals("unattributed_tokens") == 4200
+
+
 def test_what_counts_is_in_the_run_whatever_kind_it_is() -> None:
     """A structural span that is the only copy of some tokens is a step with a cost, not a gap in the totals."""
     agent = One(1, 0, "mastra", 0, 2000, {OP: "invoke_agent", "gen_ai.agent.name": "m"})
@@ -224,6 +236,93 @@ def test_what_counts_is_in_the_run_whatever_kind_it_is() -> None:
         "mastra.span.type": "model_generation", MODEL: "gpt-4o"} | used(1000, 100), version="1.4.0")  # fmt: skip
 
     assert bill(play([sent(agent, generation)])) == (0, 1000, 0, 100, 0.0035)
+
+
+def test_an_agent_that_goes_on_from_its_last_run_reports_no_hidden_calls() -> None:
+    """Smolagents' `reset=False`: its sum is of all runs so far, and says so in the arguments of the run."""
+    scope = "openinference.instrumentation.smolagents"
+    agent = One(1, 0, scope, 0, 2000, {
+        "openinference.span.kind": "AGENT", "input.value": '{"task": "and then?", "reset": false, "max_steps": null}',
+        "llm.token_count.prompt": 9000, "llm.token_count.completion": 900, "llm.token_count.total": 9900,
+    }, name="CodeAgent.run")  # fmt: skip
+    call = One(2, 1, scope, 30, 1030, {
+        "openinference.span.kind": "LLM", "llm.model_name": "gpt-4o",
+        "llm.token_count.prompt": 1000, "llm.token_count.completion": 100,
+    }, name="OpenAIServerModel.generate")  # fmt: skip
+
+    outcome = play([sent(agent, call)])
+
+    assert bill(outcome) == (1, 1000, 0, 100, 0.0035)
+    assert outcome.totals("unattributed_tokens") == 0
+    fresh = agent.attributes | {"input.value": '{"task": "say \\"reset\\": false", "reset": true}'}
+    assert play([sent(agent._replace(attributes=fresh), call)]).totals("unattributed_tokens") == 8800
+
+
+def test_a_client_and_its_gateway_are_one_call_though_neither_lies_below_the_other() -> None:
+    """A client that is not instrumented below its SDK passes the trace of its agent on."""
+    client = One(2, 1, "sdk", 20, 1000, OPENAI | used(1000, 100))
+    gateway = One(3, 1, "gateway", 40, 980, OPENAI | used(1000, 100, response__id="r-1"), service="gateway")
+    elsewhere = gateway._replace(parent=0, trace=2)
+
+    for requests in ([[AGENT, client, gateway]], [[gateway], [client], [AGENT]]):
+        assert bill(play([sent(*spans) for spans in requests])) == (1, 1000, 0, 100, 0.0035)
+    assert bill(play([sent(AGENT, client, elsewhere)]))[:2] == (2, 2000), "another service's call of another trace"
+
+
+EMBEDDING: Final[dict[str, Value]] = {
+    OP: "embeddings", "gen_ai.provider.name": "openai", MODEL: "text-embedding-3-small",
+    "gen_ai.usage.input_tokens": 1000,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("attributes", "expected"), [(OPENAI, (1, 0, 0, 0, 0)), (EMBEDDING, (1, 1000, 0, 0, 0.00002))])
+def test_calls_that_tell_no_output_are_twins_too(
+    attributes: dict[str, Value], expected: tuple[int, int, int, int, float]
+) -> None:
+    """Streams of which nothing is known but the model, and embeddings, of two instrumentations at one time."""
+    one = One(2, 1, "one", 20, 1000, attributes)
+    other = One(3, 1, "other", 20.1, 1000.1, attributes)
+
+    assert bill(play([sent(AGENT, one, other)])) == expected
+    assert play([sent(AGENT, one, other._replace(scope="one"))]).calls == 2, "one instrumentation tells each call once"
+    failed = other._replace(attributes=OPENAI | {"error.type": "timeout"})
+    nameless = other._replace(attributes={name: value for name, value in attributes.items() if name != MODEL})
+    both = play([sent(AGENT, one, failed)])
+    assert (both.calls, both.failed) == (1, 1), "that one failed, this one did not"
+    if attributes is OPENAI:
+        assert play([sent(AGENT, one, nameless)]).calls == 2, "nothing says that they are alike"
+
+
+HALF_IN: Final[dict[str, Value]] = OPENAI | {"gen_ai.usage.input_tokens": 1000, "gen_ai.response.id": "r-1"}
+HALF_OUT: Final[dict[str, Value]] = OPENAI | {"gen_ai.usage.output_tokens": 100, "gen_ai.response.id": "r-1"}
+WHOLE: Final = OPENAI | used(1000, 100, response__id="r-1")
+
+
+@pytest.mark.parametrize("parent", [1, 2])
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [(HALF_IN, HALF_OUT), (HALF_OUT, HALF_IN), (WHOLE, HALF_OUT), (WHOLE, HALF_IN), (HALF_IN, WHOLE)],
+)
+def test_halves_of_one_answer_are_one_call(first: dict[str, Value], second: dict[str, Value], parent: int) -> None:
+    """One span tells the input, another the output: side by side or nested, with the whole or without, in any order."""
+    one = One(2, 1, "one", 20, 1000, first)
+    other = One(3, parent, "other", 30, 990, second)
+
+    for requests in ([[AGENT, one, other]], [[other], [one], [AGENT]], [[AGENT], [one], [other]]):
+        assert bill(play([sent(*spans) for spans in requests])) == (1, 1000, 0, 100, 0.0035)
+
+
+@pytest.mark.parametrize("scope", ["sdk", "other"])
+def test_an_answer_that_is_fetched_again_is_no_call(scope: str) -> None:
+    """Polling a response in the background tells its usage each time, by id or not."""
+    call = One(2, 1, "sdk", 20, 200, OPENAI | used(1000, 100, response__id="resp_1"))
+    polls = [
+        One(number, 1, scope, 300 * number, 300 * number + 50, OPENAI | {OP: "fetch_response"} | used(1000, 100))
+        for number in (3, 4)
+    ]
+
+    assert bill(play([sent(AGENT, call, *polls)])) == (1, 1000, 0, 100, 0.0035)
+    assert bill(play([sent(polls[0]), sent(call), sent(polls[1]), sent(AGENT)])) == (1, 1000, 0, 100, 0.0035)
 
 
 def test_an_answer_of_a_realtime_session_is_a_call() -> None:

@@ -22,6 +22,7 @@ REASONING_OUT = Emitter("x", "inclusive", "out")
         # the conventions, where nothing else is known
         ({"input": 100, "output": 20}, None, Usage(100, 20, basis="spec")),
         ({"input": 100, "output": 20, "cache_read": 60}, None, Usage(100, 20, 60, basis="spec")),
+        ({"input": 60, "output": 20, "cache_read": 60}, None, Usage(60, 20, 60, basis="spec")),
         # more cached than there is input: 100 + 8000
         ({"input": 100, "output": 20, "cache_read": 8000}, None, Usage(8100, 20, 8000, basis="cache_exceeds_input")),
         # arithmetic beats what is known of the emitter
@@ -171,6 +172,34 @@ def test_writes_to_the_cache_are_told_by_how_long_they_last() -> None:
     usage = usage_of({"input": 90, "output": 1, "cache_write": 0, "cache_write_5m": 5, "cache_write_1h": 7})
 
     assert usage == Usage(90, 1, cache_write=12, cache_write_1h=7, basis="spec")
+
+
+@pytest.mark.parametrize(
+    ("raw", "only_input", "expected"),
+    [
+        ({"total": 1000}, True, Usage(1000, basis="spec+from_total")),
+        ({"total": 1000, "input": 0, "output": 0}, True, Usage(1000, 0, basis="spec+from_total")),
+        ({"total": 1000, "input": 900}, True, Usage(900)),
+        ({"total": 1000, "input": 900}, False, Usage(900, 100, basis="spec+from_total")),
+        ({"total": 1000, "output": 100}, False, Usage(900, 100, basis="spec+from_total")),
+        ({"total": 1000, "input": 0, "output": 100}, False, Usage(900, 100, basis="spec+from_total")),
+        ({"total": 900, "input": 900}, False, Usage(900)),
+        ({"total": 50, "output": 100}, False, Usage(None, 100)),
+        ({"total": 1000}, False, Usage()),
+        ({"total": 1000, "output": 100, "cache_read": 600}, False, Usage(None, 100, 600)),
+    ],
+)
+def test_a_side_that_nobody_tells_is_what_the_total_has_beyond_the_other(
+    raw: dict[str, int], only_input: bool, expected: Usage
+) -> None:
+    """Embeddings have an input and nothing else. A total alone, or one that may leave a cache out, tells nothing."""
+    assert usage_of(raw, only_input=only_input) == expected
+
+
+def test_what_is_beside_the_output_is_no_part_of_an_input_out_of_the_total() -> None:
+    """Gemini's total has the thoughts, its output leaves them out."""
+    told = usage_of({"total": 1000, "output": 100, "reasoning": 300}, REASONING_OUT)
+    assert told == Usage(600, 400, reasoning=300, basis="emitter_inclusive+from_total+reasoning")
 
 
 def test_no_counts_is_no_usage() -> None:

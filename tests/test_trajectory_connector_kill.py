@@ -10,7 +10,7 @@ import sys
 import urllib.request
 from pathlib import Path
 
-from spanledger.processor.trajectory.journal import FILE
+from spanledger.processor.trajectory.journal_file import FILE
 from tests.fakes import request, span
 from tests.sidecar import Sidecar
 

@@ -18,6 +18,7 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from spanledger.conventions.reading import Cost, Reading
+from spanledger.conventions.safety.concern import Concern
 from spanledger.conventions.usage import Usage
 from spanledger.conventions.values import attributes_of, key_value
 from spanledger.processor.batch import Batch, Delivery, decode, finish
@@ -26,7 +27,8 @@ from spanledger.processor.metric_store import MetricTable
 from spanledger.processor.sqlite_file import SPARE_BYTES, Malformed
 from spanledger.processor.trajectory.config import TrajectoryConfig
 from spanledger.processor.trajectory.connector import Trajectory
-from spanledger.processor.trajectory.journal import FILE, RETRY_S, Journal
+from spanledger.processor.trajectory.journal import RETRY_S
+from spanledger.processor.trajectory.journal_file import FILE, JournalFile
 from spanledger.processor.trajectory.records import Record
 from spanledger.service.flow import Intake, Pipeline, Stage
 from tests.assembled_runs import agent, documents_of, run, says, span_id, spans_of, step, total, trace
@@ -87,7 +89,7 @@ class Bed:
         assert self.connector._task is not None
         self.connector._task.cancel()
         await asyncio.gather(self.connector._task, return_exceptions=True)
-        await journal._in_thread(journal._close)
+        await journal._in_thread(journal._file.close)
         self.connector = self.again()
 
     @property
@@ -375,6 +377,23 @@ async def test_a_run_that_was_told_before_a_crash_is_revised_after_it(tmp_path: 
     await bed.connector.shutdown(bed.clock.now_s)
 
 
+async def test_a_finding_that_was_counted_before_a_crash_is_not_counted_after_it(tmp_path: Path) -> None:
+    """What cannot wait is counted while its run is open; the run is closed by the next process."""
+    bed = Bed(storage=str(tmp_path))
+    await bed.connector.start()
+    bed.take(says(step(2, 1, agent_name="planner"), concerns=(Concern("guardrail", "personal_data", "critical"),)))
+    await bed.wait()
+    assert total(bed.table, "spanledger_safety_findings_total") == 1
+    await bed.crash()
+    await bed.connector.start()
+    bed.take(agent(1))
+    await bed.wait(5)
+
+    assert [finding["rule"] for finding in bed.documents[0]["findings"]] == ["personal_data"]
+    assert total(bed.table, "spanledger_safety_findings_total") == 1
+    await bed.connector.shutdown(bed.clock.now_s)
+
+
 async def test_a_restart_in_order_goes_on_too_and_counts_a_run_once(tmp_path: Path) -> None:
     """What was told at the end of the process was not the end of the run."""
     bed = Bed(storage=str(tmp_path))
@@ -445,7 +464,7 @@ async def test_a_fault_of_our_own_refuses_and_hangs_nobody(tmp_path: Path, monke
     """And what cannot be written down is taken all the same."""
     bed = Bed(storage=str(tmp_path))
     await bed.connector.start()
-    monkeypatch.setattr(Journal, "_arrive", lambda *_: 1 / 0)
+    monkeypatch.setattr(JournalFile, "arrive", lambda *_: 1 / 0)
     with pytest.raises(Refused, match="division by zero"):
         await keep(bed, step(2, 1))
     monkeypatch.undo()
@@ -472,7 +491,7 @@ async def test_a_run_whose_document_nobody_has_yet_is_told_after_a_crash(tmp_pat
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
     journal._waiting.clear()
-    await journal._in_thread(journal._close)
+    await journal._in_thread(journal._file.close)
     bed.answers = []
     await bed.again().start()
     await bed.wait()
@@ -517,16 +536,16 @@ async def test_a_disk_that_fails_refuses_and_goes_on(tmp_path: Path, monkeypatch
     await bed.crash()
     full = sqlite3.OperationalError("database or disk is full")
     full.sqlite_errorcode = sqlite3.SQLITE_FULL
-    real = Journal._begin
+    real = JournalFile._begin
 
-    def fails(_journal: Journal) -> Any:
+    def fails(_file: JournalFile) -> Any:
         raise full
 
-    monkeypatch.setattr(Journal, "_begin", fails)
+    monkeypatch.setattr(JournalFile, "_begin", fails)
     await bed.connector.start()
     with pytest.raises(Refused, match="cannot write open runs to disk"):
         await keep(bed, step(3, 1))
-    monkeypatch.setattr(Journal, "_begin", real)
+    monkeypatch.setattr(JournalFile, "_begin", real)
     await bed.wait(1)
     bed.connector.commit(await keep(bed, step(3, 1)))
     bed.take(agent(1))
@@ -545,14 +564,14 @@ async def test_changes_that_found_no_room_are_written_when_there_is_some(
     await bed.connector.start()
     journal = bed.connector._journal
     assert journal is not None
-    real, failures = journal._apply, [sqlite3.OperationalError("database or disk is full")] * 3
+    real, failures = journal._file.apply, [sqlite3.OperationalError("database or disk is full")] * 3
 
     def apply(changes: Any) -> None:
         if failures:
             raise failures.pop()
         real(changes)
 
-    monkeypatch.setattr(journal, "_apply", apply)
+    monkeypatch.setattr(journal._file, "apply", apply)
     bed.take(step(2, 1))
     await bed.crash()
     assert rows(tmp_path, "record") == 1
@@ -564,7 +583,9 @@ async def test_requests_are_refused_while_little_room_is_left(tmp_path: Path, mo
     await bed.connector.start()
     bed.connector.commit(await keep(bed, *run()))
     with monkeypatch.context() as patch:
-        patch.setattr(os, "statvfs", lambda _path: SimpleNamespace(f_bavail=SPARE_BYTES // 4096 - 1, f_frsize=4096))
+        patch.setattr(
+            os, "fstatvfs", lambda _descriptor: SimpleNamespace(f_bavail=SPARE_BYTES // 4096 - 1, f_frsize=4096)
+        )
         for _ in range(10):
             with pytest.raises(Refused, match="16 MiB"):
                 await keep(bed, step(7, 1, 2))
@@ -620,19 +641,20 @@ async def test_a_file_that_breaks_on_a_full_disk_is_begun_when_there_is_room(
     await bed.connector.start()
     journal = bed.connector._journal
     assert journal is not None
-    begin = journal._begin
+    file = journal._file
+    begin = file._begin
 
     def begin_on_a_full_disk() -> Any:
-        journal._connection = sqlite3.connect(tmp_path / FILE, check_same_thread=False)
+        file._connection = sqlite3.connect(tmp_path / FILE, check_same_thread=False)
         raise sqlite3.OperationalError("database or disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(journal, "_begin", begin_on_a_full_disk)
-        patch.setattr(journal, "_look_for_room", lambda _db: (_ for _ in ()).throw(Malformed("a page is damaged")))
+        patch.setattr(file, "_begin", begin_on_a_full_disk)
+        patch.setattr(file, "arrive", lambda *_: (_ for _ in ()).throw(Malformed("a page is damaged")))
         with pytest.raises(Refused):
             await keep(bed, step(2, 1))
     assert not journal.is_open
-    assert journal._begin == begin
+    assert file._begin == begin
     bed.clock.now_s += RETRY_S
     bed.connector.commit(await keep(bed, *run()))
     await bed.wait(5)

@@ -17,7 +17,7 @@ from spanledger.conventions.usage import Usage
 from spanledger.processor.trajectory import wire
 from spanledger.processor.trajectory.emitted import Emitted
 from spanledger.processor.trajectory.group import Group
-from spanledger.processor.trajectory.joins import Chains, Recent
+from spanledger.processor.trajectory.indexes import Recent
 from spanledger.processor.trajectory.packing import HISTORY, Resources, pack, unpack
 from tests.assembled_runs import step
 
@@ -150,17 +150,3 @@ def test_an_index_is_bounded_and_forgets_what_was_remembered_longest() -> None:
     assert (len(index), index.find(2), index.find(1), index.find(3)) == (3, None, first, first)
     first.state = "gone"
     assert index.find(1) is None
-
-
-def test_equal_chains_are_taken_one_by_one() -> None:
-    """The last one left may be taken again: a call that is tried a second time."""
-    chains = Chains(3)
-    groups = [group(number) for number in range(3)]
-    for one in groups:
-        chains.note(7, one)
-    groups[1].state = "gone"
-
-    assert [chains.take(7) for _ in range(3)] == [groups[0], groups[2], groups[2]]
-    for digest in (8, 9, 10):
-        chains.note(digest, groups[0])
-    assert chains.take(7) is None

@@ -31,8 +31,8 @@ def latency(bed: Bed) -> dict[str, Any]:
 
 def _half(bed: Bed, running: Running, mix: Mix) -> float:
     """Return half of the requests a second that a side takes, once it knows the spans."""
-    bed.load(running.grpc, mix, bed.seconds(4.0, 1.5))
-    sent = bed.load(running.grpc, mix, bed.seconds(4.0, 1.5))
+    bed.load(running.grpc, mix, bed.seconds(3.0, 1.5))
+    sent = bed.load(running.grpc, mix, bed.seconds(3.0, 1.5))
     return sent.requests / sent.seconds / 2
 
 

@@ -103,7 +103,7 @@ async def _stages(requests: Sequence[Wire], directory: Path, rounds: int) -> dic
     for number in range(rounds + 1):
         watch = Stopwatch()
         gc.collect()
-        gc.freeze()  # as the sidecar does once it runs
+        XX
         for request in requests:
             await _pass(components, request.fresh(tag(number), components.clock.time_ns()), watch)
             components.clock.now_s += request.spans / SPANS_PER_S

@@ -111,13 +111,14 @@ def throughput(bed: Bed) -> dict[str, Any]:
 def _turns(bed: Bed, running: dict[str, Running], mix: Mix) -> dict[str, list[Measured]]:
     """Measure each side some times, after a round in which all get to know the spans."""
     found: defaultdict[str, list[Measured]] = defaultdict(list)
-    repetitions = 1 if bed.quick else 3 if mix is MAIN else 2
+    is_main = mix is MAIN and len(running) > len(COMPARED)
+    repetitions = 3 if is_main and not bed.quick else 1
     for number in range(repetitions + 1):
         for name, one in running.items():
             most = PHOENIX_REQUESTS if name == "phoenix" else 0
             if number == 0 and name == "phoenix":
                 continue
-            measured = measure(bed, one, mix, bed.seconds(4.0, 1.5), most)
+            measured = measure(bed, one, mix, bed.seconds(4.0 if is_main else 3.0, 1.5), most)
             if number:
                 found[name].append(measured)
     return found

@@ -7,7 +7,8 @@ where an attribute limit dropped the oldest, and with indices that an attacker c
 
 from __future__ import annotations
 
-from typing import Final, TypeAlias
+from collections.abc import Collection
+from typing import Final, NamedTuple, TypeAlias
 
 from spanledger.conventions.content import parts
 from spanledger.conventions.content.parse import Json, Reader
@@ -19,6 +20,7 @@ from spanledger.conventions.content.provider_parts import (
     response_of,
     tool_call_of,
 )
+from spanledger.conventions.span_attributes import by_keys
 from spanledger.conventions.values import Attributes, Value
 
 MAX_KEYS: Final = 5_000
@@ -58,17 +60,44 @@ _TWO_WORDS: Final = frozenset(("input", "output", "request", "tool"))
 _INDICES: Final = {str(index): index for index in range(1000)}
 
 
+class _Spot(NamedTuple):
+    """Where an attribute belongs."""
+
+    name: str
+    """Of the list."""
+    at: int
+    rest: str
+    key: str
+
+
 def gather(attributes: Attributes, reader: Reader) -> Lists:
     """Sort the flattened attributes of a span into their lists."""
     lists: Lists = {}
+    spots, is_whole = by_keys(attributes, _spots)
+    if not is_whole:
+        reader.mark("limit")
+    for name, index, rest, key in spots:
+        items = lists.get(name)
+        if items is None:
+            items = lists[name] = {}
+        fields = items.get(index)
+        if fields is None:
+            fields = items[index] = {}
+        fields[rest] = attributes[key]
+    return lists
+
+
+def _spots(keys: Collection[str]) -> tuple[list[_Spot], bool]:
+    """Return where flattened attributes belong, and whether that is all of them."""
+    spots: list[_Spot] = []
+    is_whole = True
     left = MAX_KEYS
-    # By key first: the values of all other attributes need not even be decoded.
-    for key in attributes:
+    for key in keys:
         if not key.startswith(PREFIXES):
             continue
         left -= 1
         if left < 0:
-            reader.mark("limit")
+            is_whole = False
             break
         words = key.split(".", 3)
         name = words[1]
@@ -77,27 +106,16 @@ def gather(attributes: Attributes, reader: Reader) -> Lists:
             words = key.split(".", 4)[1:]
         index = _INDICES.get(words[2])
         if index is None:
-            index = _index(words[2], reader)
-            if index is None:
+            # Only as it is written by a program: "01" would collide with "1".
+            number = words[2]
+            if not (number.isascii() and number.isdecimal()) or number[0] == "0":
                 continue
-        items = lists.get(name)
-        if items is None:
-            items = lists[name] = {}
-        fields = items.get(index)
-        if fields is None:
-            fields = items[index] = {}
-        fields[words[3] if len(words) > 3 else ""] = attributes[key]
-    return lists
-
-
-def _index(number: str, reader: Reader) -> int | None:
-    # Only as it is written by a program: "01" would collide with "1".
-    if not (number.isascii() and number.isdecimal()) or number[0] == "0":
-        return None
-    if len(number) > 6 or int(number) >= MAX_INDEX:
-        reader.mark("limit")
-        return None
-    return int(number)
+            if len(number) > 6 or int(number) >= MAX_INDEX:
+                is_whole = False
+                continue
+            index = int(number)
+        spots.append(_Spot(name, index, words[3] if len(words) > 3 else "", key))
+    return spots, is_whole
 
 
 def in_order(items: dict[int, Fields], reader: Reader) -> list[Fields]:

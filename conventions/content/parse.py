@@ -75,7 +75,7 @@ class Reader:
     @property
     def marks(self) -> tuple[Mark, ...]:
         """What was not whole so far, sorted."""
-        return tuple(sorted(self._marks))
+        return tuple(sorted(self._marks)) if self._marks else ()
 
     def mark(self, name: Mark) -> None:
         """Remember that something is not whole."""

@@ -10,13 +10,13 @@ import re
 from typing import Final
 
 _REPR_TOKEN: Final = re.compile(
-    r"(?P<space>\s+)|(?P<close>[\])}])|(?P<mark>[\[({,:])"
+    r"\s*(?:(?P<close>[\])}])|(?P<mark>[\[({,:])"
     r"|(?P<text>'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")"
-    r"|(?P<number>-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)|(?P<word>True|False|None)\b",
+    r"|(?P<number>-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)|(?P<word>True|False|None)\b)",
     re.DOTALL,
 )
-_WORDS: Final = {"True": "true", "False": "false", "None": "null"}
-_BRACKETS: Final = {"(": "[", ")": "]"}
+_SPELLED: Final = {"True": "true", "False": "false", "None": "null", "(": "[", ")": "]"}
+_ENCODE: Final = json.JSONEncoder().encode
 _ESCAPE: Final = re.compile(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)", re.DOTALL)
 _ESCAPED: Final = {"n": "\n", "r": "\r", "t": "\t", "\\": "\\", "'": "'", '"': '"'}
 
@@ -27,21 +27,24 @@ def to_json(text: str) -> str | None:
     Brackets are not matched here: who decodes the result finds out.
     """
     out: list[str] = []
-    at = 0
-    while at < len(text):
+    at, end = 0, len(text.rstrip())
+    while at < end:
         match = _REPR_TOKEN.match(text, at)
         if match is None:
             return None
         at = match.end()
-        token = match.group()
-        if match.lastgroup == "text":
-            out.append(json.dumps(_ESCAPE.sub(_unescape, token[1:-1])))
-        elif match.lastgroup == "close":
-            if out and out[-1] == ",":
+        kind = match.lastgroup
+        assert kind is not None
+        token = match[kind]
+        if kind == "text":
+            said = token[1:-1]
+            out.append(_ENCODE(_ESCAPE.sub(_unescape, said) if "\\" in said else said))
+        elif kind == "number":
+            out.append(token)
+        else:
+            if kind == "close" and out and out[-1] == ",":
                 out.pop()
-            out.append(_BRACKETS.get(token, token))
-        elif match.lastgroup != "space":
-            out.append(_WORDS.get(token) or _BRACKETS.get(token, token))
+            out.append(_SPELLED.get(token, token))
     return "".join(out)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from spanledger.conventions.content import flattened, parts, span_events
@@ -21,13 +21,14 @@ from spanledger.conventions.content.tools import (
     is_schema,
     result_of,
 )
+from spanledger.conventions.record import record
 from spanledger.conventions.values import Attributes
 
 if TYPE_CHECKING:
     from spanledger.conventions.reading import StepKind
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Places:
     """The attributes, by trust, in which one dialect keeps content that is not flattened."""
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 
 from spanledger.conventions.content.parse import Json
 from spanledger.conventions.content.parts import Message, Part
+from spanledger.conventions.record import record
 from spanledger.conventions.values import Attributes
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Event:
     """A span event, as far as content is concerned."""
 
@@ -17,7 +18,7 @@ class Event:
     attributes: Attributes
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Content:
     """What a span says, JSON-ready and valid by the schemas of the conventions; None where it says nothing."""
 

@@ -28,10 +28,11 @@ from typing import TYPE_CHECKING, Final
 
 from spanledger.conventions import coerce
 from spanledger.conventions.detail import Evaluation
+from spanledger.conventions.span_attributes import by_keys
 from spanledger.conventions.values import TooLarge, attributes_of, value_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
     from opentelemetry.proto.trace.v1.trace_pb2 import Span
@@ -99,7 +100,9 @@ def evaluations_of(
     found: dict[Evaluation, None] = {}
     if span.events:
         found.update(dict.fromkeys(_in_events(span, explained=explained)))
-    found.update(dict.fromkeys(_on_span(span, attributes, explained=explained)))
+    about = by_keys(attributes, _written)
+    if about or "case_name" in attributes:
+        found.update(dict.fromkeys(_on_span(span, about, attributes, explained=explained)))
     if judge and not found and (verdict := _verdict(span, attributes, explained=explained)) is not None:
         return (verdict,)
     return tuple(found)[:MAX_EVALUATIONS]
@@ -113,10 +116,9 @@ def _in_events(span: Span, *, explained: bool) -> Iterator[Evaluation]:
                 yield made
 
 
-def _on_span(span: Span, attributes: Attributes, *, explained: bool) -> Iterator[Evaluation]:
-    """Read what stands on a span: what it is itself, or what was written onto it."""
+def _on_span(span: Span, about: list[str], attributes: Attributes, *, explained: bool) -> Iterator[Evaluation]:
+    """Read what stands on a span: what it is itself, or what was written onto it. `about` are the keys that say so."""
     at_ns = span.end_time_unix_nano
-    about = [key for key in attributes if key.startswith(_WRITTEN)]
     if any(key.startswith(PREFIX) for key in about):
         made = _read(span.name, attributes, at_ns, explained=explained)
         if made is not None:
@@ -130,6 +132,10 @@ def _on_span(span: Span, attributes: Attributes, *, explained: bool) -> Iterator
         for key in _CASE:
             for name, result in list(_object(attributes.get(key)).items())[:MAX_EVALUATIONS]:
                 yield from _result(name, result, at_ns, explained=explained)
+
+
+def _written(keys: Collection[str]) -> list[str]:
+    return [key for key in keys if key.startswith(_WRITTEN)]
 
 
 def _read(event_name: str, held: Attributes, at_ns: int, *, explained: bool) -> Evaluation | None:

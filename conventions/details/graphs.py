@@ -6,8 +6,11 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from spanledger.conventions.dialect import MAX_NAME_CHARS
+from spanledger.conventions.span_attributes import by_keys
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from spanledger.conventions.values import Attributes
 
 _PLACES: Final = (
@@ -27,6 +30,8 @@ def node_of(attributes: Attributes) -> str:
 
     The name space is the path of nodes, each with the id of its task: `researcher:2ebf…|model:3949…`.
     """
+    if not by_keys(attributes, _may_tell):
+        return ""
     path = next((said for name in _PLACES if isinstance(said := attributes.get(name), str)), None)
     if path is None:
         metadata = attributes.get("metadata")
@@ -35,3 +40,7 @@ def node_of(attributes: Attributes) -> str:
     nodes = [part.partition(":")[0] for part in path.split("|")]
     named = [node for node in nodes if node not in _PLUMBING and len(node) <= MAX_NAME_CHARS]
     return named[-1] if named else nodes[0][:MAX_NAME_CHARS]
+
+
+def _may_tell(keys: Collection[str]) -> bool:
+    return any(key in keys for key in (*_PLACES, "metadata"))

@@ -12,11 +12,11 @@ model answered and what the next call says that it answered differ in details; o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from spanledger.conventions.detail import ToolRequest
 from spanledger.conventions.details.prints import canonical, clipped
+from spanledger.conventions.record import record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -45,7 +45,7 @@ STEP: Final = 0x9E3779B97F4A7C15
 _MASK: Final = (1 << 64) - 1
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Heard:
     """What the input of a model call says."""
 
@@ -59,7 +59,7 @@ class Heard:
     """Those results: id, digest, characters."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Answer:
     """What a model answered."""
 

@@ -17,7 +17,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
+from spanledger.conventions.span_attributes import by_keys
+
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from spanledger.conventions.values import Attributes, Value
 
 KEYS: Final[tuple[str, ...]] = (
@@ -31,8 +35,6 @@ KEYS: Final[tuple[str, ...]] = (
     "task.status",
 )
 """Best first."""
-
-_KEYS: Final = frozenset(KEYS)
 
 WORDS: Final[Mapping[str, str]] = {
     word: outcome
@@ -49,9 +51,11 @@ WORDS: Final[Mapping[str, str]] = {
 
 def outcome_of(attributes: Attributes) -> str:
     """Return the explicit outcome on a span; "" when there is none, or none that is understood."""
-    if _KEYS.isdisjoint(attributes):
-        return ""
-    return next((found for key in KEYS if (found := _read(attributes.get(key)))), "")
+    return next((found for key in by_keys(attributes, _written) if (found := _read(attributes.get(key)))), "")
+
+
+def _written(keys: Collection[str]) -> list[str]:
+    return [key for key in KEYS if key in keys]
 
 
 def _read(value: Value) -> str:

@@ -15,7 +15,6 @@ from typing import Final
 from spanledger.conventions import coerce
 from spanledger.conventions.dialect import (
     FINISH_REASONS,
-    MAX_ITEMS,
     MODEL_CALLS,
     RESPONSE_MODEL,
     STRUCTURAL,
@@ -27,6 +26,7 @@ from spanledger.conventions.dialect import (
     Kinded,
 )
 from spanledger.conventions.provider_usage import offer_usage_found
+from spanledger.conventions.span_attributes import MAX_ITEMS
 from spanledger.conventions.values import Value
 
 _TYPE: Final = "haystack.component.type"

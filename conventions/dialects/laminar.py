@@ -12,7 +12,6 @@ from spanledger.conventions import coerce
 from spanledger.conventions.dialect import (
     CONVERSATION_ID,
     FINISH_REASONS,
-    MAX_ITEMS,
     SERVER_ADDRESS,
     STRUCTURAL,
     TOOL_NAME,
@@ -21,6 +20,7 @@ from spanledger.conventions.dialect import (
     Facts,
     Kinded,
 )
+from spanledger.conventions.span_attributes import MAX_ITEMS
 from spanledger.conventions.values import Value
 
 _TYPE: Final = "lmnr.span.type"

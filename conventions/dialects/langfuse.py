@@ -48,6 +48,7 @@ _TARGETS: Final[Mapping[str, str]] = {name: target for target, name in USAGE.ite
 _MODEL: Final = "langfuse.observation.model.name"
 _PARAMETERS: Final = "langfuse.observation.model.parameters"
 _STARTED: Final = "langfuse.observation.completion_start_time"
+_LASTING: Final = ("cache_write_5m", "cache_write_1h")
 _FIRST_CHUNK: Final = SecondsUntil(_STARTED)
 _STATUS_MESSAGE: Final = "langfuse.observation.status_message"
 
@@ -108,13 +109,13 @@ def _complete(facts: Facts) -> None:
 
 def _read_models(facts: Facts) -> None:
     named = coerce.text(facts.attributes.get(_MODEL))
-    asked = coerce.text(facts.attributes.get(_METADATA + "ls_model_name"))
+    asked = coerce.unquoted(facts.attributes.get(_METADATA + "ls_model_name"))
     # The name of the request until there is an answer, then that of the answer; LangChain keeps the former too.
     facts.offer(REQUEST_MODEL, _METADATA + "ls_model_name", asked)
     facts.offer(REQUEST_MODEL, _MODEL, named)
     if named != facts.text(REQUEST_MODEL):
         facts.offer(RESPONSE_MODEL, _MODEL, named)
-    served = coerce.text(facts.attributes.get(_METADATA + "ls_provider"))
+    served = coerce.unquoted(facts.attributes.get(_METADATA + "ls_provider"))
     if served is not None:
         facts.offer(PROVIDER, _METADATA + "ls_provider", provider_of(served))
 
@@ -171,6 +172,12 @@ def buckets(usage: Mapping[str, Value]) -> dict[str, int]:
         sides[side][name] = value
         if (part := _part(side, name)) is not None:
             parts[part] = parts.get(part, 0) + value
+    written = parts.get("cache_write_5m", 0) + parts.get("cache_write_1h", 0)
+    if written and parts.get("cache_write") == written:  # Anthropic's own object, flattened: for how long is no part
+        for name in [name for name in sides["input"] if _part("input", name) in _LASTING]:
+            del sides["input"][name]
+    elif written:
+        parts["cache_write"] = parts.get("cache_write", 0) + written
     total = usage.get("total")
     sums = {side: sum(of_side.values()) for side, of_side in sides.items()}
     plain = {side: of_side.get(side, sums[side]) for side, of_side in sides.items()}
@@ -181,9 +188,6 @@ def buckets(usage: Mapping[str, Value]) -> dict[str, int]:
             break
     if type(total) is int and plain["input"] == 0 and total > inputs + outputs:
         inputs = total - outputs  # the cache was taken off an input that had left it out already
-    written = parts.get("cache_write_5m", 0) + parts.get("cache_write_1h", 0)
-    if written:
-        parts["cache_write"] = parts.get("cache_write", 0) + written
     known = {side: count for side, count in (("input", inputs), ("output", outputs)) if sides[side]}
     return known | {part: count for part, count in parts.items() if count or "audio" not in part}
 
@@ -244,9 +248,11 @@ DIALECT: Final = Dialect(
         "gen_ai.prompt.name": (_OBSERVATION + "prompt.name",),
         "gen_ai.prompt.version": (_OBSERVATION + "prompt.version",),
         "deployment.environment.name": ("langfuse.environment",),
-        AGENT_NAME: (_METADATA + "lc_agent_name",),
-        TOOL_CALL_ID: (_METADATA + "tool_call_id",),
-        CONVERSATION_ID: ("langfuse.session.id", *(_METADATA + name for name in ("thread_id", "session_id"))),
+        AGENT_NAME: ((_METADATA + "lc_agent_name", coerce.unquoted),),
+        TOOL_CALL_ID: ((_METADATA + "tool_call_id", coerce.unquoted),),
+        CONVERSATION_ID: (
+            "langfuse.session.id", *((_METADATA + name, coerce.unquoted) for name in ("thread_id", "session_id")),
+        ),
         USER_ID: ("langfuse.user.id",),
     },
     content={

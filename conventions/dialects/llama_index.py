@@ -19,6 +19,7 @@ from spanledger.conventions.dialect import (
     RESPONSE_ID,
     RESPONSE_MODEL,
     STRUCTURAL,
+    TOOL_CALL_ID,
     TOOL_NAME,
     Dialect,
     Facts,
@@ -46,6 +47,9 @@ _ANSWER: Final = "response.raw."
 _USAGE: Final = "response.raw.usage."
 _PROVIDERS: Final = frozenset(semconv.MEMBERS[PROVIDER])
 _EVENTS: Final = 64
+_STEP: Final = "llamaindex.step.input_summary"
+_tool_name = coerce.matching(re.compile(r"^ToolCall\(tool_name='([^'\\]{1,128})'"))
+_tool_id = coerce.matching(re.compile(r", tool_id='([\w.:-]{1,128})'\)$"))
 
 
 def _method(facts: Facts) -> Kinded:
@@ -74,6 +78,9 @@ def _complete(facts: Facts) -> None:
             facts.offer(TOOL_NAME, "", coerce.text(said.get("tool.name", said.get("tool_name"))))
         elif facts.kind == "agent":
             facts.offer(AGENT_NAME, "", coerce.text(said.get("current_agent_name")))
+    if facts.kind == "tool":
+        facts.offer_found(TOOL_NAME, _STEP, _tool_name)
+        facts.offer_found(TOOL_CALL_ID, _STEP, _tool_id)
     if facts.kind in MODEL_CALLS and (found := _NAME.match(facts.span.name)):
         # The class is the client of a provider, or one that an application wrote.
         provider = provider_of(found[1].removesuffix("Embedding").removesuffix("Responses"))

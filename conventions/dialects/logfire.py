@@ -53,6 +53,8 @@ def _complete(facts: Facts) -> None:
         return
     facts.offer_found(REQUEST_MODEL, "request_data", _model_in)
     offer_usage_found(facts, _RAW)
+    if facts.scope == _AGENTS:
+        offer_usage_found(facts, "usage")
     for key in _ANSWERS:
         offer_usage_found(facts, key, usage_within)
         facts.offer_found(RESPONSE_ID, key, _id_in)

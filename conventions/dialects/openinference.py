@@ -19,6 +19,7 @@ from spanledger.conventions.dialect import (
     COST,
     DATA_SOURCES,
     FINISH_REASONS,
+    MAX_NAME_CHARS,
     MODEL_CALLS,
     PROVIDER,
     REQUEST_MODEL,
@@ -28,6 +29,7 @@ from spanledger.conventions.dialect import (
     STRUCTURAL,
     TOOL_CALL_ID,
     TOOL_NAME,
+    USAGE,
     USER_ID,
     Dialect,
     Facts,
@@ -41,10 +43,12 @@ from spanledger.conventions.values import Value
 _KIND: Final = "openinference.span.kind"
 _CACHE_READS: Final = "gen_ai.usage.cache_read.input_tokens"
 _CACHE_WRITES: Final = "gen_ai.usage.cache_write.input_tokens"
+_REASONING: Final = "gen_ai.usage.reasoning.output_tokens"
 _INVOCATION: Final = ("llm.invocation_parameters", "embedding.invocation_parameters")
 # What a provider answered stands in the output, whole or inside what a framework made of it. Quotes within
 # texts are escaped there, so a prompt that speaks of these keys is not taken for them.
 _RESPONSE_ID: Final = re.compile(r'^\{"id": ?"([\w.:-]{1,256})"|"id": ?"((?:chatcmpl-|resp_|msg_)[\w-]{1,256})"')
+_OF_RESPONSES_API: Final = re.compile(r'()"id": ?"(resp_[\w-]{1,256})"')
 _ANSWERED_BY: Final = re.compile(r'"model(?:_name)?": ?"([\w.:/@-]{1,256})"')
 _CACHE_WRITE: Final = re.compile(r'"input_token_details": ?\{[^{}]{0,256}?"cache_creation": ?([0-9]{1,15})[,}]')
 _ANSWER: Final = "output.value"
@@ -54,10 +58,17 @@ _TIER: Final = re.compile(r'"service_tier": ?"([\w-]{1,32})"')
 _STANDARD_TIERS: Final = frozenset({"auto", "default", "standard", "standard_only"})
 _FOR_5M: Final = re.compile(r'"ephemeral_5m_input_tokens": ?([0-9]{1,9})[,}]')
 _FOR_1H: Final = re.compile(r'"ephemeral_1h_input_tokens": ?([0-9]{1,9})[,}]')
-_CACHE_COUNTS: Final = ('"cache_creation_input_tokens"', '"cache_read_input_tokens"')
+_DETAILED: Final = (
+    (_CACHE_READS, ("cached_tokens", "cache_read_input_tokens")),
+    (_CACHE_WRITES, ("cache_write_tokens", "cache_creation_input_tokens")),
+    (_REASONING, ("reasoning_tokens", "thinking_tokens")),
+)
+"""What older instrumentations leave in the answer, and the providers' words for it."""
 _AGENT: Final = re.compile(r'"lc_agent_name": ?"([^"\\]{1,128})"')
 _AGENT_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 """Span names that an application gave an agent; instrumentations use those of methods, or several words."""
+_SMOLAGENTS: Final = "openinference.instrumentation.smolagents"
+_NO_RESET: Final = re.compile(r'(?<!\\)"reset": ?false')
 _CURRENT_AGENT: Final = re.compile(r"current_agent_name='([^'\\]{1,128})'\)")
 _END_CHARS: Final = 512
 _VECTOR: Final = "embedding.embeddings.0.embedding.vector"
@@ -98,7 +109,7 @@ def _model_call(facts: Facts) -> Kinded:
     if facts.span.name.endswith("._prepare_chat_with_tools"):
         return STRUCTURAL  # LlamaIndex puts the arguments of a call together; the call is its own span
     attributes = facts.attributes
-    if not _PROMPTS.isdisjoint(attributes.pairs):
+    if not _PROMPTS.isdisjoint(attributes.at):
         return Kinded("llm", "text_completion")
     return Kinded("llm", "chat")
 
@@ -142,17 +153,27 @@ def _complete(facts: Facts) -> None:
         facts.offer_found(AGENT_NAME, _METADATA, _agent)
     if facts.kind == "agent":
         facts.offer_found(AGENT_NAME, _METADATA, _graph_node)
-    if facts.kind == "agent" and _AGENT_NAME.fullmatch(facts.span.name):
+        if at_boundary(facts.scope, _SMOLAGENTS) and facts.find("input.value", _goes_on):
+            for target in USAGE:
+                facts.forget(target)
+    if facts.kind == "agent" and at_boundary(facts.scope, _SMOLAGENTS):
+        facts.offer(AGENT_NAME, "", facts.span.name.removesuffix(".run")[:MAX_NAME_CHARS] or None)
+    elif facts.kind == "agent" and _AGENT_NAME.fullmatch(facts.span.name):
         facts.offer_span_name(AGENT_NAME)
     elif facts.span.name.endswith(".run_agent_step"):
         _read_agent_setup(facts)
-    if _VARIABLES in facts.attributes.pairs:
+    if _VARIABLES in facts.attributes.at:
         facts.offer_variables(_VARIABLES)
     if facts.kind in MODEL_CALLS:
         _read_call(facts)
     elif facts.kind == "tool" and TOOL_NAME not in facts.values:
         name = facts.span.name.removesuffix(".__call__")
         facts.offer(TOOL_NAME, "", name if name and len(name) <= 128 and " " not in name else None)
+
+
+def _goes_on(arguments: Value) -> bool:
+    """Tell whether an agent of smolagents goes on from its last run: it then reports the tokens of both."""
+    return isinstance(arguments, str) and _NO_RESET.search(arguments) is not None
 
 
 def _read_agent_setup(facts: Facts) -> None:
@@ -172,8 +193,8 @@ def _read_call(facts: Facts) -> None:
         facts.offer(PROVIDER, "llm.provider" if serves else "llm.system", provider_of_pair(serves, speaks))
     if "llm.cost.prompt" in attributes:
         facts.offer_sum(COST, "llm.cost.prompt", "llm.cost.completion")
-    if _VECTOR in attributes.pairs:
-        dimensions = len(attributes.pairs[_VECTOR].value.array_value.values)
+    if _VECTOR in attributes.at:
+        dimensions = len(attributes.message(_VECTOR).array_value.values)
         facts.offer("gen_ai.embeddings.dimension.count", _VECTOR, dimensions or None)
     tier: str | None = None
     named = coerce.text(attributes.get("llm.model_name"))
@@ -200,7 +221,7 @@ def _read_call(facts: Facts) -> None:
     _read_answer(facts)
     if tier is not None:
         _offer_tier(facts, "llm.invocation_parameters", tier, "request")
-    if "llm.finish_reason" in attributes.pairs and facts.values.get(FINISH_REASONS) == ["stop"]:
+    if "llm.finish_reason" in attributes.at and facts.values.get(FINISH_REASONS) == ["stop"]:
         # Converters write `stop` where they do not know.
         facts.correct(FINISH_REASONS, "llm.finish_reason", coerce.texts(attributes["llm.finish_reason"]))
 
@@ -217,15 +238,17 @@ def _read_answer(facts: Facts) -> None:
     facts.offer_found(_CACHE_WRITES, _ANSWER, _cache_write)
     if SERVICE_TIER not in facts.values and (tier := facts.find(_ANSWER, _tier)) is not None:
         _offer_tier(facts, _ANSWER, tier, "response")
+    if any(target not in facts.values for target in facts.find(_ANSWER, _detailed_in) or ()):
+        offer_usage_found(facts, _ANSWER, usage_within)
     if facts.find(_ANSWER, _is_in_words_of_anthropic):
-        if _CACHE_READS not in facts.values and facts.find(_ANSWER, _counts_cache):
-            offer_usage_found(facts, _ANSWER, usage_within)
         facts.offer_found("@cache_write_5m", _ANSWER, _written_for_5m)
         facts.offer_found("@cache_write_1h", _ANSWER, _written_for_1h)
 
 
 def _response_id(answer: Value) -> str | None:
     found = _RESPONSE_ID.search(answer, 0, _ANSWER_CHARS) if isinstance(answer, str) else None
+    if found is not None and found[2] and found[2].startswith("msg_"):
+        found = _OF_RESPONSES_API.search(answer, found.end(), _ANSWER_CHARS) or found  # whose texts have such ids
     return None if found is None else found[1] or found[2]
 
 
@@ -249,8 +272,10 @@ def _is_in_words_of_anthropic(answer: Value) -> bool:
     return isinstance(answer, str) and "_input_tokens" in answer
 
 
-def _counts_cache(answer: Value) -> bool:
-    return isinstance(answer, str) and any(name in answer for name in _CACHE_COUNTS)
+def _detailed_in(answer: Value) -> tuple[str, ...]:
+    if not isinstance(answer, str):
+        return ()
+    return tuple(target for target, names in _DETAILED if any(name in answer for name in names))
 
 
 def _written_for_5m(answer: Value) -> int | None:
@@ -344,7 +369,7 @@ DIALECT: Final = Dialect(
             "llm.token_count.prompt_details.cache_input",
         ),
         _CACHE_WRITES: ("llm.token_count.prompt_details.cache_write",),
-        "gen_ai.usage.reasoning.output_tokens": ("llm.token_count.completion_details.reasoning",),
+        _REASONING: ("llm.token_count.completion_details.reasoning",),
         "gen_ai.usage.audio.input_tokens": ("llm.token_count.prompt_details.audio",),
         "gen_ai.usage.audio.output_tokens": ("llm.token_count.completion_details.audio",),
         "@total_tokens": ("llm.token_count.total",),

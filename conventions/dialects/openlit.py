@@ -24,12 +24,25 @@ from spanledger.conventions.values import Value
 
 _FIRST_CHUNK: Final = "gen_ai.server.time_to_first_token"
 _DB_OPERATION: Final = "db.operation.name"
-_OUTPUTS: Final = {"image": "image", "audio": "speech"}
+_OUTPUT: Final = "gen_ai.output.type"
+_OUTPUTS: Final = {"image": "image", "audio": "speech", "text_to_speech": "speech"}
+_HEARD: Final = frozenset({"audio", "speech_to_text", "speech_to_text_translate"})
+_SECONDS_HEARD: Final = ("gen_ai.response.audio.duration", "gen_ai.request.audio_duration")
+_IMAGES: Final = "gen_ai.response.image"
 _QUERIES: Final = frozenset({"fetch", "get", "query", "search", "select"})
 
 
 def _is_zero(cost: Value) -> bool:
     return cost == 0
+
+
+def _milliseconds(value: Value) -> int | None:
+    seconds = coerce.number(value)
+    return None if seconds is None or not 0 < seconds < 10**6 else round(seconds * 1000)
+
+
+def _length(value: Value) -> int | None:
+    return len(value) if isinstance(value, list) and value else None
 
 
 def _complete(facts: Facts) -> None:
@@ -39,8 +52,13 @@ def _complete(facts: Facts) -> None:
     if facts.kind == "llm" and facts.values.get("gen_ai.request.stream") is True:
         facts.offer_found(TIME_TO_FIRST_CHUNK, _FIRST_CHUNK, coerce.number)
     called = facts.attributes.get(OPERATION)
-    if isinstance(called, str) and called in _OUTPUTS:
-        facts.offer("gen_ai.output.type", OPERATION, _OUTPUTS[called])
+    if isinstance(called, str) and called in _HEARD:  # what was heard is paid for by its length
+        for key in _SECONDS_HEARD:
+            facts.offer_found("@audio_input_ms", key, _milliseconds)
+    if isinstance(called, str) and called in _OUTPUTS and "@audio_input_ms" not in facts.values:
+        if facts.text(_OUTPUT) not in ("text", "json"):  # ElevenLabs' is the format of a file
+            facts.correct(_OUTPUT, OPERATION, _OUTPUTS[called])
+        facts.offer_found("@image", _IMAGES, _length)
     elif called == "vectordb":
         done = coerce.text(facts.attributes.get(_DB_OPERATION))
         if done is not None and done.lower() in _QUERIES:
@@ -58,6 +76,9 @@ DIALECT: Final = Dialect(
         "agent": Kinded("agent", "invoke_agent"),
         "audio": Kinded("llm", "generate_content"),
         "image": Kinded("llm", "generate_content"),
+        "speech_to_text": Kinded("llm", "generate_content"),
+        "speech_to_text_translate": Kinded("llm", "generate_content"),
+        "text_to_speech": Kinded("llm", "generate_content"),
         "memory": Kinded("memory"),
         "memory_add": Kinded("memory", "create_memory"),
         "memory_delete": Kinded("memory", "delete_memory"),

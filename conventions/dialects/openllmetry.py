@@ -63,15 +63,20 @@ def _completion(facts: Facts) -> Kinded:
     return Kinded("llm", "text_completion")
 
 
+def _task(facts: Facts) -> Kinded:
+    """See the tool in a step of LlamaIndex's workflows, where the only other span of it is of its class."""
+    return Kinded("tool", "execute_tool") if "tool.name" in facts.attributes else STRUCTURAL
+
+
 def _complete(facts: Facts) -> None:
-    if facts.kind == "tool" and _OUTPUT in facts.attributes.pairs:
+    if facts.kind == "tool" and _OUTPUT in facts.attributes.at:
         _read_tool_message(facts)
     elif facts.kind == "other" and _is_graph(facts):
         facts.kind, facts.operation = Kinded("workflow", "invoke_workflow")
         _read_speaker(facts)
     elif facts.kind == "other" and facts.attributes.get(OPERATION) == "realtime" and REQUEST_MODEL in facts.values:
         facts.kind, facts.operation = Kinded("llm", "chat")  # the answer; without a model it is a stretch of its sound
-    if _VARIABLES in facts.attributes.pairs:
+    if _VARIABLES in facts.attributes.at:
         facts.offer_variables(_VARIABLES)
     if facts.kind in MODEL_CALLS and PROVIDER not in facts.values:
         served: Value = facts.attributes.get(_PROPERTIES + "ls_provider")
@@ -143,6 +148,7 @@ DIALECT: Final = Dialect(
             "workflow": Kinded("workflow", "invoke_workflow"),
             "agent": Kinded("agent", "invoke_agent"),
             "tool": Kinded("tool", "execute_tool"),
+            "task": _task,
         },
         "llm.request.type": {
             "chat": Kinded("llm", "chat"),

@@ -57,6 +57,14 @@ def _flattened(objects: tuple[str, ...], *members: str) -> tuple[str, ...]:
 _RETRIEVAL_TOP_K: Final = "gen_ai.retrieval.top_k"
 _JUDGES: Final = re.compile(r"gen_ai\.evaluation\.(?:name|score|label|verdict)").match
 """A span that says nothing else and has these is an evaluation at work; others only carry what was said of them."""
+_REQUEST_TYPE: Final = "gen_ai.request.type"
+"""AgentOps' word, and others': nobody writes it on anything but a call."""
+_TYPES: Final = {
+    "chat": "chat",
+    "completion": "text_completion",
+    "embedding": "embeddings",
+    "embeddings": "embeddings",
+}
 _MESSAGE_EVENTS: Final = ("gen_ai.content.", "gen_ai.user.message", "gen_ai.choice", "gen_ai.assistant.message")
 
 
@@ -74,8 +82,9 @@ def _complete(facts: Facts) -> None:
 def _recognize_unnamed(facts: Facts) -> None:
     """See a model call or a tool in a span that names no operation, as none did in 1.26.
 
-    A tool has a name and no model. A call names a model, and its name starts with the operation, or it has messages or
-    counted tokens. Agents have those too, so theirs are no calls unless the name says it.
+    A tool has a name and no model. A call names a model, and its name starts with the operation, or it says which type
+    of request it is, or it has messages or counted tokens. Agents have those too, so theirs are no calls unless the
+    name says it.
     """
     known = facts.values
     models = REQUEST_MODEL in known or RESPONSE_MODEL in known
@@ -85,7 +94,10 @@ def _recognize_unnamed(facts: Facts) -> None:
         return
     counted = "gen_ai.usage.output_tokens" in known or "gen_ai.usage.input_tokens" in known
     operation = facts.span.name.partition(" ")[0]
-    if OPERATIONS.get(operation) not in MODEL_CALLS:
+    asked = facts.attributes.get(_REQUEST_TYPE)
+    if AGENT_NAME not in known and isinstance(asked, str) and asked in _TYPES:
+        operation = _TYPES[asked]
+    elif OPERATIONS.get(operation) not in MODEL_CALLS:
         talked = PROVIDER in known and any(e.name.startswith(_MESSAGE_EVENTS) for e in facts.span.events[:16])
         if AGENT_NAME in known or not (talked or counted):
             return

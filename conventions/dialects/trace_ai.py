@@ -24,6 +24,8 @@ from spanledger.conventions.dialect import (
     Facts,
     Kinded,
 )
+from spanledger.conventions.emitters import ANSWER
+from spanledger.conventions.provider_usage import offer_usage_found, usage_within
 from spanledger.conventions.providers import provider_of
 
 _PARAMETERS: Final = "gen_ai.request.parameters"
@@ -47,6 +49,8 @@ def _complete(facts: Facts) -> None:
     if PROVIDER not in facts.values:
         served = coerce.text(attributes.get("llm.provider")) or coerce.text(attributes.get("llm.system"))
         facts.offer(PROVIDER, "llm.provider", None if served is None else provider_of(served))
+    if offer_usage_found(facts, "output.value", usage_within):
+        facts.emitter = ANSWER
     parameters = coerce.parse_json(attributes.get(_PARAMETERS))
     if not isinstance(parameters, dict):
         return

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from spanledger.conventions.coerce import MAX_JSON_CHARS
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from spanledger.conventions.reading import Reading
 
 MESSAGES: Final = "gen_ai.output.messages"
+_ASKED: Final = "gen_ai.input.messages"
 _SERVER_CALL: Final = '"server_tool_call"'
 _TOOLS: Final[Mapping[str, Unit]] = {
     "web_search": "web_search", "web_search_call": "web_search", "web_search_preview": "web_search",
@@ -71,11 +72,16 @@ def _tier(told: str, facts: ServiceFacts) -> str:
 
 
 def units_shown(reading: Reading) -> Units:
-    """Return what is billed beside tokens as the answer shows it: server-side tools in its messages, its images."""
-    said = reading.attributes.get(MESSAGES) if MESSAGES not in reading.edits else reading.edits[MESSAGES]
+    """Return what is billed beside tokens as messages show it: server-side tools, images, text that was spoken."""
+    said = reading.says(MESSAGES)
     if isinstance(said, str) and _SERVER_CALL in said:
         return _tools_in(said)
-    if reading.usage is None and reading.says("gen_ai.output.type") == "image":
+    made = reading.says("gen_ai.output.type")
+    if made == "speech" and (reading.usage is None or not (reading.usage.input or reading.usage.output)):
+        whole = reading.content is None or not reading.content.marks
+        spoken = _characters(reading.says(_ASKED)) if whole else 0
+        return (("character", spoken),) if spoken else ()
+    if reading.usage is None and made == "image":
         count = reading.says("gen_ai.request.choice.count")
         # A request that does not say how many gets one.
         return (("image", count if type(count) is int and 0 < count <= 64 else 1),)
@@ -84,17 +90,30 @@ def units_shown(reading: Reading) -> Units:
 
 def _tools_in(messages: str) -> Units:
     """Count the calls of tools that the provider ran and charges for."""
-    try:
-        parsed = json.loads(messages) if len(messages) <= MAX_JSON_CHARS else None
-    except (ValueError, RecursionError):
-        return ()
     counts: Counter[Unit] = Counter()
+    for part in _parts(messages):
+        if part.get("type") == "server_tool_call" and (unit := _unit_of(part)):
+            counts[unit] += 1
+    return tuple((unit, counts[unit]) for unit in UNITS if counts[unit])
+
+
+def _characters(messages: object) -> int:
+    """Count the characters of the texts in some messages."""
+    texts = (part.get("content") for part in _parts(messages) if part.get("type") == "text")
+    return sum(len(text) for text in texts if isinstance(text, str))
+
+
+def _parts(messages: object) -> Iterator[Mapping[str, Any]]:
+    """Yield the parts of messages, which are JSON."""
+    try:
+        parsed = json.loads(messages) if isinstance(messages, str) and len(messages) <= MAX_JSON_CHARS else None
+    except (ValueError, RecursionError):
+        return
     for message in parsed if isinstance(parsed, list) else ():
         parts = message.get("parts") if isinstance(message, dict) else None
         for part in parts if isinstance(parts, list) else ():
-            if isinstance(part, dict) and part.get("type") == "server_tool_call" and (unit := _unit_of(part)):
-                counts[unit] += 1
-    return tuple((unit, counts[unit]) for unit in UNITS if counts[unit])
+            if isinstance(part, dict):
+                yield part
 
 
 def _unit_of(part: Mapping[str, Any]) -> Unit | None:

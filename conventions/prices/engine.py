@@ -21,6 +21,7 @@ from spanledger.conventions.prices.resolve import MAX_NAME
 from spanledger.conventions.prices.second_catalogue import SecondCatalogue, shipped_second_catalogue
 from spanledger.conventions.prices.tariff import INPUT_BUCKETS, OUTPUT_BUCKETS, PICO, Choice, Factor, Row, dot, split
 from spanledger.conventions.reading import Cost
+from spanledger.conventions.record import record
 
 if TYPE_CHECKING:
     from spanledger.conventions.prices.catalogue import Catalogue
@@ -47,7 +48,7 @@ CallNames: TypeAlias = "tuple[str | None, str | None, str | None, str | None, st
 _UNKNOWN: Final = Tariff()
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class PricedCall:
     """What is known of one model call. Text may be anything a client sent."""
 
@@ -70,7 +71,7 @@ class PricedCall:
     """What is billed beside tokens."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Line:
     """One line of an explanation: so many tokens, or units beside them, at such a rate."""
 
@@ -81,7 +82,7 @@ class Line:
     usd: Decimal
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Explanation:
     """How a cost came about, for people."""
 
@@ -156,6 +157,8 @@ class PriceEngine:
         if usage.input is None:  # every call has an input: this is the part that is known
             return Cost("priced", "input_unknown", total, None, spent_out, choice.ref)
         told_out = None if usage.output is None else spent_out
+        if told_out is None and any(row.output):
+            reason = reason or "output_unknown"
         saved = choice.scale(_saved(row, counts[0]), at_ns) if usage.cache_read else None
         return Cost("priced", reason, total, spent_in, told_out, choice.ref, saved)
 

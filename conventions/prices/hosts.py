@@ -46,13 +46,18 @@ def is_own(host: str) -> bool:
     return not address.is_global
 
 
-_FIXED: Final = {"aiplatform.googleapis.com": "global"}
+_FIXED: Final = {
+    "aiplatform.googleapis.com": "global",
+    "dashscope.aliyuncs.com": "cn-beijing",  # dashscope-intl is another shop, with other prices
+}
 
 
 def region_of(host: str) -> str:
     """Return the region that a seller's host name tells, "" for none."""
     if host.endswith(".openai.azure.us"):
         return "us-gov"
+    if host.endswith(".openai.azure.cn"):
+        return "cn-azure"
     if host in _FIXED:
         return _FIXED[host]
     for pattern in _REGIONS:

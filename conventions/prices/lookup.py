@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from spanledger.conventions.prices.ask import PROVISIONED, Ask, same_provider, tier_of
 from spanledger.conventions.prices.hosts import host_of, is_own, region_of
 from spanledger.conventions.prices.overrides import FeeRow, PriceBook
-from spanledger.conventions.prices.resolve import MAX_NAME, Name, read_model
+from spanledger.conventions.prices.resolve import MAX_NAME, Name, family, read_model
 from spanledger.conventions.prices.sellers import role_of
 from spanledger.conventions.prices.tariff import ALWAYS, Choice, Fee
 
@@ -28,7 +28,7 @@ OwnHosts = Literal["auto", "self_hosted"]
 
 _OWN_BOOK: Final = "overrides"
 _MAX_ALIASES: Final = 3
-_SPEAKS: Final = re.compile(r"audio|realtime|-live-|-tts(?:-|$)")
+_SPEAKS: Final = re.compile(r"audio|realtime|-live-|-tts(?:-|$)|-transcribe")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +65,31 @@ class Lookup:
     ) -> Tariff:  # fmt: skip
         """Find the prices for the names of a call; the model that answered comes before the one asked for."""
         ask = Ask(provider or "", "", host_of(server_address), region.lower(), tier_of(tier), assumed_region.lower())
+        deployed = self._deployment(ask, response_model, request_model)
         first: Tariff | None = None
         for model in dict.fromkeys((response_model, request_model)):
             if model and model.strip():
-                found = self._of_model(replace(ask, model=model))
+                known = deployed if deployed is not None and model is response_model else ask
+                found = self._of_model(replace(known, model=model))
                 if _SPEAKS.search(model.lower()):
                     found = replace(found, speaks=True)
                 if found.choices:
                     return found
                 first = first or found
         return first or Tariff(reason="no_model")
+
+    def _deployment(self, ask: Ask, response_model: str | None, request_model: str | None) -> Ask | None:
+        """Return whose it is, where and at which tier, if the operator said so of the name that was asked for.
+
+        That holds for the model that answered if it is the one that the alias means.
+        """
+        if not response_model or not request_model or response_model == request_model:
+            return None
+        deployed, renamed = self._rename(replace(ask, model=request_model))
+        if not renamed:
+            return None
+        meant, answered = family(deployed.model), family(response_model)
+        return deployed if meant.startswith(answered) or answered.startswith(meant) else None
 
     def _of_model(self, ask: Ask) -> Tariff:
         ask, renamed = self._rename(ask)

@@ -190,6 +190,7 @@ class PriceRow(Rates, Dated):
     hours: Hours | None = None
     """Hours of the day, UTC, such as 01:00-04:00; left out for all day."""
     weekdays: tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...] | None = None
+    """Days on which a call starts, UTC: of hours over midnight, those after it are of the next day."""
     per_request: Dollars = Decimal(0)
     """US dollars for each call, whatever its tokens."""
     tiers: Annotated[tuple[ContextTier, ...], pydantic.BeforeValidator(as_tuple)] = ()

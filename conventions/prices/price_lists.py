@@ -25,6 +25,8 @@ Rates: TypeAlias = tuple[int, int]
 _LIST_ONLY: Final = "tier_at_list_price"
 _GOVERNMENT: Final = "us-gov"
 """How regions of GovCloud begin: they have price lists of their own, and no other holds there."""
+_IN_CHINA: Final = frozenset({"aws", "azure", "dashscope"})
+"""Sellers with another price list for China, in its currency."""
 
 
 @functools.cache
@@ -94,7 +96,7 @@ class PriceLists:
                 listed = self._compiled(ask, seller, second, forms)
             if found is None and not listed:
                 continue
-            if regional is None and ask.region.startswith(_GOVERNMENT):
+            if regional is None and _is_apart(seller, ask.region):
                 return Listed(seller, found, forms, (), "no_price_for_region")
             factors = tuple(self._factors(ask, seller, found, forms))
             priced = tuple(_with_factors(choice, factors) for choice in listed)
@@ -188,6 +190,11 @@ class PriceLists:
                     why = row.reason or row.billing or "adjusted"
                     yield replace(_factor(row.factor, why if not row.region else f"{why} {ask.region}"),
                                   window=row.window(), on_fees=not row.region)  # fmt: skip
+
+
+def _is_apart(seller: str, region: str) -> bool:
+    """Tell whether prices of elsewhere say nothing about a region: GovCloud's, and China's of who sells there."""
+    return region.startswith(_GOVERNMENT) or (seller in _IN_CHINA and region.startswith("cn-"))
 
 
 def _base(found: Found) -> Rates | None:

@@ -44,7 +44,7 @@ def weigh(cost: Cost, reading: Reading, policy: Policy) -> tuple[Cost, int | Non
         return cost, None
     if usd == 0 and (cost.total is None or reading.reported_cost_key != COST):
         return cost, None
-    if reading.attributes.get("gen_ai.usage.cost.currency", "USD") not in ("USD", ""):  # it may be a list
+    if not _in_dollars(reading.attributes.get("gen_ai.usage.cost.currency", "")):
         return cost, None
     reported = round(usd * 10**12)
     if cost.total is None:
@@ -59,6 +59,10 @@ def weigh(cost: Cost, reading: Reading, policy: Policy) -> tuple[Cost, int | Non
     if differs:
         return replace(cost, status="conflict", reason="reported_differs"), cost.total
     return cost, None
+
+
+def _in_dollars(currency: object) -> bool:
+    return isinstance(currency, str) and currency.strip().upper() in ("USD", "")
 
 
 def impossible(value: object) -> bool:

@@ -27,7 +27,9 @@ _AWS_HEADS: Final = re.compile(r"(?:converse|converse_like|invoke|[a-z]{2}(?:-go
 _AZURE_HEADS: Final = {"eu": "eu-datazone", "us": "us-datazone", "global": "", "global-standard": "", "responses": ""}
 _ROUTING: Final = re.compile(r":(?:beta|thinking|nitro|floor|exacto|online|latest|default)$")
 _CONTEXT: Final = re.compile(r"\[\d+[mk]\]$|:\d+k$")
-_AT: Final = re.compile(r"@(\d{8}|default|latest)$")
+_AT: Final = re.compile(r"@(\d{3}|\d{8}|default|latest)$")
+_REVISION: Final = re.compile(r"(?<=[a-z])-00\d$")
+"""Of a model of Vertex AI: `gemini-2.0-flash-001` is what `gemini-2.0-flash` stands for."""
 _GEO: Final = re.compile(r"^(?P<area>us-gov|us|eu|apac|jp|au|in|ca|sa|me|af|regional|global)\.(?=[a-z0-9-]+\.)")
 _DATE: Final = re.compile(r"[-@]20\d{2}(?:-\d{2}-\d{2}|[01]\d[0-3]\d)(?=$|:|-v\d)")
 _COMPACT: Final = re.compile(r"(?<=[-@])(20\d{2})([01]\d)([0-3]\d)(?=$|:|-v\d)")
@@ -154,6 +156,8 @@ def _spellings(forms: list[str], seller: str) -> tuple[str, ...]:
             if "/" not in form:
                 found.setdefault(f"accounts/fireworks/models/{form}")
                 found.setdefault(f"accounts/fireworks/routers/{form}")
+    if seller == "google":
+        more(_REVISION, "")
     more(_VERSION_DASH, r"\1.\2")
     more(_VERSION_DOT, r"\1-\2")
     more(_DATE, "")

@@ -124,7 +124,9 @@ def read_second(data: bytes, name: str, release: str = "") -> SecondCatalogue:
     """Read the cut file, or LiteLLM's own map, which does not say its `release`. Raises `BadPrices`."""
     try:
         text = lzma.decompress(data) if data.startswith(b"\xfd7zXZ") else data
-        document = json.loads(text, parse_float=Decimal, parse_int=_whole)
+        document = json.loads(
+            text, parse_float=functools.cache(Decimal), parse_int=_whole, object_pairs_hook=_Shared().object
+        )
     except (ValueError, lzma.LZMAError, RecursionError) as error:
         raise BadPrices(f"{name}: not JSON: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(document, dict):
@@ -144,6 +146,24 @@ def read_second(data: bytes, name: str, release: str = "") -> SecondCatalogue:
     if count < MIN_MODELS:
         raise BadPrices(f"{name}: has {count} prices, and a price list has at least {MIN_MODELS}")
     return made
+
+
+class _Shared:
+    """Makes one object of equal ones: of 2,900 models 1,200 have prices of their own, which spares 2 MiB."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[Any, ...], dict[str, Any]] = {}
+
+    def object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        """Return the object with these members."""
+        made = dict(pairs)
+        try:
+            # Objects in it are shared already and live as long as this, so that their identity tells them apart.
+            return self._made.setdefault(
+                tuple((key, type(value), id(value) if isinstance(value, dict) else value) for key, value in pairs), made
+            )
+        except TypeError:  # a list is in it
+            return made
 
 
 def _whole(text: str) -> int:

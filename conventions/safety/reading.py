@@ -19,10 +19,11 @@ from spanledger.conventions.safety.words import (
     category_of,
     word,
 )
+from spanledger.conventions.span_attributes import by_keys
 from spanledger.conventions.values import attributes_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
@@ -85,9 +86,8 @@ def concerns_of(span: Span, reading: Reading, finish: str = "") -> tuple[Concern
     if reading.kind == "llm":
         if finish in _FILTERED or _filtered(reading.says("gen_ai.response.finish_reasons")):
             found.append(_of_end(finish, reading.attributes))
-        if not reading.attributes.keys().isdisjoint(_FILTERS):
-            for key in sorted(_FILTERS):
-                found += _of_filter(reading.attributes.get(key))
+        for key in by_keys(reading.attributes, _filters):
+            found += _of_filter(reading.attributes.get(key))
         if reading.error_type and bare(reading.error_type) in ERRORS:
             found.append(Concern("content_filter", "unspecified", "warning"))
     if reading.error_type and bare(reading.error_type) in TRIPWIRES:
@@ -98,6 +98,10 @@ def concerns_of(span: Span, reading: Reading, finish: str = "") -> tuple[Concern
         if event.name in EVENTS and (said := concern_of_event(attributes_of(event.attributes))) is not None:
             found.append(said)
     return distinct(found) if found else ()
+
+
+def _filters(keys: Collection[str]) -> list[str]:
+    return sorted(_FILTERS.intersection(keys))
 
 
 def concern_of_event(said: Attributes) -> Concern | None:

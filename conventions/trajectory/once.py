@@ -14,7 +14,7 @@ from spanledger.conventions.ledger import MONEY, Call, Place, Report
 from spanledger.conventions.same_call import twins
 from spanledger.conventions.step import Step
 from spanledger.conventions.trajectory.tree import walk
-from spanledger.conventions.verdicts import REASONS, SUM_OF_CALLS, decided
+from spanledger.conventions.verdicts import FETCHED, REASONS, SUM_OF_CALLS, decided
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +54,7 @@ def call_of(step: Step) -> Call | None:
     if step.call is not None:
         return step.call
     is_call, cost = step.kind in _CALLS, step.cost
-    if is_call and cost is not None and cost.status == "rollup":
+    if cost is not None and ((is_call and cost.status == "rollup") or cost == FETCHED):
         return None
     usage = step.usage
     if not is_call and (usage is None or not usage.known):

@@ -108,6 +108,8 @@ def _sent_once(records: Collection[Step | Bridge], by_id: Mapping[bytes, Step | 
 def _all_told(calls: Sequence[Step], tools: Sequence[Step], terminal_tools: Mapping[str, Outcome]) -> bool:
     """Tell whether each tool that was asked for has a span, under one name, and none of them means an end."""
     names = {tool.tool_name for tool in tools}
+    if len({tool.dialect for tool in tools}) > 1:  # one may tell what the other does
+        return False
     if len(set(map(bare, names))) != len(names) or not names.isdisjoint(terminal_tools):
         return False
     details = [(call.start_ns, call.detail) for call in calls if call.detail is not None]

@@ -104,7 +104,7 @@ def _goes_on(later: Node, earlier: Node) -> bool:
     """Tell whether a call follows from one whose answer is not fully told."""
     given = later.step.detail if later.step is not None else None
     said = earlier.step.detail if earlier.step is not None else None
-    if given is None or earlier.step is None or earlier.step.status == "error" or later.parent is not earlier.parent:
+    if given is None or earlier.step is None or earlier.step.status == "error" or _above(later) is not _above(earlier):
         return False
     return said is None or said.after is None or extends(given, said)
 
@@ -165,9 +165,17 @@ def _reads(later: Node, call: Node, request: ToolRequest) -> bool:
     if given is None:
         return False
     if request.id and given.answered:
-        return request.id in given.answered
+        return request.id in given.answered or _is_given(request, given)
     # Where calls have no ids, all were answered if anything but the user's next word follows the asking answer.
     return said is not None and extends(given, said) and not given.asks_user and given.history[-1] != said.after
+
+
+def _is_given(request: ToolRequest, later: Detail) -> bool:
+    """Tell whether a later call has the request under another id: an answer's item has one, and the call in it."""
+    return any(
+        (one.name, one.arguments) == (request.name, request.arguments) and one.id in later.answered
+        for one in later.given
+    )
 
 
 def _span_of(call: Node, request: ToolRequest, reader: Node | None, structure: Sequence[Node]) -> Node | None:
@@ -208,10 +216,15 @@ def _of_span(node: Node, call: Node, request: ToolRequest) -> Step:
 def _between(call: Node, request: ToolRequest, reader: Node) -> Node:
     start = min(call.end, reader.start)  # the span of a stream may end late
     step = replace(_tool(call, request), span_id=b"", name=request.name, start_ns=start, end_ns=0)
+    return Node(step, step, start, reader.start, _above(call), "messages")
+
+
+def _above(call: Node) -> Node | None:
+    """Return what a call lies below, other reports of the same call left out."""
     above = call.parent
-    while above is not None and resolve(above) is call:  # another report of the same call
+    while above is not None and resolve(above) is call:
         above = above.parent
-    return Node(step, step, start, reader.start, above, "messages")
+    return above
 
 
 def _tool(call: Node, request: ToolRequest) -> Step:

@@ -165,6 +165,27 @@ def _cut_circles(nodes: Sequence[Node]) -> None:
         clear.update(path)
 
 
+def _smallest(containers: Sequence[Node]) -> Node:
+    """Return the shortest span, of those below the shortest that sums calls up, if one does.
+
+    It has the tokens of what is put below it, which would count twice elsewhere; `processor.accounts` does the same.
+    """
+
+    def length(node: Node) -> tuple[int, tuple[int, int, bytes, bytes]]:
+        return node.end - node.start, node.rank
+
+    sums = [node for node in containers if _sums_up(node)]
+    if sums:
+        shortest = min(sums, key=length)
+        containers = [node for node in containers if node is shortest or any(up is shortest for up in node.ancestors())]
+    return min(containers, key=length)
+
+
+def _sums_up(node: Node) -> bool:
+    usage = node.step.usage if node.step is not None else None
+    return usage is not None and bool(usage.input or usage.output)
+
+
 def _infer_parents(nodes: Sequence[Node]) -> None:
     """Put the children of each missing parent below the smallest span that contains them all in time."""
     orphans: dict[Key, list[Node]] = {}
@@ -194,6 +215,6 @@ def _infer_parents(nodes: Sequence[Node]) -> None:
             and not any(id(up) in own for up in node.ancestors())
         ]
         if containers:
-            parent = min(containers, key=lambda node: (node.end - node.start, node.rank))
+            parent = _smallest(containers)
             for node in children:
                 node.parent, node.basis = parent, "inferred_parent"

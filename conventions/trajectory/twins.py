@@ -6,9 +6,10 @@ here the tree is whole, and the report that is best placed stands for all:
 
 * a model call with exactly one model call below it, one of them a roll-up of the other, is that call; with
   several below it, it is no call but holds them together;
-* a roll-up that is a twin of a counted call elsewhere (same response id, or same tokens within its time) is
-  that call, and stays where an agent is above it;
-* a tool below a tool of the same name is that tool, and so is a lone one of another trace within its time;
+* a roll-up that is a twin of a counted call elsewhere (as the ledger says; same response id, or same tokens within
+  its time) is that call, and stays where an agent is above it;
+* a tool below a tool of the same name is that tool, and so is a lone one of another trace within its time, and one
+  that another dialect tells of at the same time: two callbacks of one framework;
 * the log record of a call is the span of that call;
 * an agent directly below an agent of the same name is that agent.
 """
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Final
 
 from spanledger.conventions.detail import Detail
 from spanledger.conventions.safety.reading import distinct
+from spanledger.conventions.same_tool import told_by_both
 from spanledger.conventions.trajectory import retold
 from spanledger.conventions.trajectory.tree import walk
 from spanledger.conventions.verdicts import NO_CALL
@@ -168,6 +170,7 @@ def _nested_tools_and_agents(nodes: Sequence[Node], above: dict[Node, Node | Non
 
 def _apart_calls(nodes: Sequence[Node], above: dict[Node, Node | None]) -> None:
     counted: dict[str | tuple[int, int], list[Node]] = {}
+    by_report = {node.report: node for node in nodes if node.report is not None and _kind(node) in CALLS}
     for node in nodes:
         if _kind(node) in CALLS and node.same_as is None and not rolled_up(node) and not node.hidden:
             for name in _names(node):
@@ -175,15 +178,17 @@ def _apart_calls(nodes: Sequence[Node], above: dict[Node, Node | None]) -> None:
     for node in nodes:
         if _kind(node) not in CALLS or node.same_as is not None or node.hidden or not rolled_up(node):
             continue
-        found = next(
-            (
-                other
-                for name in _names(node)
-                for other in counted.get(name, ())[:_MAX_BACK]
-                if other.same_as is None and other is not node and (isinstance(name, str) or _nests(other, node))
-            ),
-            None,
-        )
+        found = by_report.get(node.report.twin_of) if node.report is not None else None
+        if found is None or found.same_as is not None or found.hidden:
+            found = next(
+                (
+                    other
+                    for name in _names(node)
+                    for other in counted.get(name, ())[:_MAX_BACK]
+                    if other.same_as is None and other is not node and (isinstance(name, str) or _nests(other, node))
+                ),
+                None,
+            )
         if found is None:
             continue
         # Where an agent is above, the call has its place; the numbers come from whoever counts.
@@ -217,15 +222,27 @@ def _apart_tools(nodes: Sequence[Node], above: dict[Node, Node | None]) -> None:
             by_name.setdefault(bare(node.step.tool_name), []).append(node)
     for tools in by_name.values():
         names = {tool.step.tool_name for tool in tools if tool.step is not None}
-        if len(names) == 1 and all(above[tool] is not None for tool in tools):
+        dialects = {tool.step.dialect for tool in tools if tool.step is not None}
+        if len(names) == len(dialects) == 1 and all(above[tool] is not None for tool in tools):
             continue
         tools.sort(key=lambda node: (node.record.start_ns, node.rank))
         for place, node in enumerate(tools):
             for tool in reversed(tools[max(0, place - _MAX_BACK) : place]):
-                if tool.same_as is None and _serves(node, tool, above):
+                if tool.same_as is None and (_serves(node, tool, above) or _tells_too(node, tool)):
                     _stand_for(tool, node)
                     _move_below(tool, node)
                     break
+
+
+def _tells_too(node: Node, tool: Node) -> bool:
+    """Tell whether a tool span is what another dialect, which has told nothing of it yet, says of a call."""
+    told = {one.step.dialect for one in (tool, *tool.twins) if one.step is not None}
+    return (
+        node.step is not None
+        and tool.step is not None
+        and node.step.dialect not in told
+        and told_by_both(node.step, tool.step)
+    )
 
 
 def _serves(node: Node, tool: Node, above: dict[Node, Node | None]) -> bool:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from spanledger.processor.batch import Delivery
 
-SLICE_S: Final = 0.005
+SLICE_S: Final = 0.002
 """Seconds of writing before requests get their turn."""
 
 MAX_SCRAPES: Final = 8

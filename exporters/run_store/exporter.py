@@ -16,7 +16,7 @@ from spanledger.exporters.queue import QueueConfig
 from spanledger.exporters.retry import RetryConfig
 from spanledger.exporters.run_store.records import Records, read
 from spanledger.exporters.run_store.schema import FILE_NAME, NotAStore
-from spanledger.exporters.run_store.store import Added, Retention, RunStore
+from spanledger.exporters.run_store.store import Added, Removed, Retention, RunStore
 from spanledger.exporters.sender import Sender
 from spanledger.processor.component import ComponentConfig, Host, register
 from spanledger.processor.settings import Duration, duration_text
@@ -169,6 +169,9 @@ class RunStoreExporter(Sender):
             await self._open()
         try:
             return await self._read_and_add(data)
+        except Removed as error:
+            self.host.log.error("The run store is gone (%s). What is there now is used, or begun", error)
+            await self._open()
         except sqlite3.Error as error:
             if not damaged(error):
                 raise
@@ -212,7 +215,7 @@ class RunStoreExporter(Sender):
                 self._pruned.add((self._id,), taken)
             if self._store.is_open:
                 self._show_size(await self.in_thread(self._store.used_bytes))
-        except sqlite3.Error as error:
+        except (OSError, sqlite3.Error) as error:
             # What is stored is stored; a file that cannot be written shows with the next delivery.
             self.host.log.warning("Retention of %s failed and is tried again: %s", self._store.path, error)
 

@@ -8,6 +8,7 @@ moments, but never leaves half a document or a broken file.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections import Counter
 from collections.abc import Sequence
@@ -24,7 +25,7 @@ from spanledger.exporters.run_store.schema import (
     open_for_writing,
 )
 from spanledger.exporters.run_store.summary import COLUMNS
-from spanledger.processor.sqlite_file import damaged, put_aside, reading, transaction
+from spanledger.processor.sqlite_file import Place, damaged, put_aside, reading, transaction
 
 PRUNE_ENTRIES: Final = 500
 """Entries taken away in one transaction: others write in between."""
@@ -58,6 +59,10 @@ class Added:
     """Revisions and findings that were there already."""
 
 
+class Removed(sqlite3.OperationalError):
+    """Somebody took the file away while it was open, or put another one there: what was added is in neither."""
+
+
 class RunStore:
     """The open file; see the module docstring. Methods raise sqlite3.Error and OSError."""
 
@@ -66,6 +71,8 @@ class RunStore:
         self._retention = retention
         self._synchronous = synchronous
         self._connection: sqlite3.Connection | None = None
+        self._probe: int | None = None
+        """With `full`: what `prove_synced` asks."""
 
     @property
     def is_open(self) -> bool:
@@ -79,9 +86,11 @@ class RunStore:
         """
         self.close()
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self._synchronous == "full":
+            self._probe = os.open(f"{self.path}.probe", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             with reading():
-                self._connection = open_for_writing(self.path, self._synchronous)
+                self._begin()
         except NewerVersion:
             pass
         except sqlite3.Error as error:
@@ -89,9 +98,14 @@ class RunStore:
                 raise
         else:
             return None
-        aside = self.put_aside(now_ns)
-        self._connection = open_for_writing(self.path, self._synchronous)
+        aside = put_aside(self.path, "aside", now_ns)
+        self._begin()
         return aside
+
+    def _begin(self) -> None:
+        self._connection = open_for_writing(self.path, self._synchronous)
+        _head(self._connection)  # Only now all of its files are there.
+        self._place = Place(self.path)
 
     def put_aside(self, now_ns: int) -> Path:
         """Close the file and rename it, and what SQLite keeps beside it; return its new name."""
@@ -103,12 +117,15 @@ class RunStore:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+        probe, self._probe = self._probe, None
+        if probe is not None:
+            os.close(probe)
 
     def add(self, records: Sequence[Record], now_ns: int) -> Added:
-        """Store records in one transaction: all of them, or none and an error."""
+        """Store records in one transaction: all of them, or none and an error. Raises `Removed`; then open it anew."""
         connection = self._opened()
         count: Counter[Kind] = Counter()
-        with reading(), transaction(connection):
+        with reading(), transaction(connection, self._probe):
             # Inside the transaction: another process may have written since.
             head = _head(connection)
             for record in records:
@@ -117,7 +134,16 @@ class RunStore:
                 head = _append(connection, head, record.kind, now_ns, record.body)
                 _index(connection, head.seq, record)
                 count[record.kind] += 1
+        self._look_whether_kept()
         return Added(count["run"], count["replaced"], count["finding"], len(records) - count.total())
+
+    def _look_whether_kept(self) -> None:
+        try:
+            if self._place.is_kept():
+                return
+        except OSError as error:
+            raise Removed(str(error)) from error
+        raise Removed(f"{self.path} was removed while it was in use")
 
     def head(self) -> Mark:
         """Return the end of the chain."""
@@ -152,7 +178,7 @@ class RunStore:
         young = connection.execute(
             "SELECT seq FROM entries WHERE stored_ns >= ? ORDER BY seq LIMIT 1", (now_ns - age_ns,)
         ).fetchone()
-        return _take_away(connection, now_ns, young[0] if young else _NO_LIMIT, PRUNE_ENTRIES)
+        return _take_away(connection, self._probe, now_ns, young[0] if young else _NO_LIMIT, PRUNE_ENTRIES)
 
     def _prune_size(self, connection: sqlite3.Connection, now_ns: int, target: int) -> int:
         taken = 0
@@ -166,7 +192,7 @@ class RunStore:
                 break
             # As if all were of one size, and never the newest: one document too large is better than none.
             share = max(1, entries * (used - target) // used)
-            now_taken = _take_away(connection, now_ns, newest, min(PRUNE_ENTRIES, share))
+            now_taken = _take_away(connection, self._probe, now_ns, newest, min(PRUNE_ENTRIES, share))
             if not now_taken:
                 break
             taken += now_taken
@@ -229,9 +255,9 @@ def _index_run(connection: sqlite3.Connection, seq: int, record: RunRecord) -> N
     )
 
 
-def _take_away(connection: sqlite3.Connection, now_ns: int, before: int, at_most: int) -> int:
+def _take_away(connection: sqlite3.Connection, probe: int | None, now_ns: int, before: int, at_most: int) -> int:
     """Delete the oldest documents, those with numbers below `before`, and say so in the chain."""
-    with transaction(connection):
+    with transaction(connection, probe):
         # Documents are counted, not entries: notices of earlier prunings go with the documents behind them.
         last = connection.execute(
             "SELECT max(seq) FROM (SELECT seq FROM entries WHERE seq < ? AND kind <> 'pruned' ORDER BY seq LIMIT ?)",

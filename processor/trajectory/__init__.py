@@ -11,5 +11,6 @@
 * `loops.py`: what is found while a run is open. `carried_context.py`: trace contexts inside messages.
 * `governance.py`: beside the assembly, `budgets.py`, `policies.py`, `slo.py`, and `attribution.py` (costs by team,
   tool and retry, findings of safety; `unsafe.py` those that cannot wait), with `matching.py` (how they are configured).
-* `journal.py`, `wire.py`: open runs on disk.
+* `journal.py`: open runs on disk; `journal_file.py`: the file they are in, with `remembered.py` (what a former life
+  left there) and `wire.py` (how it is written).
 """

@@ -18,9 +18,9 @@ from spanledger.conventions.trajectory import Judgement
 from spanledger.processor.trajectory.gauges import Gauges
 from spanledger.processor.trajectory.governance import Governance
 from spanledger.processor.trajectory.histories import Histories, usual_of
-from spanledger.processor.trajectory.journal import Remembered
 from spanledger.processor.trajectory.loops import Loops
 from spanledger.processor.trajectory.records import key_of
+from spanledger.processor.trajectory.remembered import Remembered
 from spanledger.processor.trajectory.reports import Built, Snapshot, completeness_of, compose
 from spanledger.processor.trajectory.store import Store
 from spanledger.processor.trajectory.telling import Telling
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from spanledger.processor.trajectory.records import Record
     from spanledger.processor.trajectory.store import Disposition, Reason
 
-SLICE_S: Final = 0.005
+SLICE_S: Final = 0.002
 """Seconds of work in one turn."""
 
 LARGE: Final = 64
@@ -46,7 +46,7 @@ LARGE: Final = 64
 MAX_BUILT: Final = 512
 MAX_BUILT_SPANS: Final = 20_000
 """Of all runs that were built in passing: some are of a thousand."""
-CHECK_EVERY: Final = 32
+CHECK_EVERY: Final = 8
 MAX_EARLY: Final = 2_000
 """Log records that are kept for spans that have not come, and evaluations that are about nothing known."""
 
@@ -121,6 +121,8 @@ class Assembly:
 
         for count, (arrived_ns, record) in enumerate(remembered.records):
             self.store.add(record, then(arrived_ns))
+            if isinstance(record, Step) and (group := self.store.group_of(record.trace_id)) is not None:
+                self.governance.recall(group, record)
             if count % CHECK_EVERY == 0:
                 yield
         for traces in remembered.together:

@@ -9,7 +9,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from spanledger.conventions.span_attributes import by_keys
+
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from spanledger.conventions.values import Attributes
 
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?")
@@ -17,11 +21,14 @@ _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-
 
 def carried_context(attributes: Attributes) -> tuple[bytes, bytes] | None:
     """Return the (trace id, span id) that an attribute named `...traceparent` says; None where none does."""
-    # By name first: what is not looked at is not decoded.
-    for name in attributes:
-        value = attributes[name] if name.endswith("traceparent") else None
+    for name in by_keys(attributes, _named):
+        value = attributes[name]
         if isinstance(value, str) and (found := _TRACEPARENT.fullmatch(value[:128])):
             trace_id, span_id = map(bytes.fromhex, found.groups())
             if any(trace_id) and any(span_id):
                 return trace_id, span_id
     return None
+
+
+def _named(keys: Collection[str]) -> list[str]:
+    return [key for key in keys if key.endswith("traceparent")]

@@ -150,6 +150,8 @@ class TrajectoryConfig(ComponentConfig):
     storage: str | None = None
     """Directory for open runs, so that a killed process resumes them; without it they live in memory. With
     `content: full` it holds prompts."""
+    storage_fsync: bool = False
+    """When false what is acknowledged is in its run although the process is killed; when true although power fails."""
 
     @pydantic.field_validator("dimensions", "budgets", "policies")
     @classmethod

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import secrets
 import sqlite3
 from collections import deque
-from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
@@ -23,6 +22,7 @@ from spanledger.processor.trajectory.assembly import SLICE_S, Assembly
 from spanledger.processor.trajectory.carried_context import carried_context
 from spanledger.processor.trajectory.config import TrajectoryConfig
 from spanledger.processor.trajectory.journal import RETRY_S, Journal
+from spanledger.processor.trajectory.journal_file import JournalFile
 from spanledger.processor.trajectory.outbox import Outbox
 from spanledger.processor.trajectory.reports import compose
 
@@ -43,7 +43,6 @@ AFTER_FAULT_S: Final = 1.0
 MAX_WAITING: Final = 100_000
 """Spans and log records that may wait to be put together; a request that finds so many is refused."""
 
-_NEVER: Final = 2**30
 _WORTH_READING: Final = (b"gen_ai.",)
 """A logs request without these bytes has nothing for a run."""
 
@@ -59,13 +58,11 @@ class Trajectory:
         self._config = config
         self._host = host
         self._outbox = Outbox(host, "spanledger.trajectory", __version__, sleep)
-        self._journal = (
-            Journal(
-                config.storage, host, config.late.remember + config.late.forget, told=self._outbox.progress, sleep=sleep
-            )
-            if config.storage
-            else None
-        )
+        self._journal: Journal | None = None
+        if config.storage:
+            forget_s = config.late.remember + config.late.forget
+            file = JournalFile(config.storage, forget_s, host.clock_ns, fsync=config.storage_fsync)
+            self._journal = Journal(file, host, told=self._outbox.progress, sleep=sleep)
         self.assembly = Assembly(config, host, self._outbox, self._journal)
         self.durable = self._journal is not None
         """Whether what is taken is on disk before it is acknowledged."""
@@ -249,7 +246,7 @@ class Trajectory:
         await self._read_logs()
         wait_s = self.assembly.turn()
         while self.assembly.large:
-            with self.assembly.surviving(), _young_garbage_only():
+            with self.assembly.surviving():
                 await self._tell_large(*self.assembly.large.popleft())
         return wait_s
 
@@ -299,20 +296,6 @@ class Trajectory:
             self.assembly.judge(_judgement(evaluation, trace_id, span_id))
         if trace_id and span_id and not detail.evaluations:
             self.assembly.hear(trace_id, span_id, detail)
-
-
-@contextlib.contextmanager
-def _young_garbage_only() -> Iterator[None]:
-    """Put off looking for garbage among everything: amid a run of thousands of steps that stops all threads."""
-    young, middle, old = gc.get_threshold()
-    if old == _NEVER:  # another connector is at it
-        yield
-        return
-    gc.set_threshold(young, middle, _NEVER)
-    try:
-        yield
-    finally:
-        gc.set_threshold(young, middle, old)
 
 
 def _is_worth_reading(delivery: Delivery) -> bool:

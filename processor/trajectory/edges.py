@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING
 
 from spanledger.conventions.step import Step
 from spanledger.conventions.trajectory.edges import Edge
 from spanledger.conventions.trajectory.tree import distinct
 from spanledger.processor.trajectory.group import is_loose
-from spanledger.processor.trajectory.joins import MIN_ID_CHARS, asked_first, continues
+from spanledger.processor.trajectory.joins import MIN_ID_CHARS, asked_first, continues, teller_of
 from spanledger.processor.trajectory.overlaps import (
     Likeness,
     Work,
@@ -21,6 +24,7 @@ from spanledger.processor.trajectory.overlaps import (
     work_of,
 )
 from spanledger.processor.trajectory.packing import HISTORY
+from spanledger.processor.trajectory.seams import MAX_ENDS, TOLERANCE_NS
 
 if TYPE_CHECKING:
     from spanledger.conventions.run import EdgeBasis
@@ -50,9 +54,10 @@ def _rank(step: Step) -> tuple[int, int, bytes, bytes]:
 class _Between:
     def __init__(self, steps: list[Step], window_s: float) -> None:
         self._window_ns = int(window_s * 1e9)
-        self._requested: dict[str, Step] = {}
+        self._requested: dict[str, list[Step]] = {}
         self._after: dict[int, list[Step]] = {}
-        self._continued: set[int] = set()
+        self._free_ns: dict[tuple[str, int], float] = {}
+        """From when on there is what one goes on from by a rule: when its last attempt failed; never, once it is."""
         self._conversations: dict[str, list[Step]] = {}
         self._turns: dict[bytes, Step] = {}
         self._alike: dict[Likeness | None, list[Work]] = {}
@@ -64,7 +69,7 @@ class _Between:
                     self._alike.setdefault(like, []).append(work_of(step))
             if step.detail is not None:
                 for request in step.detail.requests:
-                    self._requested.setdefault(request.id, step)
+                    self._requested.setdefault(request.id, []).append(step)
                     for text in request.texts:
                         self._given.setdefault(text, []).append(step)
                 if step.detail.after is not None:
@@ -85,10 +90,12 @@ class _Between:
 
     def _by_tool_call(self, step: Step) -> Edge | None:
         if step.kind == "tool":
-            return self._edge(step, self._requested.get(_long(step.tool_call_id)), "tool_call_id")
+            asked = self._requested.get(_long(step.tool_call_id), ())
+            return self._edge(step, self._source(step, asked, "tool"), "tool_call_id")
         if step.detail is None or not step.detail.answered or not continues(step):
             return None
-        return self._edge(step, self._requested.get(_long(step.detail.answered[-1])), "history")
+        asked = self._requested.get(_long(step.detail.answered[-1]), ())
+        return self._edge(step, self._source(step, asked, "read"), "history")
 
     def _by_context(self, step: Step) -> Edge | None:
         if step.detail is None or step.detail.context is None:
@@ -114,20 +121,33 @@ class _Between:
         if step.detail is None or not continues(step):
             return None
         for digest in reversed(step.detail.history[-HISTORY:]):
-            earlier = [other for other in self._after.get(digest, ()) if other.start_ns < step.start_ns]
-            if earlier:
-                # Runs that say the very same, word for word, each go on once.
-                source = next((other for other in earlier if id(other) not in self._continued), earlier[-1])
-                self._continued.add(id(source))
-                if edge := self._edge(step, source, "history"):
-                    return edge
+            earlier = _before(self._after.get(digest, ()), step.start_ns)
+            if edge := self._edge(step, self._source(step, earlier, "said"), "history"):
+                return edge
         return None
 
     def _by_arguments(self, step: Step) -> Edge | None:
         asked = asked_first(step)
-        given = self._given.get(asked, ()) if asked is not None else ()
+        given = _before(self._given.get(asked, ()), step.start_ns + 1) if asked is not None else ()
         before = [other for other in given if 0 <= step.start_ns - other.end_ns <= self._window_ns]
-        return self._edge(step, before[-1], "arguments") if before else None
+        return self._edge(step, self._source(step, before, "given"), "arguments")
+
+    def _source(self, step: Step, leads: Sequence[Step], rule: str) -> Step | None:
+        """Return which of those that lead to `step` it goes on from, see `seams`."""
+        if len(leads) > MAX_ENDS:
+            leads = _before(leads, step.start_ns)
+        if not leads or any(lead.trace_id == step.trace_id for lead in leads):
+            return None  # which lies in its own trace already
+        told = Counter(teller for teller, _ in {(teller_of(lead), lead.trace_id) for lead in leads})
+        if max(told.values()) == 1:
+            return leads[0] if rule in ("tool", "read") else leads[-1]
+        free = [(self._free_ns.get((rule, id(lead)), lead.end_ns), lead) for lead in leads]
+        before = [one for one in free if one[0] <= step.start_ns + TOLERANCE_NS]
+        if not before:
+            return None
+        _, source = max(before, key=itemgetter(0))
+        self._free_ns[rule, id(source)] = step.end_ns if step.status == "error" else float("inf")
+        return source
 
     def _by_time(self, step: Step) -> Edge | None:
         if not is_loose(step):
@@ -146,6 +166,12 @@ class _Between:
         if source is None or source is step or source.trace_id == step.trace_id:
             return None
         return Edge(step.trace_id, step.span_id, source.trace_id, source.span_id, basis)
+
+
+def _before(steps: Sequence[Step], start_ns: int) -> Sequence[Step]:
+    """Return those that began earlier, the last of them: of steps in order of their beginning."""
+    place = bisect_left(steps, start_ns, key=attrgetter("start_ns"))
+    return steps[max(0, place - MAX_ENDS) : place]
 
 
 def _long(id_: str) -> str:

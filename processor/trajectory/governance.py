@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from spanledger.processor.trajectory.config import TrajectoryConfig
     from spanledger.processor.trajectory.emitted import Change
     from spanledger.processor.trajectory.group import Group, Label
-    from spanledger.processor.trajectory.journal import Journal, Remembered
+    from spanledger.processor.trajectory.journal import Journal
     from spanledger.processor.trajectory.outbox import Outbox
     from spanledger.processor.trajectory.recipe import Recipe
     from spanledger.processor.trajectory.records import Record
+    from spanledger.processor.trajectory.remembered import Remembered
 
 _MAX_SEEN: Final = 10_000
 
@@ -55,10 +56,16 @@ class Governance:
         """Take up what a former life of the process knew; `groups` are those that are still open."""
         if self._ledger is not None:
             self._ledger.restore(remembered.spent, remembered.breaches)
+        # What closed runs come to is counted; what comes late is counted with their next revision.
+        self._attribution.unsafe.forget(remembered.closed)
         for group in groups if self._ledger is not None or self._compliance is not None else ():
             for record in group.records().values():
                 self._note(group, record, quiet=True)
         self.show()
+
+    def recall(self, group: Group, step: Step) -> None:
+        """Take a step that a former life of the process knew, as they came and before `restore`."""
+        self._attribution.unsafe.note(group, step, quiet=True)
 
     def note(self, group: Group, record: Record) -> None:
         """Take a span that is new."""

@@ -26,7 +26,7 @@ MAX_BYTES: Final = 64 * 1024 * 1024
 BATCH_RECORDS: Final = 256
 BATCH_BYTES: Final = 1024 * 1024
 RETRY_S: Final = 1.0
-_SLICE_S: Final = 0.005
+_SLICE_S: Final = 0.002
 
 Sleep = Callable[[float], Awaitable[None]]
 

@@ -205,7 +205,7 @@ class Store:
         group.exchange(trace_id + span_id, known)
         self._bytes += group.size_bytes - before
         self._warm(group, len(group.hot or ()) - hot)
-        self._touch(self._join(group, known, now_s), now_s)
+        self._touch(self._join(group, known, now_s, kept), now_s)
         return True
 
     def everything(self) -> tuple[list[Group], dict[bytes, float]]:
@@ -235,7 +235,7 @@ class Store:
         if group is None:
             until_s = closed_s + self._config.late.remember + self._config.late.forget
             if until_s > now_s:
-                self._summaries[trace_id] = Summary(("", ""), until_s)
+                self._summarise((trace_id,), Summary(("", ""), until_s))
         elif group.state == "open" and group.steps:
             self._open.pop(group.number, None)
             # A span may have come after it was closed. What was told of nothing was told as part of another group.
@@ -263,7 +263,7 @@ class Store:
             return "better"
         return "duplicate"
 
-    def _join(self, group: Group, record: Record, now_s: float) -> Group:
+    def _join(self, group: Group, record: Record, now_s: float, heard: Step | None = None) -> Group:
         for trace_id in self._joins.linked_traces(record):
             linked = self._traces.get(trace_id)
             if linked is not None:
@@ -271,7 +271,7 @@ class Store:
             elif trace_id not in self._summaries:
                 self._joins.await_trace(trace_id, group)
         if isinstance(record, Step):
-            for partner in [*self._joins.partners(record, now_s)]:
+            for partner in self._joins.partners(record, group, now_s, heard):
                 # An earlier merge may have taken it already.
                 if partner is not None and (other := partner.living()) is not None:
                     group = self._merge(group, other, now_s)
@@ -461,13 +461,16 @@ class Store:
     def _forget(self, group: Group, now_s: float) -> None:
         """Keep only the trace ids. Whoever still holds the group to look at it has its records."""
         self._closed.pop(group.number, None)
-        summary = Summary(group.label, now_s + self._config.late.forget)
         for trace_id in group.traces:
             self._traces.pop(trace_id, None)
+        self._summarise(group.traces, Summary(group.label, now_s + self._config.late.forget))
+        self._let_go(group)
+
+    def _summarise(self, traces: Sequence[bytes], summary: Summary) -> None:
+        for trace_id in traces:
             self._summaries[trace_id] = summary
         while len(self._summaries) > MAX_SUMMARIES:
             self._summaries.popitem(last=False)
-        self._let_go(group)
 
     def _vanish(self, group: Group) -> None:
         self._plain.pop(group.number, None)

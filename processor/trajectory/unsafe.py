@@ -29,15 +29,17 @@ class Unsafe:
         self._counted: OrderedDict[bytes, set[tuple[str, ...]]] = OrderedDict()
         """Trace -> labels of what was counted of it before its run was closed."""
 
-    def note(self, group: Group, step: Step) -> None:
-        """Take a step that is new."""
+    def note(self, group: Group, step: Step, *, quiet: bool = False) -> None:
+        """Take a step that is new. `quiet`: it was counted in a former life of the process."""
         if step.detail is None or not step.detail.concerns:
             return
         if group.state != "open" or not step.agent_name or step.service_name != group.label[0]:
             return
         for one in step.detail.concerns:
             if one.severity == "critical":
-                self._count(step.trace_id, (step.service_name, step.agent_name, one.category, one.severity))
+                labels = step.service_name, step.agent_name, one.category, one.severity
+                if self._is_first(step.trace_id, labels) and not quiet:
+                    self._findings.add(labels, 1, step.trace_id)
 
     def left(self, run: Run, labels: Sequence[str], amount: int) -> int:
         """Return how much of what a closed run says under these labels is still to be counted."""
@@ -53,11 +55,11 @@ class Unsafe:
         for trace_id in traces:
             self._counted.pop(trace_id, None)
 
-    def _count(self, trace_id: bytes, labels: tuple[str, ...]) -> None:
+    def _is_first(self, trace_id: bytes, labels: tuple[str, ...]) -> bool:
         known = self._counted.setdefault(trace_id, set())
         if labels in known:
-            return
+            return False
         known.add(labels)
-        self._findings.add(labels, 1, trace_id)
         while len(self._counted) > MAX_TRACES:
             self._counted.popitem(last=False)
+        return True

@@ -21,7 +21,6 @@ from spanledger.processor.component import PipelineError, paced
 from spanledger.receivers.otlp import compression, json_codec
 from spanledger.receivers.otlp.answers import CANCELLED, Answer, NoPipeline, answer_to, taken
 from spanledger.receivers.otlp.bare_path import signal_of
-from spanledger.receivers.otlp.calm import Calm
 
 if TYPE_CHECKING:
     from spanledger.processor.batch import Batch, Signal
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 
 Transport = Literal["grpc", "http", "kafka"]
 
-_SLICE_S = 0.005
+_SLICE_S = 0.002
 _LARGE_BYTES = 32 * 1024
 """From this size on work goes to a thread; below, the way there would take longer than the work."""
 _LARGE_AT_A_TIME = 4
@@ -69,7 +68,6 @@ class Intake:
         # JSON has its own: it is slow, and what takes long must not be in the way of the rest.
         self._inflating = ThreadPoolExecutor(1, thread_name_prefix="otlp-inflate")
         self._converting = ThreadPoolExecutor(1, thread_name_prefix="otlp-json")
-        self._calm = Calm(host.monotonic)
         self._discarding: set[asyncio.Task[None]] = set()
         self._large = asyncio.Semaphore(_LARGE_AT_A_TIME)
         self._log_again = float("-inf")
@@ -102,15 +100,14 @@ class Intake:
                 consume = self._consumer(signal)
                 is_large = len(wire) > _LARGE_BYTES
                 async with self._large if is_large else nullcontext():
-                    with self._calm.during(len(wire)):
-                        batch = await self._paced(decode(signal, wire, self._host.clock_ns()))
-                        decoded = batch
-                        batch.transport = transport
-                        batch.rejected.update(left_out)
-                        await consume(batch)
-                        answer = taken(*batch.partial_success())
-                        if is_large:
-                            await self._discard(batch)
+                    batch = await self._paced(decode(signal, wire, self._host.clock_ns()))
+                    decoded = batch
+                    batch.transport = transport
+                    batch.rejected.update(left_out)
+                    await consume(batch)
+                    answer = taken(*batch.partial_success())
+                    if is_large:
+                        await self._discard(batch)
         except PipelineError as error:
             answer = answer_to(error)
         except Exception as error:  # noqa: BLE001 - counted as internal; the process must outlive any request
@@ -127,7 +124,6 @@ class Intake:
 
     async def close(self) -> None:
         """End the threads; nothing may be taken afterwards."""
-        self._calm.end()
         self._inflating.shutdown(wait=False, cancel_futures=True)
         self._converting.shutdown(wait=False, cancel_futures=True)
         await asyncio.gather(*self._discarding)

@@ -109,32 +109,54 @@ def test_disk_that_is_full_at_the_start_is_no_crash_loop(tmp_path: Path, account
     assert not list(disk.rglob("*.broken-*"))
 
 
-def test_disk_that_goes_read_only(tmp_path: Path, accounts: Accounts) -> None:
+def test_disk_that_goes_read_only(tmp_path: Path, accounts: Accounts, rounds: int) -> None:
     """ext4 finds an error and is read-only: refused from then on; after the disk is mounted again all is there."""
+    what = "disk goes read-only under load (ext4 with an error), all with fsync, restart"
+    for number in range(rounds):
+        (port,) = free_ports(1)
+        (place := tmp_path / str(number)).mkdir()
+        sidecar = Sidecar(place)
+        # Without fsync, what the kernel had not written when it gave the disk up is gone, as with a power failure.
+        config = everything(sidecar, port, place / "disk", fsync=True)
+        config["connectors"]["trajectory"]["storage_fsync"] = True
+        config["exporters"]["run_store"] |= {"synchronous": "full", "sending_queue": {"storage": "file_storage"}}
+        with ending(sidecar):
+            with ext4(place / "image", place / "disk", 64) as disk, ending(sidecar):
+                sidecar.start(config)
+                load = Load(sidecar.grpc, clients=3, pause_s=0.005)
+                with load.running():
+                    load.wait_for(30)
+                    fail(disk)
+                    load.wait_for_errors(50)
+                    sidecar.process.kill()
+                    # A container that is restarted on such a disk: it starts, and refuses.
+                    sidecar.start(config)
+                    load.stop()
+                assert sidecar.process.stop() == 0, sidecar.process.log()
+            with ext4(place / "image", place / "disk", 64) as disk, ending(sidecar):
+                sidecar.start(config)
+                settle(accounts, what, "", load, sidecar, port, disk)
+
+
+def test_files_that_are_taken_away_under_load(tmp_path: Path, accounts: Accounts, rounds: int) -> None:
+    """Somebody moves the queues and open runs away, and the process is killed a moment later: nothing is missing."""
     (port,) = free_ports(1)
     sidecar = Sidecar(tmp_path)
-    image = tmp_path / "image"
+    data = tmp_path / "disk"
     with ending(sidecar):
-        # Without fsync, what the kernel had not written when it gave the disk up is gone, as with a power failure.
-        config = everything(sidecar, port, tmp_path / "disk", fsync=True)
-        with ext4(image, tmp_path / "disk", 64) as disk, ending(sidecar):
-            sidecar.start(config)
-            load = Load(sidecar.grpc, clients=3, pause_s=0.005)
-            with load.running():
+        config = everything(sidecar, port, data)
+        sidecar.start(config)
+        load = Load(sidecar.grpc, clients=3, pause_s=0.005)
+        with load.running():
+            for number in range(rounds):
                 load.wait_for(30)
-                fail(disk)
-                load.wait_for_errors(50)
+                for name in ("queues", "state"):
+                    (data / name).rename(tmp_path / f"{name} {number}")
+                load.wait_for(30)
                 sidecar.process.kill()
-                # A container that is restarted on such a disk: it starts, and refuses.
                 sidecar.start(config)
-                load.stop()
-            assert sidecar.process.stop() == 0, sidecar.process.log()
-        with ext4(image, tmp_path / "disk", 64), Backend(port) as backend, ending(sidecar):
-            sidecar.start(config)
-            arrivals = Arrivals([backend])
-            arrivals.wait_for(load.acknowledged, sidecar.process)
-            assert sidecar.process.stop() == 0, sidecar.process.log()
-            accounts.settle_load("disk goes read-only under load (ext4 with an error), restart", load, arrivals)
+            settle(accounts, "files of queue and open runs moved away under load, kill -9", "", load, sidecar, port,
+                   data, times=rounds)  # fmt: skip
 
 
 DAMAGES = ("truncated", "garbage at the beginning", "garbage in the middle", "empty")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -44,6 +45,53 @@ def test_sigterm_under_load_with_a_slow_backend_in_memory(tmp_path: Path, accoun
     assert code == (1 if lost else 0)
     assert lost, "the backend was to be too slow"
     assert row.delivered > 0
+
+
+def test_process_that_is_stopped_for_a_while(tmp_path: Path, accounts: Accounts, rounds: int) -> None:
+    """SIGSTOP in the middle of everything, as a debugger or a paused machine does, for longer than a push may take."""
+    sidecar = Sidecar(tmp_path)
+    with Backend() as backend, ending(sidecar):
+        exporter = stored(f"127.0.0.1:{backend.port}", timeout="1s")
+        sidecar.start(with_storage(sidecar.config({"otlp": exporter}), tmp_path / "queues"))
+        load = Load(sidecar.grpc, clients=4, pause_s=0.005)
+        with load.running():
+            for _ in range(rounds):
+                load.wait_for(30)
+                sidecar.process.signal(signal.SIGSTOP)
+                load.rest(3.0)
+                sidecar.process.signal(signal.SIGCONT)
+                load.wait_for(30)
+        arrivals = Arrivals([backend])
+        arrivals.wait_for(load.acknowledged, sidecar.process)
+        assert sidecar.process.stop() == 0, sidecar.process.log()
+        accounts.settle_load("process stopped for 3 s (SIGSTOP, SIGCONT) under load", load, arrivals, times=rounds)
+
+
+def test_process_without_file_descriptors(tmp_path: Path, accounts: Accounts) -> None:
+    """None is left while new clients come: those that are connected go on, and the others are served when there are."""
+    sidecar = Sidecar(tmp_path)
+    with Backend() as backend, ending(sidecar):
+        exporter = stored(f"127.0.0.1:{backend.port}")
+        sidecar.start(with_storage(sidecar.config({"otlp": exporter}), tmp_path / "queues"))
+        process = sidecar.process.popen.pid
+        # By another name, for channels to one address share a connection.
+        names = sidecar.grpc, sidecar.grpc.replace("127.0.0.1", "localhost")
+        before, late = (Load(name, clients=3, pause_s=0.005) for name in names)
+        with before.running():
+            before.wait_for(30)
+            usual = resource.prlimit(process, resource.RLIMIT_NOFILE)
+            resource.prlimit(process, resource.RLIMIT_NOFILE, (1, usual[1]))
+            with late.running():
+                before.wait_for(100)
+                assert not late.acknowledged
+                resource.prlimit(process, resource.RLIMIT_NOFILE, usual)
+                late.wait_for(30)
+        arrivals = Arrivals([backend])
+        arrivals.wait_for(before.acknowledged | late.acknowledged, sidecar.process)
+        assert sidecar.process.stop() == 0, sidecar.process.log()
+        what = "no file descriptors are left"
+        accounts.settle_load(f"{what}: clients from before", before, arrivals)
+        accounts.settle_load(f"{what}: clients that came then", late, arrivals)
 
 
 def test_sigterm_under_load_with_a_slow_backend_on_disk(tmp_path: Path, accounts: Accounts) -> None:

@@ -12,7 +12,8 @@ from spanledger.processor.batch import Delivery
 from spanledger.processor.metric_store import MetricTable
 from spanledger.processor.trajectory.config import TrajectoryConfig
 from spanledger.processor.trajectory.connector import Trajectory
-from spanledger.processor.trajectory.journal import FILE, Journal
+from spanledger.processor.trajectory.journal import Journal
+from spanledger.processor.trajectory.journal_file import FILE, JournalFile
 from tests.assembled_runs import Bench, agent, bridge, step, tool, total
 from tests.fakes import Clock, host
 from tests.fuzz.damage import directory, write
@@ -35,7 +36,8 @@ def whole() -> bytes:
 
 async def _fill(place: Path) -> None:
     bench = Bench(_CONFIG)
-    journal = Journal(str(place), host("trajectory", bench.clock, bench.table), 60.0)  # type: ignore[arg-type]
+    file = JournalFile(str(place), 60.0, bench.clock.time_ns)
+    journal = Journal(file, host("trajectory", bench.clock, bench.table))  # type: ignore[arg-type]
     await journal.open()
     bench.assembly._journal = bench.assembly._telling._journal = journal
     bench.take(step(3, 2, 1), tool(4, 2, 1), agent(2, 1, 1), bridge(1, 0, 1))
