@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import sys
 import tempfile
 import time
@@ -61,7 +62,7 @@ def main() -> int:
         return 0
     chosen.json.parent.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
-    results = {"machine": machine.description()}
+    results = {"machine": machine.description(), "command": shlex.join(["python", "-m", "bench", *sys.argv[1:]])}
     with tempfile.TemporaryDirectory(prefix="bench-") as directory, Bed(Path(directory), chosen.quick).open() as bed:
         for name in chosen.only or MEASURES:
             print(f"bench: {name} ...", file=sys.stderr, flush=True)

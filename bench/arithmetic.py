@@ -29,6 +29,21 @@ def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float | None:
     return statistics.linear_regression([math.log(size) for size in sizes], [math.log(cost) for cost in costs]).slope
 
 
+def waiting(turns_s: Sequence[float], all_s: float, share: float) -> float:
+    """Return what `share` of those wait at the most who come at any moment of `all_s` seconds with turns in them.
+
+    Who comes in a turn waits for what is left of it: longer than x is the wait for `turn - x` seconds of each turn.
+    """
+    least, most = 0.0, max(turns_s, default=0.0)
+    while most - least > 1e-6:
+        middle = (least + most) / 2
+        if sum(turn - middle for turn in turns_s if turn > middle) > (1 - share) * all_s:
+            least = middle
+        else:
+            most = middle
+    return most
+
+
 def corrected(late_s: Sequence[float], every_s: float) -> list[float]:
     """Return what a look each `every_s` would have seen, of looks that each began when the last had ended.
 

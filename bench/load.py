@@ -29,6 +29,8 @@ from bench.wires import Wire, first_span, tag
 
 REFUSED_PAUSE_S = 0.01
 TIMEOUT_S = 60.0
+HOPELESS = 500
+"""Requests in a row, from the first, that are refused: nothing will ever be taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,8 @@ class Load:
         fresh = tag(next(self._tags))
         while time.monotonic() - began < self._job.seconds:
             if self._job.most_requests and self.sent.requests >= self._job.most_requests:
+                return
+            if not self.sent.requests and self._errors.total() >= HOPELESS:
                 return
             if at == len(self._wires):
                 at, fresh = 0, tag(next(self._tags))

@@ -82,11 +82,10 @@ def indexes() -> tuple[Any, str]:
     for number in range(100_000):
         group = GROUPS[number % len(GROUPS)]
         said = Detail(after=number, history=(number,))
-        joins.remember(
-            replace(step(1, 0, number), detail=said, conversation_id=f"c-{number}", response_id=f"response-{number}"),
-            group,
-        )
-        joins.remember(replace(tool(2, 1, number), tool_call_id=f"call_{number:024}"), group)
+        call = replace(step(1, 0, number), conversation_id=f"c-{number}", response_id=f"response-{number}")
+        for record in (replace(call, detail=said), replace(tool(2, 1, number), tool_call_id=f"call_{number:024}")):
+            list(joins.partners(record, group, 0.0))
+            joins.remember(record, group)
         joins.await_trace(trace(number), group)
     return joins, f"{sum(joins.statistics().values()):,} keys, and as many that are not counted"
 

@@ -14,7 +14,7 @@ END: Final = "<!-- bench: end -->"
 _ROOT: Final = Path(__file__).parents[1]
 _WHO: Final = {
     "bare": "a gRPC server in Python that drops everything",
-    "walk": "the same, looking at every attribute",
+    "walk": "the same, but it looks at every attribute",
     "rotel": "Rotel, passing on",
     "otelcol": "OpenTelemetry Collector, nearest equal work",
     "phoenix": "Phoenix, storing in SQLite",
@@ -43,8 +43,8 @@ def page(results: Mapping[str, Any]) -> Iterator[str]:
     about = results["machine"]
     yield ""
     yield (
-        f"Measured on {about['cpu']}, {about['cores']} cores, Python {about['python']}, in {results['took_s']} s; load "
-        f"average {about['load_average_1m']:.1f} before."
+        f"One run of `{results['command']}` on {about['cpu']}, {about['cores']} cores, Python {about['python']}, in "
+        f"{results['took_s']} s; load average {_load(results)}."
     )
     for line in rows_of(results):
         yield f"#{line}" if line.startswith("## ") else line
@@ -54,12 +54,19 @@ def page(results: Mapping[str, Any]) -> Iterator[str]:
     yield ""
 
 
+def _load(results: Mapping[str, Any]) -> str:
+    about = results["machine"]
+    return f"{about['load_average_1m']:.1f} before and {about['load_average_1m_at_the_end']:.1f} after"
+
+
 def quote(results: Mapping[str, Any]) -> Iterator[str]:
     """Yield the ratios that matter."""
     sides = results.get("throughput", {}).get(MAIN.name, {})
     rates = {name: sides[name]["spans_per_cpu_s"] for name in _WHO if sides.get(name, {}).get("spans_per_cpu_s")}
     ours = rates.get("spanledger")
-    yield from ("", "GenAI spans for each second of one core, `make bench` ([how](docs/performance.md)):", "")
+    yield ""
+    yield f"GenAI spans for each second of CPU of one core ([how](docs/performance.md)), by `{results['command']}`,"
+    yield from (f"load average {_load(results)}:", "")
     yield from table(
         ("who", "spans", "times ours"),
         [

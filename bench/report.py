@@ -210,9 +210,9 @@ def _attributes(results: Results) -> Iterator[str]:
 
 def _lag(results: Results) -> Iterator[str]:
     yield from table(
-        ("meanwhile", "P50", "P99", "most"),
+        ("meanwhile", "P50", "P99", "most", "P99, by the CPU time of turns"),
         [
-            (name, *(f"{phase[key] * 1e3:.1f} ms" for key in ("p50_s", "p99_s", "most_s")))
+            (name, *(f"{phase[key] * 1e3:.1f} ms" for key in ("p50_s", "p99_s", "most_s", "cpu_p99_s")))
             for name, phase in results.items()
             if isinstance(phase, Mapping)
         ],

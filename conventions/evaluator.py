@@ -7,13 +7,14 @@ was made up would be worse than none.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from spanledger.conventions.detail import Evaluation
 from spanledger.conventions.loops.rules import LoopRules
 from spanledger.conventions.run import RunEvaluation
+from spanledger.conventions.step import altered
 from spanledger.conventions.trajectory.outcome import TERMINAL_TOOLS
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Course:
                 span = self._spans.get((step.trace_id, span_id))
                 if span is not None:
                     known = span.agent_name or not step.agent_name
-                    yield span if known else replace(span, agent_name=step.agent_name or "")
+                    yield span if known else altered(span, agent_name=step.agent_name or "")
 
     @cached_property
     def _spans(self) -> dict[tuple[str, str], Step]:

@@ -11,6 +11,7 @@ For a model call (`Call.inference`), by what is below it:
 * the same, and none of them has a price while this has: it has their price;
 * calls that tell no tokens: it has their tokens, they are the calls. If they failed and it did not, then it
   stands for an attempt of its own;
+* the same, but for what decides the price, of which it knows more: it is the call;
 * the other half of its numbers: it has this one, that the other, and they are one call; a half of what it has whole is
   an echo of it;
 * other numbers: it counts, too (an agent as a tool, sampling through MCP);
@@ -31,6 +32,7 @@ the whole tree is there.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from spanledger.conventions.record import record
@@ -38,6 +40,7 @@ from spanledger.conventions.same_call import (
     begins,
     complements,
     is_half,
+    knows_more,
     near,
     repeats_half,
     same_call,
@@ -87,6 +90,8 @@ class Call:
     """It was answered without a model: nobody is billed."""
     detail: int = 0
     """How many kinds of tokens are told apart."""
+    knows: int = 0
+    """What it tells of the price beside tokens, by the bits of `same_call.Knows`."""
     pico_usd: int | None = None
     """Its price; None when it has none."""
     kin: str = ""
@@ -107,7 +112,7 @@ class Call:
         return self.input > 0 or self.output > 0
 
 
-@record(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Place:
     """A span in its trace. `call` is None for spans that are no model call and report no tokens."""
 
@@ -117,6 +122,10 @@ class Place:
     start_ns: int = 0
     end_ns: int = 0
     call: Call | None = None
+
+    def __hash__(self) -> int:
+        # Spans differ in this. To hash all that a call tells would take longer than whatever is looked up.
+        return hash((self.trace_id, self.span_id, self.start_ns))
 
 
 @record(frozen=True, slots=True)
@@ -190,6 +199,9 @@ class Bill(NamedTuple):
     excess: Excess | None = None
 
 
+NO_BILL: Final = Bill()
+
+
 class Finding(NamedTuple):
     """What one report is, as far as its tree tells."""
 
@@ -204,6 +216,9 @@ class Finding(NamedTuple):
     """It is a sum that tells less than the calls below it."""
     echoes: tuple[Report, ...] = ()
     """The reports below that say to repeat the call around them."""
+
+
+_NO_CALL: Final = Finding("none", _NOTHING)
 
 
 class Report:
@@ -259,6 +274,8 @@ class Report:
     def bill(self) -> Bill:
         """Return what is counted of it."""
         verdict = self.verdict
+        if verdict == "none" and self.finding.excess is None:
+            return NO_BILL
         return Bill(verdict == "counts", verdict in TOKENS, verdict in MONEY, self.finding.excess)
 
     def above(self) -> Iterator[Report]:
@@ -298,11 +315,12 @@ class Report:
         return touched
 
     def _repeats(self, call: Call) -> bool:
-        """Tell whether the nearest call around it is the one that it echoes, or one has all of it that tells half."""
+        """Tell whether the nearest call around it is the one that it echoes, or any says the same, and more."""
         if not call.echo:
-            return is_half(call) and any(
-                above.call is not None and above.call.inference and repeats_half(above.call, call)
+            return any(
+                around.inference and _stands_for(around, call)
                 for above in self.above()
+                if (around := above.call) is not None
             )
         around = next((above for one in self.above() if (above := one.call) is not None and above.inference), None)
         return around is not None and same_call(around, call)
@@ -335,7 +353,7 @@ def _judge(report: Report) -> Finding:
         below = Told.together([told for told in tells if told is not _NOTHING])
     call = report.call
     if call is None:
-        return Finding("none", below, below)
+        return _NO_CALL if below is _NOTHING else Finding("none", below, below)
     if call.unbilled:
         return Finding("none", Told.together([below, Told(reports=(report,))]), below)
     if call.inference:
@@ -355,7 +373,11 @@ def _judge(report: Report) -> Finding:
 def _judge_call(report: Report, call: Call, below: Told) -> Finding:
     if below is _NOTHING:
         return Finding("counts", _with(report, call, below, is_call=True), below)
-    echoes = tuple([one for one in below.reports if one.call is not None and (one.call.echo or is_half(one.call))])
+    echoes = tuple([
+        one
+        for one in below.reports
+        if (inner := one.call) is not None and (inner.echo or is_half(inner) or call.knows & ~inner.knows)
+    ])  # fmt: skip
     if any(_echoes(one, call) for one in echoes):
         below = _without_echoes(call, below)
     verdict = _of_call(call, below)
@@ -431,7 +453,11 @@ def _echoes(report: Report, around: Call) -> bool:
     call = report.call
     if call is None:
         return False
-    return same_call(around, call) if call.echo else repeats_half(around, call)
+    return same_call(around, call) if call.echo else _stands_for(around, call)
+
+
+def _stands_for(around: Call, inner: Call) -> bool:
+    return repeats_half(around, inner) or knows_more(around, inner)
 
 
 def _explained(call: Call, below: Told) -> bool:

@@ -42,6 +42,7 @@ _NAMES: Final[Mapping[str, tuple[str, ...]]] = {
 }  # fmt: skip
 
 _REPR_OF_USAGE: Final = re.compile(r"usage=\w{1,64}\(")
+_REPR_OF_ANSWER: Final = re.compile(r"\w{1,64}\(\w{1,64}=")
 _MEMBER_OF_REPR: Final = re.compile(
     r"(?P<name>\b\w{1,64})=(?:(?P<count>\d{1,15})(?=[,)])|(?P<object>\w{1,64}\())|(?P<end>\))"
 )
@@ -228,7 +229,7 @@ def usage_object(value: Value) -> dict[str, Value] | None:
 def usage_within(text: Value, keys: tuple[str, ...] = ("usage", "usage_metadata", "usageMetadata")) -> Value:
     """Return the last usage object inside a whole answer, in JSON or as the `repr` of an SDK's; None without one.
 
-    Texts within cannot be taken for it: their quotes are escaped, and in a `repr` they come before it.
+    Texts within cannot be taken for it: their quotes are escaped, in a `repr` they come before it, and they are none.
     """
     if not isinstance(text, str):
         return None
@@ -250,7 +251,7 @@ def usage_within(text: Value, keys: tuple[str, ...] = ("usage", "usage_metadata"
 def _usage_in_repr(text: str) -> dict[str, Value] | None:
     """Read `usage=CompletionUsage(prompt_tokens=9, prompt_tokens_details=Details(cached_tokens=4))`."""
     begin = _REPR_OF_USAGE.match(text, text.rfind(" usage=") + 1)
-    if begin is None:
+    if begin is None or _REPR_OF_ANSWER.match(text, _start_of_text(text, begin.start())) is None:
         return None
     found: dict[str, Value] = {}
     open_objects = [found]
@@ -266,6 +267,14 @@ def _usage_in_repr(text: str) -> dict[str, Value] | None:
         elif member["count"]:
             open_objects[-1][member["name"]] = int(member["count"])
     return None
+
+
+def _start_of_text(text: str, at: int) -> int:
+    """Return where the JSON text begins that a place lies in; 0 if it lies in none."""
+    quote = text.rfind('"', 0, at)
+    while quote > 0 and text[quote - 1] == "\\":
+        quote = text.rfind('"', 0, quote)
+    return quote + 1
 
 
 def counts_of(usage: Mapping[str, Value]) -> dict[str, int]:

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 
 from spanledger.conventions.detail import Evaluation
 from spanledger.conventions.reading import CostStatus, StepKind
+from spanledger.conventions.record import record
 from spanledger.conventions.safety.concern import Concern
 
 SCHEMA: Final = "spanledger.run/1"
@@ -38,7 +39,7 @@ class RunUsage:
     reasoning: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class RunStep:
     """One step. `index` is its place in `Run.steps`; other steps are named by theirs."""
 
@@ -88,7 +89,7 @@ class RunStep:
     """What is said of safety. Not in the document: its findings have it."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class RunTotals:
     """Sums over the run, each billed call once. Tokens: input includes cached, output includes reasoning."""
 
@@ -160,7 +161,7 @@ class Handoff:
     """The giver waits for the result, or is done."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Run:
     """One agent run."""
 

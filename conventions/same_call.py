@@ -14,7 +14,7 @@ Two reports may be one when they have a name in common (`names_of`) and what tha
   client and its gateway are. Calls that tell nothing are so in one trace, where both name the model.
 
 Some tell half of a call, its input or its output. `repeats_half` says which of them a report around it has whole, and
-`complements` which of two have the halves of one. What decides the price (`KNOWN_OF_PRICE`) may be told by the report
+`complements` which of two have the halves of one. What decides the price (`Knows`) may be told by the report
 around only, which then stands for the call: `knows_more`.
 
 `twins` pairs them off: the best report stands for the call, and each other way of telling it takes part once.
@@ -22,7 +22,8 @@ around only, which then stands for the call: `knows_more`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import IntFlag
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -37,6 +38,23 @@ _NEAR: Final = 100
 """A difference of less than one part in this many is another way of counting, not another call."""
 _SHIFTED: Final = 20
 """Two times that begin and end within one part in this many of the shorter are one."""
+
+
+class Knows(IntFlag):
+    """What decides a price, beside model and tokens. Who tells none of it has the usual price."""
+
+    BILL = 1
+    """What somebody was charged."""
+    TIER = 2
+    SPECIAL = 4
+    """The tier is another than the usual one."""
+    LIFETIME = 8
+    """How long what was written to a cache lives."""
+    UNITS = 16
+    """Searches and the like."""
+
+
+_DECIDE: Final = Knows.BILL | Knows.SPECIAL | Knows.LIFETIME | Knows.UNITS
 
 
 def names_of(place: Place) -> tuple[Name, ...]:
@@ -74,14 +92,16 @@ def are_one(name: Name, one: Place, other: Place) -> bool:
 
 def twins(places: Iterable[Place]) -> dict[Place, Place]:
     """Return for each report of a call that another tells better, that other. Depends on the set, not on its order."""
-    ranked = sorted(places, key=_rank)
-    named = {place: names_of(place) for place in ranked}
+    named = {place: all_names for place in places if (all_names := names_of(place))}
+    if not _any_in_common(named.values()):
+        return {}
+    ranked = sorted(named, key=_rank)
     found: dict[Place, Place] = {}
     for kind in _ALIKE:
         standing: dict[Name, list[Place]] = {}
         told_by: dict[Place, set[str]] = {}
         for place in ranked:
-            names = [name for name in named.get(place, ()) if name[0] == kind]
+            names = [name for name in named[place] if name[0] == kind]
             if place in found or not names or place.call is None:
                 continue
             teller = teller_of(names[0], place.call)
@@ -99,6 +119,16 @@ def twins(places: Iterable[Place]) -> dict[Place, Place]:
                 for name in names:
                     standing.setdefault(name, []).append(place)
     return found
+
+
+def _any_in_common(named: Iterable[Sequence[Name]]) -> bool:
+    """Tell whether two have the same name: of most calls there is one report, and no need to look further."""
+    seen: set[Name] = set()
+    for names in named:
+        if not seen.isdisjoint(names):
+            return True
+        seen.update(names)
+    return False
 
 
 def same_call(above: Call, below: Call) -> bool:
@@ -124,7 +154,12 @@ def repeats_half(around: Call, inner: Call) -> bool:
 
 def knows_more(around: Call, inner: Call) -> bool:
     """Tell whether a report around one of the same call knows all that this knows of its price, and more."""
-    if not around.knows & ~inner.knows or inner.knows & ~around.knows or around.pico_usd is None:
+    if not around.knows or around.pico_usd in (None, inner.pico_usd):
+        return False
+    more = around.knows & ~inner.knows & _DECIDE
+    if inner.knows & Knows.TIER:
+        more &= ~Knows.SPECIAL  # which was asked for, perhaps, and another one given
+    if not more or (inner.knows & ~around.knows & _DECIDE and not more & Knows.BILL):
         return False
     if not inner.input or not inner.output or (around.input, around.output) != (inner.input, inner.output):
         return False
@@ -178,7 +213,7 @@ def _rank(place: Place) -> tuple[bool | int | bytes, ...]:
     return (
         call.pico_usd is None,
         is_half(call),
-        -call.knows.bit_count(),
+        -(call.knows & ~Knows.SPECIAL).bit_count(),
         not call.family,
         -call.detail,
         place.start_ns,

@@ -262,7 +262,7 @@ class Accounts:
             other = one.place
             if other is None:
                 continue
-            # Of equal tokens nearly all are of another moment.
+            # Of equal tokens nearly all are of another moment, and those `are_one` never finds to be one.
             if name[0] == "tokens" and not (
                 (other.start_ns <= last + MAX_APART_NS or other.end_ns <= last + MAX_APART_NS)
                 and (other.end_ns >= first - MAX_APART_NS or other.start_ns >= first - MAX_APART_NS)

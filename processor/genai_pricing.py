@@ -17,6 +17,7 @@ import pydantic
 
 from spanledger.conventions.ledger import MONEY, Call, Place, Verdict, once
 from spanledger.conventions.lookup import ORIGINAL
+from spanledger.conventions.prices.ask import tier_of
 from spanledger.conventions.prices.attributes import COST, PREFIX, Spelling, attributes_of, restored, spelled
 from spanledger.conventions.prices.calls import call_of, home_of
 from spanledger.conventions.prices.engine import PriceEngine
@@ -36,6 +37,7 @@ from spanledger.conventions.prices.overrides import (
 from spanledger.conventions.prices.reported import Policy, impossible, weigh
 from spanledger.conventions.prices.resolve import family
 from spanledger.conventions.reading import Cost
+from spanledger.conventions.same_call import Knows
 from spanledger.conventions.usage import Usage
 from spanledger.conventions.values import any_value
 from spanledger.conventions.verdicts import FETCHED, SUM_OF_CALLS, decided
@@ -61,7 +63,7 @@ class Passed:
     verdict: Verdict
     same_as: bytes
     """Trace id and span id of another report of its call; b"" for none."""
-    named_by: Report | None = None
+    paired: Report | None = None
     """The last report that was told to be of this one's call, or that this one was told to be of."""
 
 
@@ -134,6 +136,8 @@ class _Bill:
     """What the ledger is told."""
     computed: int | None = None
     """Our own amount, where another one counts."""
+    units: bool = False
+    """It has something to pay for beside tokens."""
     settled: bool = False
     """The span was priced by a sidecar before: nothing is written again."""
 
@@ -244,13 +248,14 @@ class GenaiPricing(Passive):
         if bill.cost.status == "rollup" or (bill.cost.status == "no_usage" and reading.kind not in _CALLS):
             return bill
         failed = reading.error_type is not None or span.status.code == _STATUS_ERROR
-        bill.call = report(reading, group.scope.name, group.resource, bill.cost, failed=failed)
+        bill.call = report(reading, group.scope.name, group.resource, bill.cost, failed=failed, units=bill.units)
         return bill
 
     def _price(self, bill: _Bill, reading: Reading, span: Span, facts: ServiceFacts | None, home: str) -> None:
         start_ns = span.start_time_unix_nano or self._host.clock_ns()
         duration_ns = span.end_time_unix_nano - span.start_time_unix_nano
         call = call_of(reading, duration_ns, facts, self._config.cache_write_ttl, home)
+        bill.units = bool(call.units)
         cost = self._engine.price(call, start_ns)
         if cost.status == "priced" and reading.model:
             self._model_prices.show(self._engine, call, (reading.provider or "", reading.model), self._host.clock_ns())
@@ -304,7 +309,7 @@ class GenaiPricing(Passive):
             return report.kept  # a request that comes again
         verdict: Verdict = report.verdict
         others = (*self._passed.twins(report), *report.finding.echoes)
-        other = _free_twin(report) or next((one for one in others if one.verdict == "twin"), None)
+        other = self._free_twin(report)
         if verdict in MONEY:
             passed = [one for one in others if _has_passed(one) and one.verdict == "twin"]
             if passed:
@@ -313,7 +318,29 @@ class GenaiPricing(Passive):
                 verdict, other = _part_of(above, report) or verdict, above
                 self._late.add(())
         report.kept = Passed(verdict, _key(other) if other is not None else b"", other)
+        if other is not None and isinstance(other.kept, Passed):
+            other.kept.paired = report
         return report.kept
+
+    def _free_twin(self, report: Report) -> Report | None:
+        """Return another report of the same call; of calls that are quite alike, one that no other was told.
+
+        With each report that comes the ledger pairs such calls anew, and what was told stays: whoever finds its twin
+        given away takes the one that is now left over by who has it.
+        """
+        first = other = self._twin(report)
+        for _ in range(_MAX_ALIKE):
+            holder = _holder(other) if other is not None else None
+            left = self._twin(holder) if holder is not None and holder is not report else None
+            if left in (None, other):
+                return other
+            other = left
+        return first
+
+    def _twin(self, report: Report) -> Report | None:
+        """Return the call that a report is a twin of, or else the first twin of it."""
+        others = (*self._passed.twins(report), *report.finding.echoes) if report.twin_of is None else ()
+        return report.twin_of or next((one for one in others if one.verdict == "twin"), None)
 
     def _report_unpriced(self, reading: Reading, reason: str) -> None:
         """Log a model without a price, once an hour."""
@@ -338,19 +365,11 @@ class GenaiPricing(Passive):
         )  # fmt: skip
 
 
-def _free_twin(report: Report) -> Report | None:
-    """Return the call that a report is a twin of, or, of calls that are quite alike, one that no other was told."""
-    twin = report.twin_of
-    for _ in range(_MAX_ALIKE):
-        kept = twin.kept if twin is not None else None
-        if not isinstance(kept, Passed):
-            break
-        other = kept.named_by
-        if other is None or other is report or other.twin_of in (None, twin):
-            kept.named_by = report
-            break
-        twin = other.twin_of
-    return twin
+def _holder(report: Report) -> Report | None:
+    """Return the report that was told to be of one call with this one, unless it was told another one since."""
+    holder = report.kept.paired if isinstance(report.kept, Passed) else None
+    kept = holder.kept if holder is not None else None
+    return holder if isinstance(kept, Passed) and kept.paired is report else None
 
 
 def _key(report: Report) -> bytes:
@@ -386,7 +405,7 @@ def _part_of(above: Report, report: Report) -> Verdict | None:
     return "in_parent" if report.call.tells_tokens and not above.finding.less else None
 
 
-def report(reading: Reading, scope: str, resource: Resource, cost: Cost, *, failed: bool) -> Call:
+def report(reading: Reading, scope: str, resource: Resource, cost: Cost, *, failed: bool, units: bool = False) -> Call:
     """Return what a model call, or a span with the tokens of several, says to the ledger."""
     usage = reading.usage or Usage()
     kinds = (usage.cache_read, usage.cache_write, usage.cache_write_1h, usage.reasoning, usage.audio_input)
@@ -403,6 +422,7 @@ def report(reading: Reading, scope: str, resource: Resource, cost: Cost, *, fail
         echo=reading.echo,
         unbilled=bool(reading.unbilled),
         detail=sum(count is not None for count in kinds),
+        knows=_knows(reading, cost, units=units),
         pico_usd=cost.total,
         pico_input=cost.input,
         pico_output=cost.output,
@@ -412,6 +432,18 @@ def report(reading: Reading, scope: str, resource: Resource, cost: Cost, *, fail
         session=(reading.conversation_id or "")[:_MAX_CHARS] if reading.retold else "",
         reasoning=usage.reasoning or 0,
         cached=(usage.cache_read or 0) + (usage.cache_write or 0),
+    )
+
+
+def _knows(reading: Reading, cost: Cost, *, units: bool) -> int:
+    """Return what decides the price that a span tells beside its tokens."""
+    usage = reading.usage
+    return int(
+        (Knows.BILL if cost.reason == "reported" else 0)
+        | (Knows.TIER if reading.service_tier else 0)
+        | (Knows.SPECIAL if reading.service_tier and tier_of(reading.service_tier) else 0)
+        | (Knows.LIFETIME if usage is not None and usage.cache_write_1h is not None else 0)
+        | (Knows.UNITS if units else 0)
     )
 
 

@@ -43,7 +43,7 @@ class Sweeps:
 
 
 def settle() -> None:
-    """Look at young objects only from now on, and never at what there is now: what lives for good need not be walked."""
+    """Look at young objects only from now on, never at what there is now: what lives for good need not be walked."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*gc.get_threshold()[:2], _NEVER)

@@ -5,16 +5,20 @@ from __future__ import annotations
 import math
 import random
 import re
+from collections import defaultdict
+from pathlib import Path
 from typing import Any
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from bench.arithmetic import corrected, exponent, median, percentile
+from bench.arithmetic import corrected, exponent, median, percentile, waiting
+from bench.pages import BEGIN, END, put, quote
 from bench.report import number, rows_of, table, targets
 from bench.sink import walk
 from bench.wires import PLACE, Mix, Wire, first_span, tag, wires
+from spanledger.conventions.values import attributes_of
 
 NOW_NS = 1_795_000_000_123_456_000
 MADE = Mix("made up", spans=20, content_bytes=300, runs=10, agents=3)
@@ -148,6 +152,14 @@ def test_a_stall_is_seen_by_everything_that_was_due_meanwhile() -> None:
     assert percentile([0.0] * 900 + [0.1], 0.99) == 0.0
 
 
+def test_who_comes_in_a_turn_waits_for_the_rest_of_it() -> None:
+    """One turn of 100 ms in 10 s: one in a hundred meets it, and of those who do half wait 50 ms and more."""
+    assert waiting([0.1], 10.0, 0.995) == pytest.approx(0.05, abs=1e-5)
+    assert waiting([0.1], 10.0, 0.98) == pytest.approx(0.0, abs=1e-5)
+    assert waiting([0.01] * 500, 10.0, 0.99) == pytest.approx(0.0098, abs=1e-5)
+    assert waiting([], 10.0, 0.99) == 0.0
+
+
 def test_tables_are_markdown_of_equal_width() -> None:
     """They go to docs/performance.md as they are."""
     assert list(table(("a", "b"), [("long", "1"), ("x", "22")])) == [
@@ -176,3 +188,47 @@ def test_what_was_not_measured_has_no_table() -> None:
     assert "## Loop lag" not in lines
     assert sum("not measured" in line for line in lines) == 4
     assert number(None) == "–"
+
+
+def test_tables_take_the_place_between_the_marks() -> None:
+    """Written again they are the same, and nothing else of the page changes."""
+    text = f"before\n{BEGIN}\nold\n{END}\nafter\n"
+
+    once = put(text, iter(["", "new", ""]))
+
+    assert once == f"before\n{BEGIN}\n\nnew\n\n{END}\nafter\n"
+    assert put(once, iter(["", "new", ""])) == once
+    with pytest.raises(ValueError, match="no place"):
+        put("before", iter(()))
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/performance.md"])
+def test_the_pages_have_a_place_for_the_tables(page: str) -> None:
+    """Of the last run of `make bench`."""
+    assert put((Path(__file__).parents[1] / page).read_text(), iter(()))
+
+
+def test_the_readme_quotes_who_was_measured() -> None:
+    """Fastest first, each by how many times it is ours; who was not there is not made up."""
+    sides = {name: {"spans_per_cpu_s": rate} for name, rate in (("spanledger", 2000.0), ("walk", 50_000.0))}
+
+    machine = {"load_average_1m": 0.1, "load_average_1m_at_the_end": 1.0}
+    results = {"machine": machine, "command": "x", "throughput": {"corpus, 512 a request": sides}}
+    rows = [line for line in quote(results) if line.startswith("|")][2:]
+
+    assert [[cell.strip() for cell in row.split("|")[2:4]] for row in rows] == [["50,000", "25"], ["2,000", "1.00"]]
+
+
+def test_captures_share_nothing() -> None:
+    """Ids, answers and words of each are its own, as those of different applications are."""
+    said = defaultdict(set)
+    for wire in wires(Mix("recorded", scenarios="plain")):
+        request = ExportTraceServiceRequest.FromString(wire.fresh(tag(1), NOW_NS))
+        for group in request.resource_spans:
+            instance = attributes_of(group.resource.attributes)["service.instance.id"]
+            for pair in (pair for scope in group.scope_spans for span in scope.spans for pair in span.attributes):
+                if pair.key in ("gen_ai.response.id", "gen_ai.conversation.id", "gen_ai.prompt.0.content"):
+                    said[pair.key, pair.value.string_value].add(instance)
+
+    assert len(said) > 30
+    assert not [key for key, instances in said.items() if len(instances) > 1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Generator
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from spanledger.conventions.reading import Cost, Reading
 from spanledger.conventions.usage import Usage
 from spanledger.processor.batch import Batch, decode, finish
-from spanledger.processor.component import Passive, Refused
+from spanledger.processor.component import Passive, Refused, Turns
 from spanledger.service.flow import Intake, Pipeline, Stage
 from tests.fakes import Clock, FakeSink, request, span
 
@@ -127,3 +128,27 @@ async def test_recent_steps_are_kept_for_the_pages() -> None:
         await take(batch_of("chat"))
 
     assert len(take.recent) == 10
+
+
+async def test_the_stages_of_a_request_share_its_turns() -> None:
+    """Many short stages, none of which uses a turn up, let others run as often as one long stage does."""
+    now_s, others = 0.0, 0
+
+    def short() -> Generator[None, None, None]:
+        nonlocal now_s
+        now_s += 0.001
+        yield
+
+    async def count() -> None:
+        nonlocal others
+        while True:
+            others += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count())
+    turns = Turns(0.002, lambda: now_s)
+    for _ in range(20):
+        await turns.run(short())
+    counting.cancel()
+
+    assert others == 10

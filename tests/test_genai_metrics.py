@@ -62,6 +62,18 @@ def test_a_call_is_counted_with_its_siblings_at_zero() -> None:
     }
 
 
+def test_siblings_that_were_dropped_are_there_again_with_the_next_call() -> None:
+    """What began once is not begun with each call, but when it is gone."""
+    metrics, table = connector()
+    metrics.commit(delivery(call()))
+    table.counter("spanledger_llm_calls_total").remove((*WHO, "chat", "error", "_OTHER"))
+    table.counter("spanledger_llm_tokens_total").remove((*WHO, "cache_read"))
+    metrics.commit(delivery(call()))
+
+    assert series(table, "spanledger_llm_calls_total")[(*WHO, "chat", "error", "_OTHER")] == 0
+    assert series(table, "spanledger_llm_tokens_total").keys() >= {(*WHO, kind) for kind in TOKEN_TYPE.values}
+
+
 def test_a_failed_call_is_counted_by_its_error_type() -> None:
     """The type is the span's own; a call that succeeded would have none."""
     table = counted(call(status="error", error_type="429"))

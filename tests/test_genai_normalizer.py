@@ -10,7 +10,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from spanledger.conventions.reader import Reader
 from spanledger.conventions.values import attributes_of, key_value
-from spanledger.processor.batch import MAX_ITEM_BYTES, Batch, decode, finish
+from spanledger.processor.batch import MAX_ITEM_BYTES, PAUSE_EVERY, Batch, decode, finish
 from spanledger.processor.genai_normalizer import MAX_ATTRIBUTES, GenaiNormalizer, GenaiNormalizerConfig
 from tests.fakes import Clock, Numbers, host, request, span
 
@@ -244,4 +244,4 @@ def test_the_stage_pauses() -> None:
     """A long batch lets others run between its spans."""
     batch = finish(decode("traces", request(*(span(n, **CHAT) for n in range(1, 200))).SerializeToString(), 1))
     stage = GenaiNormalizer(GenaiNormalizerConfig(), host(clock=Clock()))
-    assert sum(1 for _ in stage.process(batch)) == 199 // 64
+    assert sum(1 for _ in stage.process(batch)) == 199 // PAUSE_EVERY

@@ -502,6 +502,15 @@ def test_an_agent_has_one_info_series() -> None:
     assert sorted(told(metrics)) == [("s", "a", "2.0", "crewai"), ("s", "b", "", "")]
 
 
+def test_what_was_told_before_is_told_anew_when_something_else_took_its_place() -> None:
+    """That it changed nothing then does not mean that it changes nothing now."""
+    metrics = table()
+    info = metrics.gauge("agent_info")
+    for version in ("1.0", "", "2.0", "1.0", ""):
+        info.tell(("s", "a", version, ""))
+    assert told(metrics) == [("s", "a", "1.0", "")]
+
+
 def test_a_guess_fills_a_gap_and_replaces_nothing() -> None:
     """Who knows better comes later, or came before."""
     metrics = table()

@@ -109,20 +109,23 @@ def told_stories(draw: st.DrawFn) -> tuple[list[Step | Bridge], tuple[int, int]]
             inner = outer
             said = {"quiet wrapper": (0, 0), "own": (tokens[0] * 3, tokens[1] * 3)}.get(shape, tokens)
             price = shape == "half below" or draw(boolean)
-            spans.append(step(outer, parent, "llm", report(True, "framework", said, priced=price)))
+            told = report(True, "framework", said, priced=price)
+            if told.pico_usd is not None and draw(boolean):  # it knows more of the price
+                told = replace(told, pico_usd=told.pico_usd * 2, knows=draw(st.sampled_from([1, 6, 8])))
+            spans.append(step(outer, parent, "llm", told))
         number = next(numbers)
-        told = (0, 0) if shape in ("silent", "failed") else tokens
+        used = (0, 0) if shape in ("silent", "failed") else tokens
         if shape in ("halves", "half below"):
-            told = (tokens[0], 0) if draw(boolean) else (0, tokens[1])
+            used = (tokens[0], 0) if draw(boolean) else (0, tokens[1])
         failed = shape == "failed"
         spans.append(
-            step(number, inner, "llm", report(True, "sdk", told, priced=priced, response_id=name, failed=failed))
+            step(number, inner, "llm", report(True, "sdk", used, priced=priced, response_id=name, failed=failed))
         )
         if shape == "twin":
             twin = report(True, "other", tokens, priced=draw(boolean), response_id=name, detail=draw(st.integers(0, 2)))
             spans.append(step(next(numbers), parent, "llm", twin))
         if shape == "halves":
-            rest = report(True, "other", (tokens[0] - told[0], tokens[1] - told[1]), priced=priced, response_id=name)
+            rest = report(True, "other", (tokens[0] - used[0], tokens[1] - used[1]), priced=priced, response_id=name)
             spans.append(step(next(numbers), draw(st.sampled_from([parent, number])), "llm", rest))
         factor = 0 if failed else 4 if shape == "own" else 1
         return tokens[0] * factor, tokens[1] * factor

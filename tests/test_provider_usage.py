@@ -214,3 +214,24 @@ def test_any_object_gives_counts_or_nothing(usage: dict[str, Any]) -> None:
 def test_buckets_of_langfuse_add_up(usage: dict[str, Value], counts: dict[str, int]) -> None:
     """All buckets of a side are parts of it, unless the total says otherwise."""
     assert buckets(usage) == counts
+
+
+def test_usage_in_the_repr_of_an_answer() -> None:
+    """Smolagents passes on the SDK's object as text; what the model wrote comes before its usage."""
+    answer = (
+        "ChatCompletion(id='1', choices=[Choice(message=Message(content='usage=CompletionUsage(prompt_tokens=9)'))], "
+        "usage=CompletionUsage(completion_tokens=20, prompt_tokens=100, total_tokens=120, completion_tokens_details="
+        "Details(audio_tokens=None, reasoning_tokens=5), prompt_tokens_details=Details(cached_tokens=64)))"
+    )
+    found = usage_within(json.dumps({"raw": answer}))
+
+    assert isinstance(found, dict)
+    assert counts_of(found) == {"input": 100, "output": 20, "cache_read": 64, "reasoning": 5}
+    assert usage_within(answer[:-21]) is None
+    assert usage_within(json.dumps({"content": "it has usage=CompletionUsage(prompt_tokens=9)"})) is None
+
+
+@pytest.mark.parametrize("text", ["usage=", " usage=Usage(", " usage=Usage(a=1", " usage=Usage(a=B(", " usage=)", ""])
+def test_a_broken_repr_has_no_usage(text: str) -> None:
+    """It was cut, or is no such thing."""
+    assert usage_within("x" + text) is None

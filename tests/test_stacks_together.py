@@ -325,6 +325,46 @@ def test_an_answer_that_is_fetched_again_is_no_call(scope: str) -> None:
     assert bill(play([sent(polls[0]), sent(call), sent(polls[1]), sent(AGENT)])) == (1, 1000, 0, 100, 0.0035)
 
 
+SEARCHED: Final = '[{"role": "assistant", "parts": [{"type": "server_tool_call", "name": "web_search"}]}]'
+
+
+@pytest.mark.parametrize(
+    ("told", "call", "usd"),
+    [
+        ({"openai.response.service_tier": "flex"}, OPENAI | {MODEL: "gpt-5.4"} | used(20_000, 1000), 0.0325),
+        ({"litellm.cost.total": 0.003}, OPENAI | used(1000, 100), 0.003),
+        ({"gen_ai.output.messages": SEARCHED}, OPENAI | {MODEL: "gpt-4.1"} | used(1000, 100), 0.0128),
+        (
+            {"anthropic.usage.cache_creation.ephemeral_1h_input_tokens": 9000},
+            CLAUDE | used(10_000, 100, usage__cache_write__input_tokens=9000),
+            0.0585,
+        ),
+    ],
+)
+@pytest.mark.parametrize("inner_parent", [1, 2])
+def test_what_decides_the_price_counts_whoever_tells_it(
+    told: dict[str, Value], call: dict[str, Value], usd: float, inner_parent: int
+) -> None:
+    """A tier, a bill, a search, an hour: on the framework's span and not on the SDK's, below it or beside it."""
+    framework = One(2, 1, "framework", 20, 1000, call | told)
+    sdk = One(3, inner_parent, "sdk", 30, 990, call)
+
+    for requests in ([[AGENT, framework, sdk]], [[sdk], [framework], [AGENT]]):
+        outcome = play([sent(*spans) for spans in requests])
+        assert (bill(outcome)[0], bill(outcome)[4]) == pytest.approx((1, usd))
+    both = play([sent(AGENT, framework, sdk._replace(attributes=call | told))])
+    assert (bill(both)[0], bill(both)[4]) == pytest.approx((1, usd))
+
+
+def test_the_tier_that_was_given_comes_before_the_one_that_was_asked_for() -> None:
+    """The framework knows the request, the SDK below it the answer."""
+    call = OPENAI | {MODEL: "gpt-5.4"} | used(20_000, 1000)
+    framework = One(2, 1, "framework", 20, 1000, call | {"openai.request.service_tier": "priority"})
+    sdk = One(3, 2, "sdk", 30, 990, call | {"openai.response.service_tier": "default"})
+
+    assert bill(play([sent(AGENT, framework, sdk)])) == (1, 20_000, 0, 1000, 0.065)
+
+
 def test_an_answer_of_a_realtime_session_is_a_call() -> None:
     """OpenLLMetry calls the answer and each stretch of its sound `realtime`; only the answer names a model."""
     scope = "opentelemetry.instrumentation.openai_agents"

@@ -128,6 +128,19 @@ def test_a_run_ends_at_the_latest_after_max_duration() -> None:
     assert runs.count("spanledger_runs_closed_total", "max_duration") == 1
 
 
+def test_a_run_that_is_revised_again_and_again_is_forgotten_all_the_same() -> None:
+    """Spans that come for ever do not keep it for ever; those that come after that are counted."""
+    runs = bench(settle="5s", max_duration="300s", late={"remember": "60s", "forget": "3600s"})
+    runs.take(agent(1, 0))
+    for number in range(2, 50):
+        runs.wait(10)
+        runs.take(step(number, 1))
+
+    assert runs.assembly.store.group_of(trace(1)) is None
+    assert runs.count("spanledger_late_spans_total") == 48
+    assert len(runs.final) == 1
+
+
 def test_ten_interleaved_runs_stay_apart() -> None:
     """Concurrency in one process."""
     runs = bench()

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from bench.arithmetic import corrected, percentile
+from bench.arithmetic import corrected, percentile, waiting
 from bench.bed import Bed
 from bench.measures.throughput import SMALL
 from bench.sides import ROOT, Place, Running, sink, spanledger
-from bench.watched import EVERY_S, lateness
+from bench.watched import EVERY_S, lateness, turns
 from bench.wires import Mix
 from tests.processes import http_get
 
@@ -55,7 +55,12 @@ def lag(bed: Bed) -> dict[str, Any]:
     results: dict[str, Any] = {"requests_per_s": rate}
     for name, (began, ended) in phases.items():
         late = corrected(lateness(file, began, ended), EVERY_S)
-        results[name] = {"p50_s": percentile(late, 0.5), "p99_s": percentile(late, 0.99), "most_s": max(late)}
+        results[name] = {
+            "p50_s": percentile(late, 0.5),
+            "p99_s": percentile(late, 0.99),
+            "most_s": max(late),
+            "cpu_p99_s": waiting(turns(file, began, ended), ended - began, 0.99),
+        }
     return results
 
 

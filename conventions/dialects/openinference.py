@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
@@ -58,15 +59,10 @@ _TIER: Final = re.compile(r'"service_tier": ?"([\w-]{1,32})"')
 _STANDARD_TIERS: Final = frozenset({"auto", "default", "standard", "standard_only"})
 _FOR_5M: Final = re.compile(r'"ephemeral_5m_input_tokens": ?([0-9]{1,9})[,}]')
 _FOR_1H: Final = re.compile(r'"ephemeral_1h_input_tokens": ?([0-9]{1,9})[,}]')
-_DETAILED: Final = (
-    (_CACHE_READS, ("cached_tokens", "cache_read_input_tokens")),
-    (_CACHE_WRITES, ("cache_write_tokens", "cache_creation_input_tokens")),
-    (_REASONING, ("reasoning_tokens", "thinking_tokens")),
-)
-"""What older instrumentations leave in the answer, and the providers' words for it."""
 _AGENT: Final = re.compile(r'"lc_agent_name": ?"([^"\\]{1,128})"')
 _AGENT_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 """Span names that an application gave an agent; instrumentations use those of methods, or several words."""
+_BEEAI: Final = "openinference.instrumentation.beeai"
 _SMOLAGENTS: Final = "openinference.instrumentation.smolagents"
 _NO_RESET: Final = re.compile(r'(?<!\\)"reset": ?false')
 _CURRENT_AGENT: Final = re.compile(r"current_agent_name='([^'\\]{1,128})'\)")
@@ -171,6 +167,13 @@ def _complete(facts: Facts) -> None:
         facts.offer(TOOL_NAME, "", name if name and len(name) <= 128 and " " not in name else None)
 
 
+def _agent_or_answer(facts: Facts) -> Kinded:
+    # BeeAI's agents have names; an answer that one of them gives is a span of that kind too.
+    if at_boundary(facts.scope, _BEEAI) and "agent.name" not in facts.attributes:
+        return STRUCTURAL
+    return Kinded("agent", "invoke_agent")
+
+
 def _goes_on(arguments: Value) -> bool:
     """Tell whether an agent of smolagents goes on from its last run: it then reports the tokens of both."""
     return isinstance(arguments, str) and _NO_RESET.search(arguments) is not None
@@ -238,15 +241,35 @@ def _read_answer(facts: Facts) -> None:
     facts.offer_found(_CACHE_WRITES, _ANSWER, _cache_write)
     if SERVICE_TIER not in facts.values and (tier := facts.find(_ANSWER, _tier)) is not None:
         _offer_tier(facts, _ANSWER, tier, "response")
-    if any(target not in facts.values for target in facts.find(_ANSWER, _detailed_in) or ()):
+    if any(target not in facts.values and facts.find(_ANSWER, counts) for target, counts in _DETAILED):
         offer_usage_found(facts, _ANSWER, usage_within)
     if facts.find(_ANSWER, _is_in_words_of_anthropic):
         facts.offer_found("@cache_write_5m", _ANSWER, _written_for_5m)
         facts.offer_found("@cache_write_1h", _ANSWER, _written_for_1h)
 
 
+@dataclass(frozen=True, slots=True)
+class _Says:
+    """Tells whether one of the words stands in an answer."""
+
+    words: tuple[str, ...]
+
+    def __call__(self, answer: Value) -> bool:
+        return isinstance(answer, str) and any(word in answer for word in self.words)
+
+
+_DETAILED: Final = (
+    (_CACHE_READS, _Says(("cached_tokens", "cache_read_input_tokens"))),
+    (_CACHE_WRITES, _Says(("cache_write_tokens", "cache_creation_input_tokens"))),
+    (_REASONING, _Says(("reasoning_tokens", "thinking_tokens"))),
+)
+"""What older instrumentations leave in the answer, and providers' words for it."""
+
+
 def _response_id(answer: Value) -> str | None:
-    found = _RESPONSE_ID.search(answer, 0, _ANSWER_CHARS) if isinstance(answer, str) else None
+    if not isinstance(answer, str):
+        return None
+    found = _RESPONSE_ID.search(answer, 0, _ANSWER_CHARS)
     if found is not None and found[2] and found[2].startswith("msg_"):
         found = _OF_RESPONSES_API.search(answer, found.end(), _ANSWER_CHARS) or found  # whose texts have such ids
     return None if found is None else found[1] or found[2]
@@ -270,12 +293,6 @@ def _tier(answer: Value) -> str | None:
 
 def _is_in_words_of_anthropic(answer: Value) -> bool:
     return isinstance(answer, str) and "_input_tokens" in answer
-
-
-def _detailed_in(answer: Value) -> tuple[str, ...]:
-    if not isinstance(answer, str):
-        return ()
-    return tuple(target for target, names in _DETAILED if any(name in answer for name in names))
 
 
 def _written_for_5m(answer: Value) -> int | None:
@@ -349,7 +366,7 @@ DIALECT: Final = Dialect(
             "EMBEDDING": Kinded("embedding", "embeddings"),
             "RETRIEVER": Kinded("retrieval", "retrieval"),
             "TOOL": Kinded("tool", "execute_tool"),
-            "AGENT": Kinded("agent", "invoke_agent"),
+            "AGENT": _agent_or_answer,
             "CHAIN": _chain,
             "DECISION": _decision,
             "GUARDRAIL": Kinded("guardrail"),
@@ -367,8 +384,9 @@ DIALECT: Final = Dialect(
         _CACHE_READS: (
             "llm.token_count.prompt_details.cache_read",
             "llm.token_count.prompt_details.cache_input",
+            "metadata.usage.cached_prompt_tokens",  # BeeAI
         ),
-        _CACHE_WRITES: ("llm.token_count.prompt_details.cache_write",),
+        _CACHE_WRITES: ("llm.token_count.prompt_details.cache_write", "metadata.usage.cached_creation_tokens"),
         _REASONING: ("llm.token_count.completion_details.reasoning",),
         "gen_ai.usage.audio.input_tokens": ("llm.token_count.prompt_details.audio",),
         "gen_ai.usage.audio.output_tokens": ("llm.token_count.completion_details.audio",),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from functools import lru_cache
 from hashlib import sha256
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
@@ -33,6 +34,11 @@ _MAX_NS: Final = 253_402_300_800 * 10**9
 
 def document(run: Run) -> dict[str, Any]:
     """Return a run as the JSON object of its contract."""
+    return {**head(run), "steps": [_step(step) for step in run.steps]}
+
+
+def head(run: Run) -> dict[str, Any]:
+    """Return the same without the steps."""
     return {
         "schema": SCHEMA,
         "run_id": run.run_id,
@@ -63,7 +69,6 @@ def document(run: Run) -> dict[str, Any]:
             for handoff in run.handoffs
         ],
         "fingerprints": dict(run.fingerprints),
-        "steps": [_step(step) for step in run.steps],
     }
 
 
@@ -106,9 +111,13 @@ def roll_up(
 def timestamp(ns: int) -> str:
     """Return nanoseconds since the epoch as `2026-11-20T08:00:00.000000000Z`. Times out of range are cut to it."""
     seconds, rest = divmod(min(max(ns, 0), _MAX_NS - 1), 10**9)
+    return f"{_to_the_second(seconds)}.{rest:09d}Z"
+
+
+@lru_cache(maxsize=1024)
+def _to_the_second(seconds: int) -> str:
     # The library's own conversion goes through floats on some platforms.
-    moment = datetime.fromtimestamp(seconds, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 def usd(pico: int | None) -> float | None:

@@ -187,10 +187,12 @@ def _request(tool: Placed) -> str | int | None:
 def _sent(call: Node) -> int:
     """Return how often a call was sent, as the HTTP client below it shows: one after the other, at least once."""
     sent, until = 0, 0
-    spans = [child for node in (call, *call.twins) for child in node.children]
+    spans = [
+        child for node in (call, *call.twins) for child in node.children
+        if isinstance(child.record, Bridge) and child.record.kind == _CLIENT
+    ]  # fmt: skip
     for span in sorted(spans, key=lambda node: node.rank):
-        record = span.record
-        if isinstance(record, Bridge) and record.kind == _CLIENT and record.start_ns >= until:
+        if span.record.start_ns >= until:
             sent += 1
-            until = record.end_ns
+            until = span.record.end_ns
     return max(1, sent)

@@ -24,8 +24,11 @@ _OWN: Final = frozenset({"span", "above", "asked", "node"})
 
 def said(steps: Sequence[Placed], name: TextField) -> str:
     """Return what the topmost step says that says anything, of equals the first; "" for nothing."""
-    best = min((step for step in steps if getattr(step.step, name)), key=lambda step: step.depth, default=None)
-    return getattr(best.step, name) if best is not None else ""
+    best, depth = "", None
+    for step in steps:
+        if (text := getattr(step.step, name)) and (depth is None or step.depth < depth):
+            best, depth = text, step.depth
+    return best
 
 
 def agent_of(steps: Sequence[Placed]) -> str:
@@ -47,7 +50,8 @@ def agent_of(steps: Sequence[Placed]) -> str:
 def dimensions_of(steps: Sequence[Placed]) -> dict[str, str]:
     """Return the run's value of each dimension: the topmost, of equals the first."""
     found: dict[str, str] = {}
-    for step in sorted(steps, key=lambda step: step.depth):
+    saying = [step for step in steps if step.detail is not None and step.detail.dimensions]
+    for step in sorted(saying, key=lambda step: step.depth):
         if step.detail is not None:
             for name, value in step.detail.dimensions.items():
                 found.setdefault(name, value)
@@ -102,6 +106,9 @@ def evaluations_of(
     another. What names a response judges that; what names a span judges its step, or the step above it; what names
     only a conversation judges the run.
     """
+    given = tuple(given)
+    if not given and not any(step.detail is not None and step.detail.evaluations for step in steps):
+        return ()
     by_response: dict[str, int] = {}
     by_span: dict[Key, int] = {}
     for step in steps:

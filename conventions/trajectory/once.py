@@ -7,12 +7,11 @@ that is counted in another group keeps what it was told.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from spanledger.conventions.ledger import MONEY, Call, Place, Report
 from spanledger.conventions.same_call import twins
-from spanledger.conventions.step import Step
+from spanledger.conventions.step import Step, altered
 from spanledger.conventions.trajectory.tree import walk
 from spanledger.conventions.verdicts import FETCHED, REASONS, SUM_OF_CALLS, decided
 
@@ -28,24 +27,27 @@ _ELSEWHERE: Final = Report()
 
 
 def bill(roots: Sequence[Node]) -> None:
-    """Find out what each node is billed for (`Node.report`), and give its step the cost that follows."""
+    """Find out what each node is billed for (`Node.report`, `Node.bill`), and give its step the cost that follows."""
     nodes = list(walk(roots))
     for node in nodes:  # parents come first
         record = node.record
         call = call_of(record) if isinstance(record, Step) else None
-        node.report = Report(Place(*node.key, b"", record.start_ns, record.end_ns, call))
+        node.report = Report(Place(record.trace_id, record.span_id, b"", record.start_ns, record.end_ns, call))
         if node.parent is not None and node.parent.report is not None:
             node.report.hang(node.parent.report)
     reports = {report.place: report for node in nodes if (report := node.report) is not None and report.standing}
     for place, better in twins(place for place in reports if place is not None).items():
         reports[place].twin_of = reports[better]
-    keys = {node.record.trace_id + node.record.span_id for node in nodes}
+    keys: set[bytes] | None = None
     for node in nodes:
         step, report = node.record, node.report
         if not isinstance(step, Step) or report is None:
             continue
-        if report.verdict in MONEY and _was_told_twin(step) and step.same_as not in keys:
-            report.twin_of = _ELSEWHERE
+        if _was_told_twin(step) and report.verdict in MONEY:
+            keys = keys or {node.record.trace_id + node.record.span_id for node in nodes}
+            if step.same_as not in keys:
+                report.twin_of = _ELSEWHERE
+        node.bill = report.bill
         node.step = _with_cost(step, report)
 
 
@@ -86,7 +88,7 @@ def _with_cost(step: Step, report: Report) -> Step:
             cost = SUM_OF_CALLS if report.finding.below.calls else None
     elif report.twin_of is not _ELSEWHERE and price is not None and (price.status != "rollup" or price == SUM_OF_CALLS):
         cost = decided(price, report.verdict)
-    return step if step.cost == cost else replace(step, cost=cost)
+    return step if step.cost is cost or step.cost == cost else altered(step, cost=cost)
 
 
 def _was_told_twin(step: Step) -> bool:

@@ -8,19 +8,22 @@ by id, so that the order is the same in every build.
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from spanledger.conventions.trajectory.twins import CALLS, RUNNERS, resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from spanledger.conventions.detail import Detail
     from spanledger.conventions.run import AgentBasis, EdgeBasis
     from spanledger.conventions.step import Step
     from spanledger.conventions.trajectory.runs import Draft
     from spanledger.conventions.trajectory.tree import Node
+
+_Key = tuple[int, int, int, int, bytes, bytes, int]
+"""What orders steps; at the end the number of the step."""
 
 
 @dataclass(slots=True, eq=False)
@@ -41,21 +44,16 @@ class Placed:
     agent: str = ""
     """Who does it, see `agents`; "" where nothing says."""
     agent_basis: AgentBasis | None = None
+    detail: Detail | None = field(init=False)
+    """What joins it to others."""
+    is_call: bool = field(init=False)
+    """It is a call of a model."""
+    is_runner: bool = field(init=False)
+    """It is an agent or a workflow."""
 
-    @property
-    def detail(self) -> Detail | None:
-        """Return what joins it to others."""
-        return self.step.detail
-
-    @property
-    def is_call(self) -> bool:
-        """Tell whether it is a call of a model."""
-        return self.step.kind in CALLS
-
-    @property
-    def is_runner(self) -> bool:
-        """Tell whether it is an agent or a workflow."""
-        return self.step.kind in RUNNERS
+    def __post_init__(self) -> None:
+        self.detail, kind = self.step.detail, self.step.kind
+        self.is_call, self.is_runner = kind in CALLS, kind in RUNNERS
 
 
 def arrange(draft: Draft) -> list[Placed]:
@@ -151,29 +149,39 @@ def _places(nodes: Sequence[Node], parents: Sequence[Node | None]) -> dict[Node,
 
 
 def _sort(nodes: Sequence[Node], parents: Sequence[Node | None], places: dict[Node, tuple[int, int]]) -> list[int]:
+    """Return the order of time, in which nothing comes before its causes."""
     position = {node: number for number, node in enumerate(nodes)}
-    after: list[list[int]] = [[] for _ in nodes]
-    waits = [0] * len(nodes)
-    for cause, effect in _causes(nodes, parents, position):
-        after[cause].append(effect)
-        waits[effect] += 1
-
     turns = _turns(nodes)
 
-    def key(number: int) -> tuple[int, int, int, int, bytes, bytes, int]:
+    def key(number: int) -> _Key:
         node = nodes[number]
-        turn = turns.get(node.step.tool_call_id, 0) if node.step is not None else 0
+        turn = turns.get(node.step.tool_call_id, 0) if turns and node.step is not None else 0
         return *places[node], turn, node.end, node.record.trace_id, node.record.span_id, number
 
-    ready = [key(number) for number in range(len(nodes)) if not waits[number]]
+    by_time = sorted(map(key, range(len(nodes))))
+    order = [one[-1] for one in by_time]
+    place = {number: at for at, number in enumerate(order)}
+    causes = [*_causes(nodes, parents, position)]
+    if all(place[cause] < place[effect] for cause, effect in causes):
+        return order
+    return _sort_by_causes([*map(key, range(len(nodes)))], by_time, causes)
+
+
+def _sort_by_causes(keys: Sequence[_Key], by_time: Iterable[_Key], causes: Iterable[tuple[int, int]]) -> list[int]:
+    after: list[list[int]] = [[] for _ in keys]
+    waits = [0] * len(keys)
+    for cause, effect in causes:
+        after[cause].append(effect)
+        waits[effect] += 1
+    ready = [key for key in keys if not waits[key[-1]]]
     heapq.heapify(ready)
     order: list[int] = []
-    done = [False] * len(nodes)
-    by_time = iter(sorted(map(key, range(len(nodes)))))
-    while len(order) < len(nodes):
+    done = [False] * len(keys)
+    left = iter(by_time)
+    while len(order) < len(keys):
         if not ready:
             # Ids that contradict each other make a circle; time cuts it.
-            heapq.heappush(ready, next(one for one in by_time if not done[one[-1]]))
+            heapq.heappush(ready, next(one for one in left if not done[one[-1]]))
         number = heapq.heappop(ready)[-1]
         if done[number]:
             continue
@@ -182,7 +190,7 @@ def _sort(nodes: Sequence[Node], parents: Sequence[Node | None], places: dict[No
         for effect in after[number]:
             waits[effect] -= 1
             if waits[effect] == 0 and not done[effect]:
-                heapq.heappush(ready, key(effect))
+                heapq.heappush(ready, keys[effect])
     return order
 
 

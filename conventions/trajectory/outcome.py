@@ -125,6 +125,8 @@ def _by_status(
 
 def last_failure(steps: Sequence[Placed], attempts: Attempts, joins: Joins) -> int | None:
     """Return the last failed step that nothing came after to deal with it; None when all were dealt with."""
+    if all(step.step.status == "ok" for step in steps):
+        return None
     repeated = set(attempts.follows.values())
     good_calls = [step for step in steps if step.is_call and step.step.status == "ok" and not step.node.hidden]
     last_call = max((step.start for step in good_calls), default=0)

@@ -18,7 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from spanledger.conventions.ledger import Bill
+from spanledger.conventions.ledger import NO_BILL
 from spanledger.conventions.trajectory.edges import Edge
 from spanledger.conventions.trajectory.tree import walk
 from spanledger.conventions.trajectory.twins import RUNNERS, resolve
@@ -99,7 +99,7 @@ def collect(draft: Draft) -> None:
             continue
         judged = step.detail is not None and bool(step.detail.evaluations)
         broke = step.status == "error" and node not in failing
-        bills = node.report is not None and node.report.bill != Bill()
+        bills = node.bill != NO_BILL
         if is_work(node) or node is draft.root or (step.kind == "other" and (judged or broke or bills)):
             draft.nodes.append(node)
 

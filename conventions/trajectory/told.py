@@ -12,13 +12,12 @@ tool: an application's own `tool get_weather`. It has a place, times and a statu
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from spanledger.conventions.detail import Detail, Print
 from spanledger.conventions.details.delegates import delegate_of
 from spanledger.conventions.details.history import extends
-from spanledger.conventions.step import Bridge, Step
+from spanledger.conventions.step import Bridge, Step, altered
 from spanledger.conventions.trajectory.tree import Node, walk
 from spanledger.conventions.trajectory.twins import RUNNERS, resolve, same_tool
 
@@ -120,7 +119,7 @@ def _without_span(draft: Draft, asked: Sequence[_Asked]) -> list[_Asked]:
     unmatched = [tool for tool in tools if not _take(left, tool, _has_its_id)]
     for tool in unmatched:
         _take(left, tool, _has_its_name)
-    for node in work:
+    for node in work if left else ():
         if node.step is not None and node.step.kind in RUNNERS and node.step.agent_name and not _within_tool(node):
             _take(left, node, _names_agent)
     return left
@@ -199,7 +198,7 @@ def _of_span(node: Node, call: Node, request: ToolRequest) -> Step:
     record = node.record
     failed = record.failed if isinstance(record, Bridge) else record.status == "error"
     error_type = record.error_type if isinstance(record, Step) else ""
-    return replace(
+    return altered(
         _tool(call, request),
         trace_id=record.trace_id,
         span_id=record.span_id,
@@ -215,7 +214,7 @@ def _of_span(node: Node, call: Node, request: ToolRequest) -> Step:
 
 def _between(call: Node, request: ToolRequest, reader: Node) -> Node:
     start = min(call.end, reader.start)  # the span of a stream may end late
-    step = replace(_tool(call, request), span_id=b"", name=request.name, start_ns=start, end_ns=0)
+    step = altered(_tool(call, request), span_id=b"", name=request.name, start_ns=start, end_ns=0)
     return Node(step, step, start, reader.start, _above(call), "messages")
 
 
@@ -231,7 +230,7 @@ def _tool(call: Node, request: ToolRequest) -> Step:
     """Return the step of a tool as far as its request tells it."""
     assert call.step is not None
     arguments = Print(request.arguments) if request.arguments is not None else None
-    return replace(
+    return altered(
         call.step,
         kind="tool",
         operation="execute_tool",

@@ -14,12 +14,13 @@ from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from spanledger.conventions.ledger import NO_BILL
 from spanledger.conventions.step import Bridge, Step
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from spanledger.conventions.ledger import Report
+    from spanledger.conventions.ledger import Bill, Report
     from spanledger.conventions.run import EdgeBasis
 
 Key = tuple[bytes, bytes]
@@ -55,7 +56,9 @@ class Node:
     same_as: Node | None = None
     """The node that stands for this one."""
     report: Report | None = None
-    """What it is billed for; filled in by `once.bill`."""
+    """What it tells of calls; filled in by `once.bill`."""
+    bill: Bill = NO_BILL
+    """What it is billed for; likewise."""
     hidden: bool = False
     """It holds the tree together and is no step of a run."""
 

@@ -17,13 +17,13 @@ here the tree is whole, and the report that is best placed stands for all:
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from spanledger.conventions.detail import Detail
 from spanledger.conventions.safety.reading import distinct
 from spanledger.conventions.same_tool import told_by_both
+from spanledger.conventions.step import altered
 from spanledger.conventions.trajectory import retold
 from spanledger.conventions.trajectory.tree import walk
 from spanledger.conventions.verdicts import NO_CALL
@@ -147,7 +147,7 @@ def _nested_calls(nodes: Sequence[Node], above: dict[Node, Node | None]) -> None
 
 
 def _is_billed(node: Node) -> bool:
-    return node.report is not None and (node.report.bill.tokens or node.report.bill.money)
+    return node.bill.tokens or node.bill.money
 
 
 def _tokens(node: Node) -> tuple[int, int] | None:
@@ -178,7 +178,10 @@ def _apart_calls(nodes: Sequence[Node], above: dict[Node, Node | None]) -> None:
     for node in nodes:
         if _kind(node) not in CALLS or node.same_as is not None or node.hidden or not rolled_up(node):
             continue
-        found = by_report.get(node.report.twin_of) if node.report is not None else None
+        twin_of = node.report.twin_of if node.report is not None else None
+        found = by_report.get(twin_of) if twin_of is not None else None
+        if found is not None and resolve(found) is node:
+            continue  # it stands for the counted one already
         if found is None or found.same_as is not None or found.hidden:
             found = next(
                 (
@@ -275,7 +278,7 @@ def united(node: Node) -> Step:
     def first(text: Callable[[Step], str]) -> str:
         return text(step) or next((found for one in steps if (found := text(one))), "")
 
-    return replace(
+    return altered(
         step,
         agent_name=first(lambda one: one.agent_name),
         provider=first(lambda one: one.provider),

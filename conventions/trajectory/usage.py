@@ -66,6 +66,8 @@ class Bill:
 
     own: dict[int, Sum] = field(default_factory=dict)
     """By step: what counts."""
+    calls: set[int] = field(default_factory=set)
+    """The steps that are calls of a model which count as one, and here."""
     unattributed: Sum = field(default_factory=Sum)
     less: int = 0
     """Agents that report less than the calls below them."""
@@ -77,27 +79,22 @@ def settle(steps: Sequence[Placed]) -> Bill:
     bill = Bill()
     for step in steps:
         for node in (step.node, *step.node.twins):
-            report, record = node.report, node.record
+            report, record, counted = node.report, node.record, node.bill
             if report is None or not isinstance(record, Step):
                 continue
-            own = _billed(record, report.bill)
-            if own is not None:
-                bill.own.setdefault(step.index, Sum()).add(own)
-            excess = report.finding.excess
-            if excess is not None:
+            if counted.call and step.is_call:
+                bill.calls.add(step.index)
+            own = _billed(record, counted)
+            if own is not None and (known := bill.own.setdefault(step.index, own)) is not own:
+                known.add(own)
+            if (excess := counted.excess) is not None:
                 bill.unattributed.add(Sum(excess.input, excess.output, pico=excess.pico_usd))
-            bill.more += excess is not None
+                bill.more += 1
             bill.less += report.finding.less
-        known = bill.own.get(step.index)
-        if known is not None and known.pico is not None:
-            known.unpriced = 0
+        whole = bill.own.get(step.index)
+        if whole is not None and whole.pico is not None:
+            whole.unpriced = 0
     return bill
-
-
-def is_billed_call(step: Placed) -> bool:
-    """Tell whether a step is a call of a model that counts as one, and here."""
-    reports = [node.report for node in (step.node, *step.node.twins)]
-    return step.is_call and any(report is not None and report.bill.call for report in reports)
 
 
 def _billed(step: Step, bill: ledger.Bill) -> Sum | None:
@@ -125,7 +122,7 @@ def total(steps: Sequence[Placed], bill: Bill, attempts: Attempts) -> RunTotals:
     whole = Sum()
     for own in bill.own.values():
         whole.add(own)
-    calls = [step for step in steps if is_billed_call(step)]
+    calls = [step for step in steps if step.index in bill.calls]
     tools = [step for step in steps if step.step.kind == "tool"]
     return RunTotals(
         steps=len(steps) - len(attempts.follows),
@@ -155,10 +152,10 @@ class _Part:
     tool_calls: int = 0
     used: Sum = field(default_factory=Sum)
 
-    def take(self, step: Placed, own: Sum | None) -> None:
-        self.llm_calls += is_billed_call(step)
+    def take(self, step: Placed, bill: Bill) -> None:
+        self.llm_calls += step.index in bill.calls
         self.tool_calls += step.step.kind == "tool"
-        if own is not None:
+        if (own := bill.own.get(step.index)) is not None:
             self.used.add(own)
 
     def share(self, name: str) -> Share:
@@ -173,6 +170,8 @@ def by_agent(steps: Sequence[Placed], bill: Bill) -> tuple[Share, ...]:
 
 def by_dimension(steps: Sequence[Placed], bill: Bill) -> dict[str, tuple[Share, ...]]:
     """Return what each value of each dimension had. A step without a value has that of its parent."""
+    if not any(step.detail is not None and step.detail.dimensions for step in steps):
+        return {}
     values: list[Mapping[str, str]] = []
     for step in steps:
         above = values[step.parent] if step.parent is not None else {}
@@ -186,7 +185,9 @@ def _shares(steps: Sequence[Placed], bill: Bill, names: Sequence[str]) -> tuple[
     parts: dict[str, _Part] = {}
     for step, name in zip(steps, names, strict=True):
         if name:
-            parts.setdefault(name, _Part()).take(step, bill.own.get(step.index))
+            if (part := parts.get(name)) is None:
+                part = parts[name] = _Part()
+            part.take(step, bill)
     return tuple(part.share(name) for name, part in parts.items())
 
 

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Final
 from spanledger.conventions.run_document import roll_up, root_attributes
 from spanledger.conventions.step import Step
 from spanledger.conventions.trajectory.plain import totals_of
-from spanledger.conventions.values import key_value
+from spanledger.conventions.values import add_attributes
 from spanledger.processor.trajectory.loops import MAX_STEPS
 from spanledger.processor.trajectory.records import key_of
 from spanledger.processor.trajectory.reports import Built
 
 if TYPE_CHECKING:
+    from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
     from spanledger.conventions.loops import Loop
     from spanledger.conventions.run import Completeness
     from spanledger.conventions.step import Bridge
@@ -136,11 +138,20 @@ def _build(present: dict[Key, Record], group: Group | None, assembly: Assembly) 
 
 
 def _write(batch: Batch, wanted: dict[Key, dict[str, Value]]) -> None:
+    span_ids = {key[16:] for key in wanted}
     for group in batch.groups if wanted else ():
         for index, span in enumerate(group.items):
-            if span is None or (attributes := wanted.get(span.trace_id + span.span_id)) is None:
+            if span is None or (span_id := span.span_id) not in span_ids:
                 continue
-            kept = [pair for pair in span.attributes if pair.key not in attributes]
-            del span.attributes[:]
-            span.attributes.extend([*kept, *(key_value(key, value) for key, value in attributes.items())])
-            group.changed.add(index)
+            if (attributes := wanted.get(span.trace_id + span_id)) is not None:
+                _put(span, attributes)
+                group.changed.add(index)
+
+
+def _put(span: Span, attributes: dict[str, Value]) -> None:
+    """Write attributes onto a span, in the place of those of the same names."""
+    if not attributes.keys().isdisjoint([pair.key for pair in span.attributes]):
+        kept = [pair for pair in span.attributes if pair.key not in attributes]
+        del span.attributes[:]
+        span.attributes.extend(kept)
+    add_attributes(span.attributes, attributes)

@@ -123,7 +123,7 @@ class TrajectoryConfig(ComponentConfig):
     idle_timeout: Duration = 900.0
     """A run whose root never came is closed after this much silence. Allow for people who are asked to approve."""
     max_duration: Duration = 86_400.0
-    """A run is closed after this long at the latest."""
+    """A run is closed after this long at the latest, and revised for no longer than `late.remember` after that."""
     content: ContentMode = "metadata"
     """What of prompts and answers is kept: nothing, only digests and sizes, or the text itself."""
     max_content_bytes: Annotated[int, pydantic.Field(ge=0, le=4 * 1024 * 1024)] = 16_384

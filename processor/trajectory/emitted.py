@@ -6,14 +6,14 @@ spans would change; the run is then recognised by its first step, and keeps the 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from spanledger.conventions.loops.found import KINDS as LOOP_KINDS
-from spanledger.conventions.run_document import document
+from spanledger.conventions.record import record
+from spanledger.conventions.run_document.lines import joined, parts
 from spanledger.conventions.safety.findings import noted
 from spanledger.conventions.tallies import tallies
 
@@ -24,12 +24,8 @@ if TYPE_CHECKING:
     from spanledger.conventions.tallies import Key
     from spanledger.processor.trajectory.group import Label
 
-_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
-_AT_ONCE: Final = 64
-
-
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Emitted:
     """What was last said of a run."""
 
@@ -86,7 +82,9 @@ def changes(
         ids = owners.get(run.run_id, ())
         before = tuple(emitted[run_id] for run_id in ids)
         revision = max((known.revision for known in before), default=0) + 1
-        named = replace(run, run_id=ids[0] if ids else run.run_id, revision=revision)
+        run_id = ids[0] if ids else run.run_id
+        same = (run.run_id, run.revision) == (run_id, revision)
+        named = run if same else replace(run, run_id=run_id, revision=revision)
         now, written = _told(named, usual((run.service_name, run.agent_name)), tallied(named))
         if len(before) != 1 or now.digest != before[0].digest:
             found.append(Change(named, now, written, before, ids[1:]))
@@ -125,41 +123,29 @@ def safety_of(run: Run) -> dict[str, Noted]:
 
 
 def _told(run: Run, usual: Usual | None, tallied: Mapping[Key, int]) -> tuple[Emitted, bytes]:
-    """Return what to remember of a run that is told now, and its document.
-
-    Steps are written some at a time: the library would hold up every other thread for a whole large document.
-    """
-    whole = document(run)
-    revision, steps = whole.pop("revision"), whole.pop("steps")
-    rest = _json(whole)
-    listed = b",".join(_json(steps[first : first + _AT_ONCE])[1:-1] for first in range(0, len(steps), _AT_ONCE))
+    """Return what to remember of a run that is told now, and its document."""
+    rest, steps = parts(run)
+    builtin = [one for one in run.evaluations if one.basis == "builtin"]
+    others = [one for one in run.evaluations if one.basis != "builtin"] if len(builtin) < len(run.evaluations) else ()
     now = Emitted(
-        revision=revision,
-        digest=blake2b(rest + listed, digest_size=12).hexdigest(),
+        revision=run.revision,
+        digest=blake2b(rest + steps, digest_size=12).hexdigest(),
         service_name=run.service_name,
         agent_name=run.agent_name,
         outcome=run.outcome,
         completeness=run.completeness,
         cost_pico_usd=run.totals.cost_pico_usd or 0,
         anchor=run.steps[0].trace_id + run.steps[0].span_id if run.steps else "",
-        evaluations=tuple(sorted(name_of(one) for one in run.evaluations if one.basis != "builtin")),
+        evaluations=tuple(sorted(map(name_of, others))),
         loops=tuple(
             (one.detail.get("fingerprint", ""), one.detail.get("wasted_usd") or 0.0)
             for one in run.findings
             if one.kind in LOOP_KINDS
         ),
-        judged=tuple(sorted({one.evaluation.name for one in run.evaluations if one.basis != "builtin"})),
-        scores=tuple(
-            (one.evaluation.name, one.evaluation.score, one.evaluation.label)
-            for one in run.evaluations
-            if one.basis == "builtin"
-        ),
+        judged=tuple(sorted({one.evaluation.name for one in others})),
+        scores=tuple([(one.evaluation.name, one.evaluation.score, one.evaluation.label) for one in builtin]),
         usual=usual,
         tallies=tuple(tallied.items()),
         safety=tuple(safety_of(run)),
     )
-    return now, b'%s,"revision":%d,"steps":[%s]}' % (rest[:-1], revision, listed)
-
-
-def _json(value: object) -> bytes:
-    return _ENCODER.encode(value).encode("utf-8", "backslashreplace")
+    return now, joined(rest, run.revision, steps)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, SeverityNumber
 
 from spanledger.conventions.run_document import root_attributes
-from spanledger.conventions.values import Value, key_value
+from spanledger.conventions.values import Value, add_attributes
 
 if TYPE_CHECKING:
     from spanledger.conventions.policies import Ruling
@@ -33,10 +33,10 @@ _BUDGET: Final = ("level", "per", "period", "limit_usd", "spent_usd", "steps", "
 _MAX_NS: Final = 2**64 - 1
 """A span may say that it ended then, and a duration is a float."""
 
-_SEVERITIES: Final[Mapping[Severity, tuple[str, str]]] = {
-    "info": ("SEVERITY_NUMBER_INFO", "INFO"),
-    "warning": ("SEVERITY_NUMBER_WARN", "WARN"),
-    "critical": ("SEVERITY_NUMBER_ERROR", "ERROR"),
+_SEVERITIES: Final[Mapping[Severity, tuple[SeverityNumber.ValueType, str]]] = {
+    "info": (SeverityNumber.SEVERITY_NUMBER_INFO, "INFO"),
+    "warning": (SeverityNumber.SEVERITY_NUMBER_WARN, "WARN"),
+    "critical": (SeverityNumber.SEVERITY_NUMBER_ERROR, "ERROR"),
 }
 
 
@@ -150,16 +150,17 @@ def event(
 ) -> LogRecord:
     """Return an event; attributes that are None are left out."""
     number, text = _SEVERITIES[severity]
-    return LogRecord(
+    record = LogRecord(
         time_unix_nano=now_ns,
         observed_time_unix_nano=now_ns,
-        severity_number=SeverityNumber.Value(number),
+        severity_number=number,
         severity_text=text,
         event_name=name,
         trace_id=trace_id,
         span_id=span_id,
-        attributes=[key_value(key, value) for key, value in said.items() if value is not None],
     )
+    add_attributes(record.attributes, {key: value for key, value in said.items() if value is not None})
+    return record
 
 
 def place_of(run: Run, index: int | None = None) -> tuple[bytes, bytes]:

@@ -219,13 +219,13 @@ class Joins:
         if "tool_call_id" not in self._stitch:
             return None
         if step.kind == "tool" and len(step.tool_call_id) >= MIN_ID_CHARS:
-            return self._asked_for.follow(step.tool_call_id, step, group, teller_of(step))
+            return self._asked_for.follow((step.tool_call_id,), step, group, teller_of(step))
         answered = step.detail.answered[-1:] if step.detail is not None and continues(step) else ()
         # The results of earlier turns are in the history too: only the last one says where this call belongs.
         if not answered or len(answered[0]) < MIN_ID_CHARS or answered == was.answered[-1:]:
             return None
-        found = self._done.follow(answered[0], step, group)
-        return found if found is not None else self._read.follow(answered[0], step, group)
+        found = self._done.follow(answered, step, group)
+        return found if found is not None else self._read.follow(answered, step, group)
 
     def _by_conversation(self, step: Step, _group: Group, now_s: float, _was: Detail) -> Group | None:
         if "conversation" in self._stitch and in_conversation(step) and continues(step):
@@ -239,12 +239,11 @@ class Joins:
             return None
         # A call whose answer is not told ends where it began.
         digests = (one for one in reversed(step.detail.history[-HISTORY:]) if one != step.detail.after)
-        found = (self._said.follow(one, step, group) for one in digests)
-        return next((one for one in found if one is not None), None)
+        return self._said.follow(digests, step, group)
 
     def _by_arguments(self, step: Step, group: Group, _now_s: float, was: Detail) -> Group | None:
         if "history" in self._stitch and (asked := asked_first(step)) is not None and asked not in was.history:
-            return self._given.follow(asked, step, group)
+            return self._given.follow((asked,), step, group)
         return None
 
     def _within(self, group: Group | None, now_s: float) -> Group | None:

@@ -75,15 +75,28 @@ def _values(kind: Any) -> attrgetter[tuple[Any, ...]]:
 
 
 _step, _bridge, _usage, _cost, _call = _values(Step), _values(Bridge), _values(Usage), _values(Cost), _values(Call)
-_detail, _evaluation, _request = _values(Detail), _values(Evaluation), _values(ToolRequest)
-_concern = _values(Concern)
+_detail = _values(Detail)
 _USAGE, _COST, _DETAIL, _RESOURCE, _CALL, _PRICE = (
     _at(Step)[name] for name in ("usage", "cost", "detail", "resource", "call", "price")
 )
-_PRINTS: Final = tuple(_at(Detail)[name] for name in ("arguments", "result", "output"))
-_REQUESTS, _GIVEN, _EVALUATIONS, _HISTORY, _ANSWER, _DIMENSIONS, _CONCERNS = (
-    _at(Detail)[name] for name in ("requests", "given", "evaluations", "history", "answer", "dimensions", "concerns")
+_SHARED_BY_STEPS, _SHARED_BY_BRIDGES, _SHARED_BY_COSTS, _SHARED_BY_CALLS = (
+    [_at(kind)[name] for name in names.split()]
+    for kind, names in (
+        (Step, "trace_id parent_span_id service_name conversation_id user_id response_id tool_call_id"),
+        (Bridge, "trace_id parent_span_id name service_name"),
+        (Cost, "reason price_ref"),
+        (Call, "scope service response_id family asked"),
+    )
 )
+"""Texts and ids that the records of a group have in common. Names of kinds are one object each anyway: `make_step`."""
+_PRINTS: Final = tuple(_at(Detail)[name] for name in ("arguments", "result", "output"))
+_LISTS: Final[tuple[tuple[int, Any, attrgetter[tuple[Any, ...]]], ...]] = tuple(
+    (_at(Detail)[name], kind, _values(kind))
+    for name, kind in (
+        ("requests", ToolRequest), ("given", ToolRequest), ("evaluations", Evaluation), ("concerns", Concern),
+    )
+)  # fmt: skip
+_HISTORY, _DIMENSIONS = (_at(Detail)[name] for name in ("history", "dimensions"))
 
 
 def pack(records: Iterable[Record], place: Callable[[Attributes], int]) -> bytes:
@@ -147,26 +160,30 @@ def keys_of(keys: bytes) -> Iterator[Key]:
         yield key if any(key[24:]) else key[:24]
 
 
-def _same(values: Iterable[Any], known: dict[Any, Any]) -> list[Any]:
-    """Return values, of equal texts and ids always the same object."""
-    return [known.setdefault(one, one) if type(one) is str or type(one) is bytes else one for one in values]
+def _share(values: list[Any], places: Iterable[int], known: dict[Any, Any]) -> list[Any]:
+    """Let equal texts and ids at these places be the same object."""
+    for place in places:
+        if one := values[place]:
+            values[place] = known.setdefault(one, one)
+    return values
 
 
 def _pack_bridge(bridge: Bridge, known: dict[Any, Any]) -> tuple[Any, ...]:
-    return tuple(_same(_bridge(bridge), known))
+    return tuple(_share([*_bridge(bridge)], _SHARED_BY_BRIDGES, known))
 
 
 def _pack_step(step: Step, place: Callable[[Attributes], int], known: dict[Any, Any]) -> list[Any]:
-    values = _same(_step(step), known)
+    values = _share([*_step(step)], _SHARED_BY_STEPS, known)
     if step.usage is not None:
         values[_USAGE] = _usage(step.usage)
     if step.cost is not None:
-        values[_COST] = tuple(_same(_cost(step.cost), known))
+        values[_COST] = tuple(_share([*_cost(step.cost)], _SHARED_BY_COSTS, known))
     if step.price is not None:
         # Mostly the cost is that price.
-        values[_PRICE] = True if step.price == step.cost else tuple(_same(_cost(step.price), known))
+        same = step.price is step.cost or step.price == step.cost
+        values[_PRICE] = True if same else tuple(_share([*_cost(step.price)], _SHARED_BY_COSTS, known))
     if step.call is not None:
-        values[_CALL] = tuple(_same(_call(step.call), known))
+        values[_CALL] = tuple(_share([*_call(step.call)], _SHARED_BY_CALLS, known))
     if step.detail is not None:
         values[_DETAIL] = _pack_detail(step.detail)
     values[_RESOURCE] = place(step.resource)
@@ -193,13 +210,11 @@ def _pack_detail(detail: Detail) -> list[Any]:
     for place in _PRINTS:
         if values[place] is not None:
             values[place] = _pack_print(values[place])
-    values[_REQUESTS] = tuple(map(_request, detail.requests))
-    values[_GIVEN] = tuple(map(_request, detail.given))
-    values[_EVALUATIONS] = tuple(map(_evaluation, detail.evaluations))
+    for place, _, parts in _LISTS:
+        if values[place]:
+            values[place] = tuple(map(parts, values[place]))
     values[_HISTORY] = array("Q", detail.history[-HISTORY:]).tobytes()
-    values[_ANSWER] = detail.answer
     values[_DIMENSIONS] = dict(detail.dimensions)
-    values[_CONCERNS] = tuple(map(_concern, detail.concerns))
     return values
 
 
@@ -207,11 +222,10 @@ def _unpack_detail(values: list[Any]) -> Detail:
     for place in _PRINTS:
         if values[place] is not None:
             values[place] = _unpack_print(*values[place])
-    values[_REQUESTS] = tuple(ToolRequest(*one) for one in values[_REQUESTS])
-    values[_GIVEN] = tuple(ToolRequest(*one) for one in values[_GIVEN])
-    values[_EVALUATIONS] = tuple(Evaluation(*one) for one in values[_EVALUATIONS])
+    for place, kind, _ in _LISTS:
+        if values[place]:
+            values[place] = tuple([kind(*one) for one in values[place]])
     values[_HISTORY] = tuple(memoryview(values[_HISTORY]).cast("Q"))
-    values[_CONCERNS] = tuple(Concern(*one) for one in values[_CONCERNS])
     return Detail(*values)
 
 

@@ -74,7 +74,7 @@ class Recipe:
         """Do the same with pauses."""
         built = yield from building(
             records,
-            links=edges(records, self.stitch, self.stitch_window_s),
+            links=edges(records, self.stitch, self.stitch_window_s) if _several_traces(records) else (),
             evaluations=judgements,
             completeness=completeness,
             terminal_tools=self.terminal_tools,
@@ -138,9 +138,11 @@ def _by_span(records: Iterable[Record]) -> dict[tuple[str, str], Step]:
     return found
 
 
-def _with_findings(run: Run, steps: Sequence[Step], rules: LoopRules, passed: Iterable[Loop]) -> Run:
+def _with_findings(run: Run, steps: Sequence[Step], rules: LoopRules, passed: Collection[Loop]) -> Run:
     """Add what is found. Of what was told before, those count that depend on other runs: ceilings."""
     loops = {loop.fingerprint: loop for loop in (*find(steps, rules), *ceilings(rules, progress_of(run)))}
+    if not loops and not passed:
+        return run
     indexes = {
         (bytes.fromhex(one.trace_id), bytes.fromhex(span_id)): one.index
         for one in run.steps
@@ -152,3 +154,7 @@ def _with_findings(run: Run, steps: Sequence[Step], rules: LoopRules, passed: It
     if not loops:
         return run
     return replace(run, findings=(*run.findings, *(loop.finding(indexes) for loop in loops.values())))
+
+
+def _several_traces(records: Iterable[Record]) -> bool:
+    return len({record.trace_id for record in records}) > 1

@@ -43,11 +43,24 @@ class _End:
     group: Group
     teller: int = 0
     next: tuple[_End, ...] = ()
-    """What goes on from it."""
+    """What goes on from it, or did."""
+    source: int = 0
+    """The identity of what it goes on from: a reference would make a circle."""
+    rank: int = 0
+    """By which of its keys, the surest being 0."""
+
+    def takers(self) -> list[_End]:
+        """Return what goes on from it."""
+        return [end for end in self.next if end.source == id(self)]
+
+    def give(self, end: _End, rank: int) -> None:
+        """Let `end` go on from it, and from nothing else."""
+        end.source, end.rank = id(self), rank
+        self.next = (*self.takers()[1 - MAX_ENDS :], end)
 
     def is_free(self, teller: int) -> bool:
         """Tell whether nothing goes on from here that this one tells of."""
-        return all(end.teller != teller for end in self.next)
+        return all(end.teller != teller for end in self.takers())
 
 
 @dataclass(slots=True, eq=False)
@@ -55,8 +68,8 @@ class _Seam:
     """The ends at one key."""
 
     leads: tuple[_End, ...] = ()
-    waiting: tuple[_End, ...] = ()
-    """What goes on from here and found nobody."""
+    waiting: tuple[tuple[_End, int], ...] = ()
+    """What may go on from here and found nobody, and which of its keys this is."""
     several: bool = False
     """More than one group led here."""
 
@@ -65,18 +78,40 @@ class _Seam:
 
     def forget(self) -> None:
         """Give up groups that are gone."""
-        self.leads, self.waiting = _living(self.leads), _living(self.waiting)
+        self.leads = _living(self.leads)
+        self.waiting = tuple(
+            (end, rank) for end, rank in self.waiting if end.group.living() and (not end.source or rank < end.rank)
+        )
 
-    def better(self, lead: _End, window_ns: float) -> tuple[_End, _End | None] | None:
-        """Return what should go on from `lead`, and from which other it does so far; its own trace's first."""
+    def better(self, lead: _End, window_ns: float) -> tuple[_End, int, _End | None] | None:
+        """Return what should go on from `lead`: what waits, of its own trace first, or what another has too many of.
+
+        With it by which of its keys, and that other.
+        """
         until_ns = lead.at_ns + window_ns
-        mine = [end for end in self.waiting if end.trace_id == lead.trace_id]
-        waiting = mine or [end for end in self.waiting if lead.at_ns - TOLERANCE_NS <= end.at_ns <= until_ns]
-        found: list[tuple[_End, _End | None]] = [(end, None) for end in waiting]
-        if not found:
-            earlier = [other for other in self.leads if other.at_ns < lead.at_ns]
-            found = [(end, other) for other in earlier for end in other.next if lead.at_ns <= end.at_ns <= until_ns]
+        waiting = [one for one in self.waiting if one[0].trace_id == lead.trace_id] or [
+            one for one in self.waiting if lead.at_ns - TOLERANCE_NS <= one[0].at_ns <= until_ns
+        ]
+        found: list[tuple[_End, int, _End | None]] = [(end, rank, None) for end, rank in waiting]
+        for other in self.leads if not found else ():
+            takers = other.takers()
+            for end in takers:
+                in_order = lead.at_ns <= other.at_ns <= end.at_ns + TOLERANCE_NS
+                if lead.at_ns <= end.at_ns <= until_ns and (takers[1:] or not in_order):
+                    found.append((end, end.rank, other))
         return min(found, key=lambda one: one[0].at_ns, default=None)
+
+    def rearrange(self, lead: _End, window_ns: float) -> list[_End]:
+        """Give `lead` what should go on from it, and what that leaves without, in turn; return all that moved."""
+        moved: list[_End] = []
+        taker: _End | None = lead
+        while taker is not None and (found := self.better(taker, window_ns)) is not None and found[0] not in moved:
+            end, rank, robbed = found
+            taker.give(end, rank)
+            moved.append(end)
+            self.forget()
+            taker = robbed if robbed is not None and not robbed.takers() else None
+        return moved
 
 
 class Seams(Generic[_K]):
@@ -92,28 +127,36 @@ class Seams(Generic[_K]):
     def __len__(self) -> int:
         return self._count
 
-    def follow(self, key: _K, step: Step, group: Group, teller: int = 0) -> Group | None:
-        """Return the group that `step` goes on from, which may be its own; None, and it waits, when nobody is known.
+    def follow(self, keys: Iterable[_K], step: Step, group: Group, teller: int = 0) -> Group | None:
+        """Return the group that `step` goes on from by the first of `keys` that leads somewhere; it may be its own.
 
-        A `teller` tells of what goes on from one step once, even where only one leads to the key.
+        None when nobody is known. Where nobody is, it waits. A `teller` tells of what goes on from one step once, even
+        where only one leads to the key.
         """
-        seam = self._seam(key)
-        seam.leads = _living(seam.leads)
-        near = [end for end in seam.leads if step.start_ns - end.at_ns <= self._window_ns]
-        found = _last(end for end in near if end.trace_id == step.trace_id)
-        if found is None:
-            once = [end for end in near if end.is_free(teller)] if teller or seam.several else near
-            before = [end for end in once if end.at_ns <= step.start_ns + TOLERANCE_NS]
-            found = _last(before if seam.several else once)
         end = _End(step.trace_id, step.start_ns, group, teller)
-        if found is None:
-            seam.waiting = self._with(seam.waiting, end)
-            return None
-        if step.status == "error":
-            found.at_ns = max(found.at_ns, step.end_ns)
-        elif found.trace_id != step.trace_id or found.is_free(teller):
-            found.next = self._with(found.next, end)
-        return found.group.living()
+        for rank, seam in enumerate(map(self._seam, keys)):
+            found = self._source(seam, step, teller)
+            if found is None:
+                seam.waiting = (*seam.waiting[1 - MAX_ENDS :], (end, rank))
+                self._count += 1
+                continue
+            if step.status == "error":
+                found.at_ns = max(found.at_ns, step.end_ns)
+            elif found.trace_id != step.trace_id or found.is_free(teller):
+                found.give(end, rank)
+                self._count += 1
+            return found.group.living()
+        return None
+
+    def _source(self, seam: _Seam, step: Step, teller: int) -> _End | None:
+        seam.leads = _living(seam.leads)
+        near = [lead for lead in seam.leads if step.start_ns - lead.at_ns <= self._window_ns]
+        if own := [lead for lead in near if lead.trace_id == step.trace_id]:
+            return _last(own)
+        if not seam.several:
+            return _last(lead for lead in near if not teller or lead.is_free(teller))
+        before = [lead for lead in near if lead.at_ns <= step.start_ns + TOLERANCE_NS]
+        return _last(lead for lead in before if lead.is_free(teller))
 
     def lead(self, key: _K, step: Step, group: Group) -> list[Group]:
         """Return the groups of what waited for `step`; remember it for what is to come.
@@ -125,26 +168,24 @@ class Seams(Generic[_K]):
         own = group.living()
         seam.several = seam.several or any(end.group.living() is not own for end in seam.leads)
         if seam.several:
-            found = _rearranged(seam, lead, self._window_ns)
+            found = seam.rearrange(lead, self._window_ns)
         else:
-            found = [end for end in seam.waiting if end.at_ns - lead.at_ns <= self._window_ns]
-            lead.next = tuple(found)
-            seam.waiting = tuple(end for end in seam.waiting if end not in found)
-        seam.leads = self._with(seam.leads, lead)
+            near = [one for one in seam.waiting if one[0].at_ns - lead.at_ns <= self._window_ns]
+            for end, rank in near:
+                lead.give(end, rank)
+            found = [end for end, _ in near]
+            seam.forget()
+        seam.leads = (*seam.leads[1 - MAX_ENDS :], lead)
+        self._count += 1
         return [living for end in found if (living := end.group.living()) is not None]
 
     def _seam(self, key: _K) -> _Seam:
+        if self._count >= self._room:
+            self._sweep()
         number = hash(key)
         if number in self._seams:
             self._seams.move_to_end(number)
-            return self._seams[number]
-        if self._count >= self._room:
-            self._sweep()
         return self._seams.setdefault(number, _Seam())
-
-    def _with(self, ends: tuple[_End, ...], end: _End) -> tuple[_End, ...]:
-        self._count += 1
-        return (*ends[1 - MAX_ENDS :], end)
 
     def _sweep(self) -> None:
         """Count again, without groups that are gone, and if that is not enough, without a quarter of what is there."""
@@ -155,22 +196,6 @@ class Seams(Generic[_K]):
         while self._count > max(1, self._limit * 3 // 4):
             self._count -= len(self._seams.popitem(last=False)[1])
         self._room = min(self._limit, max(LEAST, 2 * self._count))
-
-
-def _rearranged(seam: _Seam, lead: _End, window_ns: float) -> list[_End]:
-    """Give `lead` what should go on from it, and what that leaves without, in turn; return all that moved."""
-    moved: list[_End] = []
-    taker: _End | None = lead
-    while taker is not None and (found := seam.better(taker, window_ns)) is not None:
-        end, robbed = found
-        if robbed is None:
-            seam.waiting = tuple(other for other in seam.waiting if other is not end)
-        else:
-            robbed.next = tuple(other for other in robbed.next if other is not end)
-        taker.next += (end,)
-        moved.append(end)
-        taker = robbed if robbed is not None and robbed.is_free(end.teller) else None
-    return moved
 
 
 def _living(ends: tuple[_End, ...]) -> tuple[_End, ...]:

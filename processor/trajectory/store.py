@@ -405,10 +405,15 @@ class Store:
         if group.state == "open":
             quiet = group.touched_s + self._patience[group.phase()]
             group.due_s = min(quiet, group.opened_s + self._config.max_duration)
-        elif group.state == "revised":
-            group.due_s = group.touched_s + self._config.settle
         else:
-            group.due_s = now_s + self._config.late.remember
+            # What spans come for again and again is not revised for ever.
+            latest = group.opened_s + self._config.max_duration + self._config.late.remember
+            wait = (
+                group.touched_s + self._config.settle
+                if group.state == "revised"
+                else now_s + self._config.late.remember
+            )
+            group.due_s = min(wait, latest)
         self._enqueue(group)
 
     def _enqueue(self, group: Group) -> None:

@@ -1,0 +1,168 @@
+"""Instrumentations beside one another, whose spans do not lie within each other as calls do: told once all the same."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+import pytest
+
+from spanledger.conventions.values import Value
+from tests.coding_agents import Outcome, play
+from tests.test_stacks_together import AGENT, CLAUDE, OP, OPENAI, One, bill, sent, used, written
+
+NATIVE: Final = CLAUDE | used(
+    2114, 28, response__id="msg_1", usage__cache_write__input_tokens=2048, usage__cache_read__input_tokens=0
+)
+"""What Anthropic's SDK tells of the call that others tell without its cache."""
+NATIVE_BILL: Final = (1, 2114, 0, 28, 0.008298)
+SDK: Final = "com.anthropic.sdk.python"
+WEATHER: Final[dict[str, Value]] = {OP: "execute_tool", "gen_ai.tool.name": "get_weather"}
+
+
+def told(outcome: Outcome) -> list[tuple[str, str]]:
+    """Return kind and name of the steps of all runs but agents."""
+    steps = [step for run in outcome.runs for step in run["steps"]]
+    return [(step["kind"], step["tool_name"] or step["name"]) for step in steps if step["kind"] != "agent"]
+
+
+def test_a_call_without_its_cache_beside_the_sdk_s_own_is_one() -> None:
+    """AgentOps makes no context of a stream's span, so that the SDK's is its sibling."""
+    native = One(2, 1, SDK, 21, 99, NATIVE)
+    beside = One(3, 1, "anthropic", 20, 100, CLAUDE | used(66, 28))
+
+    assert bill(play([sent(AGENT, native, beside)])) == NATIVE_BILL
+
+
+def test_a_note_of_a_stream_s_answer_is_the_call_that_ended_just_before() -> None:
+    """Logfire logs it in a trace of its own, when the stream and the span of the SDK have ended."""
+    asked = One(1, 0, "logfire.anthropic", 20, 60, CLAUDE, name="Message with {request_data[model]!r}")
+    native = One(2, 1, SDK, 21, 100, NATIVE)
+    answer = CLAUDE | used(2114, 28) | {
+        "gen_ai.usage.raw": json.dumps({"input_tokens": 66, "output_tokens": 28, "cache_creation_input_tokens": 2048}),
+    }  # fmt: skip
+    note = One(3, 0, "logfire.anthropic", 108, 108, answer, name="streaming response from {request_data[model]!r}")
+
+    assert bill(play([sent(asked, note._replace(trace=2)), sent(native)])) == NATIVE_BILL
+    assert bill(play([sent(native), sent(asked, note._replace(trace=2))])) == NATIVE_BILL
+    late = note._replace(start=5000, end=5000, trace=2)
+    assert bill(play([sent(asked, native, late)]))[0] == 2
+
+
+def test_a_wrapper_that_saw_the_beginning_of_a_stream_only_is_a_wrapper() -> None:
+    """The first event of Anthropic's stream tells the input and one token of output."""
+    wrapper = One(2, 1, "anthropic", 20, 100, CLAUDE | used(66, 1))
+    native = One(3, 2, SDK, 21, 99, NATIVE)
+
+    assert bill(play([sent(AGENT, wrapper, native)])) == NATIVE_BILL
+
+
+def test_anthropic_s_usage_that_was_flattened_is_not_counted_twice() -> None:
+    """Langfuse's handler lays the lifetimes of written tokens beside their sum."""
+    usage = {
+        "cache_creation_input_tokens": 2048, "cache_read_input_tokens": 0, "input": 66, "output": 28,
+        "cache_creation_ephemeral_1h_input_tokens": 0, "cache_creation_ephemeral_5m_input_tokens": 2048,
+    }  # fmt: skip
+    prefix = "langfuse.observation."
+    generation: dict[str, Value] = {
+        prefix + "type": "generation", prefix + "model.name": "claude-sonnet-4-5-20250929",
+        prefix + "usage_details": json.dumps(usage), prefix + "metadata.ls_model_name": '"claude-sonnet-4-5"',
+        prefix + "metadata.ls_provider": '"anthropic"', prefix + "metadata.lc_agent_name": '"traveller"',
+    }  # fmt: skip
+    outer = One(2, 1, "langfuse-sdk", 20, 100, generation, version="5.0.4", name="ChatAnthropic")
+
+    alone = play([sent(AGENT, outer)])
+    assert bill(alone) == NATIVE_BILL
+    says = written(alone)[2]
+    assert (says["gen_ai.request.model"], says["gen_ai.agent.name"]) == ("claude-sonnet-4-5", "traveller")
+    assert bill(play([sent(AGENT, outer, One(3, 2, SDK, 21, 99, NATIVE))])) == NATIVE_BILL
+
+
+LANGFUSE_TOOL: Final[dict[str, Value]] = {
+    "langfuse.observation.type": "tool", "langfuse.observation.metadata.tool_call_id": '"call_1"',
+}  # fmt: skip
+OPENINFERENCE_TOOL: Final[dict[str, Value]] = {"openinference.span.kind": "TOOL", "tool.name": "get_weather"}
+
+
+@pytest.mark.parametrize("first", [2, 3])
+def test_two_callbacks_tell_one_tool(first: int) -> None:
+    """Neither lies in the other, and only one says which call it is."""
+    one = One(2, 1, "langfuse-sdk", 20, 21.5, LANGFUSE_TOOL, name="get_weather")
+    other = One(3, 1, "openinference.instrumentation.langchain", 20.2, 21.6, OPENINFERENCE_TOOL, name="get_weather")
+    spans = (one, other) if first == 2 else (other, one)
+
+    outcome = play([sent(spans[0]), sent(spans[1], AGENT)])
+
+    assert outcome.tools == {"get_weather": 1}
+    assert told(outcome) == [("tool", "get_weather")]
+    assert outcome.totals("tool_calls") == 1
+
+
+def test_tools_that_run_side_by_side_are_told_once_each() -> None:
+    """Two calls of one tool at the same time, each told by two callbacks, are two."""
+    pairs: list[One] = []
+    for number, start in ((2, 20.0), (4, 20.1)):
+        pairs += [
+            One(number, 1, "langfuse-sdk", start, 25, {"langfuse.observation.type": "tool"}, name="get_weather"),
+            One(number + 1, 1, "openinference.instrumentation.langchain", start, 25.1, OPENINFERENCE_TOOL),
+        ]
+
+    outcome = play([sent(AGENT, *pairs)])
+
+    assert outcome.tools == {"get_weather": 2}
+    assert outcome.totals("tool_calls") == 2
+
+
+def test_tools_of_one_dialect_or_of_another_moment_are_all_counted() -> None:
+    """A tool that is called again is no other report of the first call."""
+    openinference = "openinference.instrumentation.langchain"
+    again = [One(number, 1, openinference, 20, 25, OPENINFERENCE_TOOL) for number in (2, 3)]
+    later = One(4, 1, "own", 40, 45, WEATHER)
+
+    assert play([sent(AGENT, *again, later)]).totals("tool_calls") == 3
+
+
+def test_two_callbacks_tell_one_failure_though_one_hears_of_it_late() -> None:
+    """The beginning is told to both at once, the error after it was handled elsewhere."""
+    failed: dict[str, Any] = {"error.type": "BadRequestError"}
+    one = One(2, 1, "one", 20, 80, OPENAI | failed)
+    other = One(3, 1, "other", 20.3, 120, OPENAI | failed)
+
+    outcome = play([sent(AGENT, one, other)])
+
+    assert (outcome.calls, outcome.failed) == (0, 1)
+    assert outcome.totals("llm_calls_failed") == 1
+
+
+def messages(*parts: dict[str, Value], role: str = "assistant") -> dict[str, Value]:
+    """Return a message."""
+    return {"role": role, "parts": list(parts)}
+
+
+ASKED: Final = messages({"type": "text", "content": "Weather?"}, role="user")
+
+
+def asks(call_id: str) -> dict[str, Value]:
+    """Return an answer that asks for the weather."""
+    return messages({"type": "tool_call", "id": call_id, "name": "get_weather", "arguments": {"city": "Oslo"}})
+
+
+def given(call_id: str) -> dict[str, Value]:
+    """Return the result."""
+    return messages({"type": "tool_call_response", "id": call_id, "response": "3C"}, role="tool")
+
+
+@pytest.mark.parametrize("item_id", ["call_1", "fc_1"])
+def test_a_tool_is_known_from_messages_by_its_call_or_by_its_item(item_id: str) -> None:
+    """OpenLLMetry names a call of the Responses API after its item in the answer, and after the call in the input."""
+    first = One(2, 1, "own", 20, 40, OPENAI | used(100, 10) | {
+        "gen_ai.input.messages": json.dumps([ASKED]), "gen_ai.output.messages": json.dumps([asks(item_id)]),
+    })  # fmt: skip
+    second = One(3, 1, "own", 50, 60, OPENAI | used(150, 10) | {
+        "gen_ai.input.messages": json.dumps([ASKED, asks("call_1"), given("call_1")]),
+    })  # fmt: skip
+
+    outcome = play([sent(AGENT, first, second)])
+
+    assert outcome.totals("tool_calls") == 1
+    assert told(outcome)[1] == ("tool", "get_weather")
