@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from spanledger.conventions.call import Call, Place
 from spanledger.conventions.detail import Detail
-from spanledger.conventions.ledger import Call, Place
 from spanledger.processor.accounts import MAX_SPANS, Accounts
 from spanledger.processor.metric_store import MAX_LINES, MetricTable
 from spanledger.processor.step_metrics import MAX_TOOLS, ToolCalls

@@ -11,7 +11,8 @@ For a model call (`Call.inference`), by what is below it:
 * the same, and none of them has a price while this has: it has their price;
 * calls that tell no tokens: it has their tokens, they are the calls. If they failed and it did not, then it
   stands for an attempt of its own;
-* the same, but for what decides the price, of which it knows more: it is the call;
+* the same, but for what decides the price, of which it knows more: it is the call, unless two of one instrumentation
+  are the same;
 * the other half of its numbers: it has this one, that the other, and they are one call; a half of what it has whole is
   an echo of it;
 * other numbers: it counts, too (an agent as a tool, sampling through MCP);
@@ -32,7 +33,6 @@ the whole tree is there.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from spanledger.conventions.record import record
@@ -50,6 +50,7 @@ from spanledger.conventions.same_call import (
 )
 
 if TYPE_CHECKING:
+    from spanledger.conventions.call import Call, Place
     from spanledger.conventions.same_call import Name
 
 Verdict = Literal["counts", "tells", "only_copy", "prices", "wraps", "twin", "in_parent", "none"]
@@ -65,67 +66,6 @@ _MAX_LISTED: Final = 64
 _MAX_UP: Final = 512
 _NEAR: Final = 100
 """What a sum tells beyond the calls below it by less than one part in this many is another way of counting."""
-
-
-@record(frozen=True, slots=True)
-class Call:
-    """A span's own report of a model call, or of the tokens of several."""
-
-    inference: bool
-    """A model call by its operation; False for sums."""
-    scope: str
-    """Which instrumentation says it."""
-    service: str = ""
-    response_id: str = ""
-    family: str = ""
-    """The model without dates and prefixes; "" where the span does not say."""
-    asked: str = ""
-    """The same of the model that was asked for, where another one answered: a deployment's name, an alias."""
-    input: int = 0
-    output: int = 0
-    failed: bool = False
-    echo: bool = False
-    """It repeats the call of the span around it."""
-    unbilled: bool = False
-    """It was answered without a model: nobody is billed."""
-    detail: int = 0
-    """How many kinds of tokens are told apart."""
-    knows: int = 0
-    """What it tells of the price beside tokens, by the bits of `same_call.Knows`."""
-    pico_usd: int | None = None
-    """Its price; None when it has none."""
-    kin: str = ""
-    """The dialect, where that tells a call as a span and as a log record; "" elsewhere."""
-    report: str = ""
-    """The log event that says it; "" for spans."""
-    request_id: str = ""
-    session: str = ""
-    reasoning: int = 0
-    cached: int = 0
-    """Of the input, what was read from and written to a cache; some leave it out and do not say how much it was."""
-    pico_input: int | None = None
-    pico_output: int | None = None
-
-    @property
-    def tells_tokens(self) -> bool:
-        """Tell whether there is anything to count; a failed call and many streams tell nothing."""
-        return self.input > 0 or self.output > 0
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A span in its trace. `call` is None for spans that are no model call and report no tokens."""
-
-    trace_id: bytes
-    span_id: bytes
-    parent_id: bytes
-    start_ns: int = 0
-    end_ns: int = 0
-    call: Call | None = None
-
-    def __hash__(self) -> int:
-        # Spans differ in this. To hash all that a call tells would take longer than whatever is looked up.
-        return hash((self.trace_id, self.span_id, self.start_ns))
 
 
 @record(frozen=True, slots=True)
@@ -215,7 +155,9 @@ class Finding(NamedTuple):
     less: bool = False
     """It is a sum that tells less than the calls below it."""
     echoes: tuple[Report, ...] = ()
-    """The reports below that say to repeat the call around them."""
+    """The reports below that may repeat this call."""
+    several: bool = False
+    """It knows more of a call below it, but two that are alike are there: of which of them, nobody can tell."""
 
 
 _NO_CALL: Final = Finding("none", _NOTHING)
@@ -317,8 +259,9 @@ class Report:
     def _repeats(self, call: Call) -> bool:
         """Tell whether the nearest call around it is the one that it echoes, or any says the same, and more."""
         if not call.echo:
+            # Hardly any does: what is found of those above is asked last, for it may have to be found yet.
             return any(
-                around.inference and _stands_for(around, call)
+                around.inference and _stands_for(around, call) and _stands_for(around, call, above.finding.several)
                 for above in self.above()
                 if (around := above.call) is not None
             )
@@ -378,15 +321,17 @@ def _judge_call(report: Report, call: Call, below: Told) -> Finding:
         for one in below.reports
         if (inner := one.call) is not None and (inner.echo or is_half(inner) or call.knows & ~inner.knows)
     ])  # fmt: skip
-    if any(_echoes(one, call) for one in echoes):
-        below = _without_echoes(call, below)
+    scopes = [one.call.scope for one in echoes if one.call is not None and knows_more(call, one.call)]
+    several = len(set(scopes)) < len(scopes)
+    if any(_echoes(one, call, several) for one in echoes):
+        below = _without_echoes(call, below, several)
     verdict = _of_call(call, below)
     told = below
     if verdict in TOKENS:
         told = _with(report, call, below, is_call=verdict == "counts")
     elif verdict == "prices":
         told = Told.together([below, _price(call)])
-    return Finding(verdict, told, below, echoes=echoes)
+    return Finding(verdict, told, below, echoes=echoes, several=several)
 
 
 def _unbilled(below: Told) -> Told:
@@ -437,9 +382,9 @@ def _price(call: Call) -> Told:
     )  # fmt: skip
 
 
-def _without_echoes(call: Call, below: Told) -> Told:
+def _without_echoes(call: Call, below: Told, several: bool) -> Told:
     """Leave out those that repeat this very call."""
-    kept = [one for one in below.reports if not _echoes(one, call)]
+    kept = [one for one in below.reports if not _echoes(one, call, several)]
     own = [
         _with(one, one.call, _NOTHING, is_call=one.finding.verdict == "counts")
         for one in kept
@@ -449,15 +394,15 @@ def _without_echoes(call: Call, below: Told) -> Told:
     return Told.together([*own, Told(reports=tuple(free))])
 
 
-def _echoes(report: Report, around: Call) -> bool:
+def _echoes(report: Report, around: Call, several: bool) -> bool:
     call = report.call
     if call is None:
         return False
-    return same_call(around, call) if call.echo else _stands_for(around, call)
+    return same_call(around, call) if call.echo else _stands_for(around, call, several)
 
 
-def _stands_for(around: Call, inner: Call) -> bool:
-    return repeats_half(around, inner) or knows_more(around, inner)
+def _stands_for(around: Call, inner: Call, several: bool = False) -> bool:
+    return repeats_half(around, inner) or (not several and knows_more(around, inner))
 
 
 def _explained(call: Call, below: Told) -> bool:

@@ -259,7 +259,7 @@ def _usage_in_repr(text: str) -> dict[str, Value] | None:
         if member["end"]:
             open_objects.pop()
             if not open_objects:
-                return found
+                return found if text[member.end() : member.end() + 1] in (",", ")") else None  # else within a text
         elif member["object"]:
             inner: dict[str, Value] = {}
             open_objects[-1][member["name"]] = inner
@@ -271,10 +271,7 @@ def _usage_in_repr(text: str) -> dict[str, Value] | None:
 
 def _start_of_text(text: str, at: int) -> int:
     """Return where the JSON text begins that a place lies in; 0 if it lies in none."""
-    quote = text.rfind('"', 0, at)
-    while quote > 0 and text[quote - 1] == "\\":
-        quote = text.rfind('"', 0, quote)
-    return quote + 1
+    return text[:at].replace('\\"', "  ").rfind('"') + 1
 
 
 def counts_of(usage: Mapping[str, Value]) -> dict[str, int]:

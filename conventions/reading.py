@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from spanledger.conventions.record import record
 
 if TYPE_CHECKING:
+    from spanledger.conventions.call import Call
     from spanledger.conventions.content import Content
-    from spanledger.conventions.ledger import Call
     from spanledger.conventions.units import Units
     from spanledger.conventions.usage import Usage
     from spanledger.conventions.values import Attributes, Value

@@ -11,7 +11,8 @@ Two reports may be one when they have a name in common (`names_of`) and what tha
   nearly the same in one trace: callbacks are told of the end in the order in which they were told of the beginning.
   Or one is a note of no length, written when a stream had ended, as Logfire's are.
   One of them may leave out what was cached, as `same_numbers` has it. They are of one service, or of one trace, as a
-  client and its gateway are. Calls that tell nothing are so in one trace, where both name the model.
+  client and its gateway are; of one trace if they tell an input only. Calls that tell nothing are so in one trace,
+  where both name the model.
 
 Some tell half of a call, its input or its output. `repeats_half` says which of them a report around it has whole, and
 `complements` which of two have the halves of one. What decides the price (`Knows`) may be told by the report
@@ -27,7 +28,7 @@ from enum import IntFlag
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from spanledger.conventions.ledger import Call, Place
+    from spanledger.conventions.call import Call, Place
 
 Name = tuple[str | int | bytes, ...]
 """A kind of likeness, and what is alike."""
@@ -38,6 +39,8 @@ _NEAR: Final = 100
 """A difference of less than one part in this many is another way of counting, not another call."""
 _SHIFTED: Final = 20
 """Two times that begin and end within one part in this many of the shorter are one."""
+_FIRST_TOKENS: Final = 32
+"""Anthropic's first event of a stream tells the output until then: one token, now and then some more."""
 
 
 class Knows(IntFlag):
@@ -70,9 +73,11 @@ def names_of(place: Place) -> tuple[Name, ...]:
         names += [("request", *who, one) for one in (call.request_id, call.response_id) if one]
         names.append(("log", *who, call.input))
     if call.tells_tokens:
-        names.append(("tokens", call.input, call.output))
+        # An input alone, as of embeddings, is alike by chance: only within a trace does it tell anything.
+        where = (place.trace_id,) if is_half(call) else ()
+        names.append(("tokens", *where, call.input, call.output))
         if (bare := _uncached(call)) is not None:
-            names.append(("tokens", bare, call.output))
+            names.append(("tokens", *where, bare, call.output))
     else:
         names.append(("tokens", place.trace_id))
         if call.failed:
@@ -181,7 +186,8 @@ def same_numbers(one: Call, other: Call) -> bool:
 
 def begins(above: Call, below: Call) -> bool:
     """Tell whether a report is of a stream's beginning, where Anthropic tells all of the input and hardly an output."""
-    return 0 < above.output < below.output and 0 < above.input in (below.input, _uncached(below))
+    hardly = 0 < above.output < below.output and above.output <= _FIRST_TOKENS
+    return hardly and 0 < above.input in (below.input, _uncached(below))
 
 
 def _uncached(call: Call) -> int | None:
@@ -260,7 +266,7 @@ def _same_tokens(one: Place, other: Place) -> bool:
     a, b = one.call, other.call
     if a is None or b is None or a.scope == b.scope or (a.response_id and b.response_id):
         return False
-    if not (_inside(inner, outer) or _shifted(inner, outer) or _noted(one, other) or _fail_together(inner, outer)):
+    if not (_inside(inner, outer) or _shifted(inner, outer) or _noted(inner, outer) or _fail_together(inner, outer)):
         return False
     if a.service != b.service and one.trace_id != other.trace_id:
         return False
@@ -287,10 +293,12 @@ def _inside(inner: Place, outer: Place) -> bool:
     return 0 < outer.start_ns < inner.start_ns <= inner.end_ns < outer.end_ns
 
 
-def _noted(one: Place, other: Place) -> bool:
+def _noted(note: Place, earlier: Place) -> bool:
     """Tell whether one is a note of no length, which a stream's is, made about when the other ended."""
-    moment = one.start_ns == one.end_ns or other.start_ns == other.end_ns
-    return moment and one.end_ns > 0 and other.end_ns > 0 and _apart(one, other) <= MAX_APART_NS
+    if note.call is None or is_half(note.call):
+        return False  # embeddings are no streams
+    made = 0 < earlier.start_ns < note.start_ns == note.end_ns
+    return made and earlier.end_ns > 0 and _apart(note, earlier) <= MAX_APART_NS
 
 
 def _shifted(later: Place, earlier: Place) -> bool:

@@ -1,11 +1,27 @@
-"""Which tool spans are of one call, though neither lies below the other: two callbacks of one framework tell it."""
+"""Which tool spans are of one call: of one above the other, and of those that two callbacks of one framework tell."""
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+import re
+from functools import lru_cache
+from typing import Final, NamedTuple, Protocol
+
+_PREFIX: Final = re.compile(r".*(?:__|[-.:/ ])(?=[^-.:/ ])")
 
 
-class Telling(Protocol):
+class Named(Protocol):
+    """What tells tool calls apart."""
+
+    @property
+    def tool_name(self) -> str:
+        """What was called."""
+
+    @property
+    def tool_call_id(self) -> str:
+        """Which call it was; "" where that is not told."""
+
+
+class Telling(Named, Protocol):
     """What a report of a tool call says of it; a `Step` does."""
 
     @property
@@ -15,14 +31,6 @@ class Telling(Protocol):
     @property
     def trace_id(self) -> bytes:
         """Its trace."""
-
-    @property
-    def tool_name(self) -> str:
-        """What was called."""
-
-    @property
-    def tool_call_id(self) -> str:
-        """Which call it was; "" where that is not told."""
 
     @property
     def start_ns(self) -> int:
@@ -47,6 +55,24 @@ class ToolReport(NamedTuple):
 def report_of(tool: Telling) -> ToolReport:
     """Return what is kept of a report."""
     return ToolReport(tool.dialect, tool.trace_id, tool.tool_name, tool.tool_call_id, tool.start_ns, tool.end_ns)
+
+
+@lru_cache(maxsize=4096)
+def bare(tool_name: str) -> str:
+    """Return a tool's name without its server or plugin: `mcp__travel__get_weather` is `get_weather`."""
+    return _PREFIX.sub("", tool_name)
+
+
+def same_tool(one: str, other: str) -> bool:
+    """Tell whether two names may be one tool, one of them with a prefix."""
+    return one == other or (bare(one) == bare(other) and (one == bare(one) or other == bare(other)))
+
+
+def part_of(inner: Named, around: Named) -> bool:
+    """Tell whether two tool spans, one above the other, are of one call: by its id, else by the tool's name."""
+    if inner.tool_call_id and around.tool_call_id:
+        return inner.tool_call_id == around.tool_call_id
+    return inner.tool_name != "" and same_tool(inner.tool_name, around.tool_name)
 
 
 def told_by_both(one: Telling, other: Telling) -> bool:

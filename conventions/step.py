@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+    from spanledger.conventions.call import Call
     from spanledger.conventions.detail import Detail
-    from spanledger.conventions.ledger import Call
     from spanledger.conventions.reading import Cost, Reading, StepKind
     from spanledger.conventions.usage import Usage
     from spanledger.conventions.values import Attributes

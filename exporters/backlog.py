@@ -313,6 +313,11 @@ class Backlog:
         """Open the file unless it is; raises `Refused`, at once when that failed a moment ago."""
         if not self._began:
             raise self._refusal("the exporter is starting")
+        # To its end, even when the client that tries it goes away: dead letters that are put in line there have to
+        # be in line here.
+        await asyncio.shield(self._open_in_turn())
+
+    async def _open_in_turn(self) -> None:
         async with self._opening:
             if self._is_open or self._closing.is_set():
                 return

@@ -16,7 +16,7 @@ from spanledger.conventions.ledger import Report
 from spanledger.conventions.same_call import MAX_APART_NS, are_one, names_of, teller_of, twins
 
 if TYPE_CHECKING:
-    from spanledger.conventions.ledger import Place
+    from spanledger.conventions.call import Place
     from spanledger.conventions.same_call import Name
 
 MAX_SPANS: Final = 32_768

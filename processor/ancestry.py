@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
+from spanledger.conventions.same_tool import part_of
 from spanledger.conventions.step import Bridge, Step, altered
 
 MAX_ABOVE: Final = 64
@@ -33,7 +34,7 @@ class Ancestry:
 
     def tool_around(self, step: Step) -> Step | None:
         """Return the tool call that a tool's span is part of (an MCP client's or server's side of it)."""
-        return self._nearest(step, lambda above: above.kind == "tool" and same_tool(above, step))
+        return self._nearest(step, lambda above: above.kind == "tool" and part_of(step, above))
 
     def _nearest(self, step: Step, wanted: Callable[[Step], bool]) -> Step | None:
         above: Step | Bridge = step
@@ -56,10 +57,3 @@ class Called(NamedTuple):
 
     tool_call_id: str
     tool_name: str
-
-
-def same_tool(one: Step | Called, other: Step | Called) -> bool:
-    """Tell whether two tool spans, one above the other, are about one call."""
-    if one.tool_call_id and other.tool_call_id:
-        return one.tool_call_id == other.tool_call_id
-    return one.tool_name == other.tool_name

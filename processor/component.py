@@ -428,6 +428,10 @@ def register(
     return add
 
 
+BESIDE_MAX_S = 0.1
+"""Seconds of one turn beside requests, also when the process was stopped for a while."""
+
+
 class Turns:
     """The turns in which a request is worked on, over all its stages: after each, the loop serves others."""
 
@@ -450,6 +454,28 @@ class Turns:
                 # Anything may have run meanwhile; what the stage works on is still only its own.
                 await asyncio.sleep(0)
                 self._until = self._monotonic() + self._budget_s
+
+
+class Beside:
+    """The turns of work that goes on beside requests, and that each of them adds to.
+
+    The loop gives every request a turn before this comes again. With many of them, one turn of `least_s` seconds would
+    be ever less of the whole, and what waits would pile up. So a turn is as long as what the others took.
+    """
+
+    __slots__ = ("_least_s", "_monotonic", "turn_s")
+
+    def __init__(self, least_s: float, monotonic: Callable[[], float]) -> None:
+        self._least_s = least_s
+        self._monotonic = monotonic
+        self.turn_s = least_s
+        """Seconds of the next turn."""
+
+    async def others(self) -> None:
+        """Let all others have their turn."""
+        began_s = self._monotonic()
+        await asyncio.sleep(0)
+        self.turn_s = max(self._least_s, min(self._monotonic() - began_s, BESIDE_MAX_S))
 
 
 async def paced(work: Generator[None, None, _T], budget_s: float, monotonic: Callable[[], float]) -> _T:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import pydantic
 
-from spanledger.conventions.ledger import Bill, Place
+from spanledger.conventions.call import Place
+from spanledger.conventions.ledger import Bill
 from spanledger.conventions.metrics import METRICS
 from spanledger.conventions.step import Bridge, Step, altered
 from spanledger.processor.accounts import Accounts
 from spanledger.processor.ancestry import Ancestry
-from spanledger.processor.component import ComponentConfig, Host, register
+from spanledger.processor.component import Beside, ComponentConfig, Host, Refused, register
 from spanledger.processor.metric_store import MAX_LINES, MAX_SERIES
 from spanledger.processor.settings import Duration
 from spanledger.processor.step_metrics import Entry, SemconvMetrics, StepMetrics, bill_of
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 SLICE_S: Final = 0.002
 """Seconds of counting in one go, some 50 steps; the rest of a large delivery takes turns with other work."""
+
+MAX_WAITING: Final = 20_000
+"""Spans that may wait to be counted; a request that finds so many is refused."""
 
 CHECK_EVERY: Final = 4
 """Steps between two looks at the clock."""
@@ -72,7 +76,9 @@ class GenAIMetrics:
         self._uncounted = host.metrics.counter("spanledger_uncounted_steps_total")
         self._counted = 0
         self._failed = 0
-        self._waiting: deque[Iterator[_Related]] = deque()
+        self._waiting: deque[tuple[Iterator[_Related], int]] = deque()
+        """Each with the number of its spans."""
+        self._waiting_spans = 0
         self._task: asyncio.Task[None] | None = None
         self._accounts = Accounts()
         self._held: OrderedDict[bytes, tuple[float, dict[Report, None]]] = OrderedDict()
@@ -102,12 +108,15 @@ class GenAIMetrics:
             "counted": self._counted,
             "failed": self._failed,
             "waiting_deliveries": len(self._waiting),
+            "waiting_spans": self._waiting_spans,
             "held_traces": len(self._held),
             **self._accounts.statistics(),
         }
 
     def reserve(self, delivery: Delivery) -> None:
-        """Hold nothing: counting is faster than decoding, so what waits cannot pile up."""
+        """Hold nothing, for counting is faster than decoding; refuse if that should not be so."""
+        if self._waiting_spans > MAX_WAITING:
+            raise Refused(f"connector {self._host.id} has {self._waiting_spans} spans waiting to be counted")
 
     def release(self, delivery: Delivery) -> None:
         """Do nothing."""
@@ -117,24 +126,33 @@ class GenAIMetrics:
         self._host.metrics.tick(delivery.received_ns)
         if delivery.bridges:
             self._step_metrics.count_bridges(len(delivery.bridges))
-        steps = _related(delivery)
-        if not self._waiting and self._count(steps):
+        steps = _related(delivery.steps, delivery.bridges)
+        if not self._waiting and self._count(steps, SLICE_S):
             return
-        self._waiting.append(steps)
+        count = len(delivery.steps) + len(delivery.bridges)
+        self._waiting.append((steps, count))
+        self._waiting_spans += count
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._count_waiting(), name="genai_metrics")
 
     async def _count_waiting(self) -> None:
+        beside = Beside(SLICE_S, self._host.monotonic)
         while self._waiting:
             # Others run here; they may have appended deliveries.
-            await asyncio.sleep(0)
-            if self._count(self._waiting[0]):
-                self._waiting.popleft()
+            await beside.others()
+            left_s = beside.turn_s
+            while self._waiting and left_s > 0:
+                began_s = self._host.monotonic()
+                steps, count = self._waiting[0]
+                if self._count(steps, left_s):
+                    self._waiting.popleft()
+                    self._waiting_spans -= count
+                left_s -= self._host.monotonic() - began_s
 
-    def _count(self, records: Iterator[_Related]) -> bool:
+    def _count(self, records: Iterator[_Related], slice_s: float) -> bool:
         """Count until the records or the slice are used up; tell whether all is counted."""
         now_s = self._host.monotonic()
-        until = now_s + SLICE_S
+        until = now_s + slice_s
         done = True
         for record, tool_around in records:
             if isinstance(record, Bridge):
@@ -239,14 +257,14 @@ def _is_billed(report: Report) -> bool:
 _Related = tuple[Step | Bridge, Step | None]
 
 
-def _related(delivery: Delivery) -> Iterator[_Related]:
+def _related(steps: Sequence[Step], bridges: Sequence[Bridge]) -> Iterator[_Related]:
     """Yield what holds calls together, then each step with its agent's name, and for tools the call it is part of."""
-    if not delivery.steps:
-        yield from ((bridge, None) for bridge in delivery.bridges)
+    if not steps:
+        yield from ((bridge, None) for bridge in bridges)
         return
-    ancestry = Ancestry(delivery.steps, delivery.bridges)
-    yield from ((bridge, None) for bridge in delivery.bridges)
-    for step in delivery.steps:
+    ancestry = Ancestry(steps, bridges)
+    yield from ((bridge, None) for bridge in bridges)
+    for step in steps:
         yield ancestry.with_agent(step), ancestry.tool_around(step) if step.kind == "tool" else None
 
 

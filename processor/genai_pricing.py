@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import pydantic
 
-from spanledger.conventions.ledger import MONEY, Call, Place, Verdict, once
+from spanledger.conventions.call import Call, Place
+from spanledger.conventions.ledger import MONEY, Verdict, once
 from spanledger.conventions.lookup import ORIGINAL
 from spanledger.conventions.prices.ask import tier_of
 from spanledger.conventions.prices.attributes import COST, PREFIX, Spelling, attributes_of, restored, spelled

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final
 
 from spanledger.conventions.ledger import Bill
 from spanledger.conventions.metrics import TOKEN_TYPE
-from spanledger.conventions.same_tool import ToolReport, report_of, told_by_both
-from spanledger.processor.ancestry import Called, same_tool
+from spanledger.conventions.same_tool import ToolReport, part_of, report_of, told_by_both
+from spanledger.processor.ancestry import Called
 from spanledger.processor.metric_store import MAX_LABEL_CHARS
 from spanledger.processor.retold import RetoldTools
 
@@ -139,7 +139,7 @@ class ToolCalls:
             return False
         above, below = self._seen.get(parent), self._below.pop(key, None)
         _remember(self._below, parent, called)
-        if any(other is not None and same_tool(other, called) for other in (above, below)):
+        if any(other is not None and part_of(called, other) for other in (above, below)):
             return False
         return not self._is_told_by_another(step)
 

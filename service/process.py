@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any
 
 from spanledger.processor.metric_store import MetricTable
@@ -60,8 +60,7 @@ async def serve(
     except CannotStart as error:
         print(f"spanledger: {error}", file=sys.stderr)
         return 1
-    sys.setswitchinterval(SWITCH_S)
-    with young_only():
+    with young_only(), _quick_switches():
         beside = [asyncio.create_task(sweep(), name="garbage")]
         if act is not None:
             acting = asyncio.create_task(act(sidecar), name="act")
@@ -78,6 +77,16 @@ async def serve(
             with contextlib.suppress(asyncio.CancelledError):
                 await task
     return 1 if lost else 0
+
+
+@contextlib.contextmanager
+def _quick_switches() -> Iterator[None]:
+    before_s = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_S)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before_s)
 
 
 async def _reload(sidecar: Sidecar, sources: Sequence[str], sets: Sequence[str]) -> bool:

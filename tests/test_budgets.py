@@ -15,7 +15,7 @@ from spanledger.conventions.reading import Cost
 from spanledger.conventions.step import Step
 from spanledger.conventions.values import attributes_of
 from spanledger.processor.trajectory.config import TrajectoryConfig
-from tests.assembled_runs import START_NS, Bench, agent, run, says, step, tool
+from tests.assembled_runs import START_NS, Bench, agent, run, says, step, tool, trace
 from tests.test_trajectory_connector_life import Bed
 
 HOUR_NS = 3_600 * 10**9
@@ -71,6 +71,18 @@ def test_a_limit_is_told_of_while_the_run_is_under_way_once_for_each_level() -> 
     made.wait(60)
     assert [one["spanledger.budget.level"] for one in breaches(made.told.records)] == ["soft", "hard"]
     assert (told(made, "day", "soft"), told(made, "day", "hard"), spent(made, "day")) == (1, 1, 4)
+
+
+def test_a_run_that_was_never_settled_is_given_up_with_its_traces() -> None:
+    """A fault of ours may keep a run from being settled; what is known of its steps does not stay for ever."""
+    made = bench(DAY)
+    made.take(paid(2))
+    assert spent(made, "day") == 1
+
+    made.assembly.governance.forget([trace(1)])
+    made.wait(1)
+
+    assert spent(made, "day") == 0
 
 
 def test_a_revision_adds_the_difference() -> None:

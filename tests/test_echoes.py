@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from spanledger.conventions.call import Call, Place
 from spanledger.conventions.dialects import DIALECTS
-from spanledger.conventions.ledger import Call, Place
 from spanledger.conventions.reader import Reader
 from spanledger.conventions.values import Value, attributes_of
 from spanledger.processor.accounts import Accounts

@@ -610,6 +610,41 @@ async def test_running_exporter_notices_a_replay(tmp_path: Path) -> None:
     await life.end()
 
 
+async def test_client_that_goes_away_leaves_no_dead_letter_half_replayed(tmp_path: Path) -> None:
+    """Its request had the file of a disk that failed opened again; what was put in line then is sent all the same."""
+    await bury(tmp_path)
+    peer = Peer()
+    life = Life(tmp_path, peer)
+    backlog = life.exporter._backlog
+    assert backlog is not None
+    opens, revives, begins = backlog._file.open, backlog._file.revive, threading.Event()
+
+    def fails(_now_ns: int) -> Found:
+        raise OSError(errno.EIO, "Input/output error")
+
+    def slow(numbers: range) -> tuple[Stored, ...]:
+        assert begins.wait(10)
+        return revives(numbers)
+
+    backlog._file.open = fails  # type: ignore[method-assign]
+    await life.exporter.start()
+    assert command("replay", "--directory", str(tmp_path), "--all") == 0
+    backlog._file.open, backlog._file.revive = opens, slow  # type: ignore[method-assign]
+    life.clock.now_s += TRY_EVERY_S
+    impatient = asyncio.create_task(life.offer(spans(2)))
+    while not backlog._is_open:  # noqa: ASYNC110 - it is opened in a thread
+        await asyncio.sleep(0)
+    impatient.cancel()
+    await asyncio.gather(impatient, return_exceptions=True)
+    begins.set()
+    async with asyncio.timeout(10):
+        await peer.first.wait()
+    await life.settle()
+
+    assert peer.took == [1]
+    await life.end()
+
+
 async def test_dead_letter_is_exported_and_discarded(tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     """The bytes are those of the request."""
     await bury(tmp_path)

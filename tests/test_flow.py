@@ -12,7 +12,7 @@ import pytest
 from spanledger.conventions.reading import Cost, Reading
 from spanledger.conventions.usage import Usage
 from spanledger.processor.batch import Batch, decode, finish
-from spanledger.processor.component import Passive, Refused, Turns
+from spanledger.processor.component import BESIDE_MAX_S, Beside, Passive, Refused, Turns
 from spanledger.service.flow import Intake, Pipeline, Stage
 from tests.fakes import Clock, FakeSink, request, span
 
@@ -152,3 +152,16 @@ async def test_the_stages_of_a_request_share_its_turns() -> None:
     counting.cancel()
 
     assert others == 10
+
+
+async def test_work_beside_requests_has_a_turn_as_long_as_theirs() -> None:
+    """With many of them two milliseconds would be nothing; after a pause of the whole process it is no hour."""
+    clock = Clock()
+    beside = Beside(0.002, clock.monotonic)
+    turns = []
+    for busy_s in (0.0, 0.03, 0.001, 3600.0):
+        asyncio.get_running_loop().call_soon(setattr, clock, "now_s", clock.now_s + busy_s)
+        await beside.others()
+        turns.append(round(beside.turn_s, 6))
+
+    assert turns == [0.002, 0.03, 0.002, BESIDE_MAX_S]

@@ -12,14 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spanledger.conventions.call import Call
 from spanledger.conventions.framework import framework_of
-from spanledger.conventions.ledger import Call
 from spanledger.conventions.metrics import STATUS, TOKEN_TYPE
 from spanledger.conventions.reading import Cost, Reading
 from spanledger.conventions.step import Bridge, Step, make_step
 from spanledger.conventions.usage import Usage
+from spanledger.processor import genai_metrics
 from spanledger.processor.ancestry import Ancestry
 from spanledger.processor.batch import Delivery
+from spanledger.processor.component import Refused
 from spanledger.processor.genai_metrics import CHECK_EVERY, GenAIMetrics, GenAIMetricsConfig
 from spanledger.processor.metric_store import MetricTable
 from spanledger.processor.step_metrics import MAX_FAILED, Retries, by_modality, disjoint
@@ -413,6 +415,24 @@ async def test_a_huge_delivery_is_counted_in_turns() -> None:
 
     assert series(table, "spanledger_llm_calls_total")[(*WHO, "chat", "ok", "")] == 101
     assert {"counted": 101, "failed": 0, "waiting_deliveries": 0}.items() <= metrics.statistics().items()
+
+
+async def test_who_is_behind_with_counting_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sender keeps what cannot be counted yet; when all is counted, it is taken."""
+    monkeypatch.setattr(genai_metrics, "MAX_WAITING", 150)
+    metrics, table = connector()
+    seconds = itertools.count()
+    metrics._host.monotonic = lambda: next(seconds)
+    metrics.reserve(delivery(call()))
+    for _ in range(2):
+        metrics.commit(delivery(*[call()] * 100))
+    with pytest.raises(Refused, match="200 spans waiting to be counted"):
+        metrics.reserve(delivery(call()))
+
+    assert await metrics.shutdown(0.0) == 0
+
+    metrics.reserve(delivery(call()))
+    assert series(table, "spanledger_llm_calls_total")[(*WHO, "chat", "ok", "")] == 200
 
 
 def test_a_step_that_cannot_be_counted_takes_no_other_with_it() -> None:

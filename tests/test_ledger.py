@@ -9,7 +9,8 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spanledger.conventions.ledger import MONEY, TOKENS, Bill, Call, Excess, Place, Report
+from spanledger.conventions.call import Call, Place
+from spanledger.conventions.ledger import MONEY, TOKENS, Bill, Excess, Report
 from spanledger.processor.accounts import MAX_TRACE_SPANS, Accounts
 
 LEAF = Call(

@@ -8,8 +8,8 @@ from itertools import count
 
 import pytest
 
+from spanledger.conventions.call import Call, Place
 from spanledger.conventions.detail import Detail
-from spanledger.conventions.ledger import Call, Place
 from spanledger.processor.accounts import Accounts
 from spanledger.processor.step_metrics import MAX_TOOLS, ToolCalls
 from spanledger.processor.trajectory.config import TrajectoryConfig

@@ -10,7 +10,7 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spanledger.conventions.ledger import Call
+from spanledger.conventions.call import Call
 from spanledger.conventions.metrics import METRICS
 from spanledger.conventions.reading import Cost, StepKind
 from spanledger.conventions.step import Bridge, Step

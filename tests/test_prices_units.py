@@ -184,6 +184,7 @@ def test_speech_without_tokens_is_counted_by_the_characters_that_were_spoken() -
         ({"gen_ai.operation.name": "speech_to_text", "gen_ai.response.audio.duration": -1.0}, {}),
         ({"gen_ai.operation.name": "chat", "gen_ai.response.audio.duration": 60.5}, {}),
         ({"gen_ai.operation.name": "image", "gen_ai.response.image": ["a", "b"]}, {"image": 2}),
+        ({"gen_ai.operation.name": "image", "gen_ai.response.image": ["a"] * 65}, {}),
     ],
 )
 def test_openlit_tells_the_length_of_sound_and_the_images(attributes: dict[str, Value], units: dict[str, int]) -> None:

@@ -229,6 +229,7 @@ def test_usage_in_the_repr_of_an_answer() -> None:
     assert counts_of(found) == {"input": 100, "output": 20, "cache_read": 64, "reasoning": 5}
     assert usage_within(answer[:-21]) is None
     assert usage_within(json.dumps({"content": "it has usage=CompletionUsage(prompt_tokens=9)"})) is None
+    assert usage_within("Message(id='1', content='it has usage=CompletionUsage(prompt_tokens=9)')") is None
 
 
 @pytest.mark.parametrize("text", ["usage=", " usage=Usage(", " usage=Usage(a=1", " usage=Usage(a=B(", " usage=)", ""])

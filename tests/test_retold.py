@@ -201,6 +201,24 @@ def both(outcome: Outcome) -> tuple[int, int]:
     return outcome.input, outcome.output
 
 
+@pytest.mark.parametrize(
+    "order",
+    [
+        pytest.param((0, 4, 3, 1, 5, 2), id="two records that mean one span"),
+        pytest.param((0, 3, 4, 1, 5, 2), id="a span that was given away, when its record comes"),
+        pytest.param((1, 4, 0, 3, 5, 2), id="two spans that mean one record"),
+    ],
+)
+def test_each_record_of_calls_that_are_alike_finds_a_span_of_its_own(order: Sequence[int]) -> None:
+    """Each that comes is told another report of its call, by which a run finds it: none twice, or one is left over."""
+    alike = Truth(0, 8000, 100, 10, 0, 0)
+    spans_and_records = [request for number in range(3) for request in claude(alike, number)]
+
+    outcome = play([spans_and_records[at] for at in order])
+
+    assert outcome.calls == outcome.totals("llm_calls") == 3
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     emitter=st.sampled_from(sorted(EMITTERS)),

@@ -21,6 +21,7 @@ from spanledger.conventions.safety.words import FINISH_REASONS, category_of
 from spanledger.conventions.values import Value, attributes_of, key_value
 from spanledger.processor.batch import Resource, Scope
 from spanledger.processor.trajectory.config import TrajectoryConfig
+from spanledger.processor.trajectory.unsafe import MAX_OF_TRACE
 from tests.assembled_runs import Bench, agent, says, span_id, step, tool, trace
 
 if TYPE_CHECKING:
@@ -349,6 +350,19 @@ def test_what_went_through_is_counted_while_the_run_is_open() -> None:
     made.take(guard(5, TRIPPED))
     made.wait(60)
     assert counted(made) == {("personal_data", "critical", "planner"): 3, ("hate", "warning", "planner"): 1}
+
+
+def test_who_chooses_names_is_remembered_within_bounds() -> None:
+    """Beyond them a finding is counted when its run is closed, and once like the others."""
+    made = bench()
+    for number in range(3, 3 + 2 * MAX_OF_TRACE):
+        made.take(says(step(number, 1, agent_name=f"agent {number}"), concerns=(TRIPPED,)))
+    made.wait(0.1)
+    assert sum(counted(made).values()) == MAX_OF_TRACE
+    made.take(agent(1))
+    made.wait(60)
+    assert set(counted(made).values()) == {1}
+    assert sum(counted(made).values()) == 2 * MAX_OF_TRACE
 
 
 def test_what_was_counted_before_a_reload_is_not_counted_after_it() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from spanledger.conventions.values import Value
 from tests.coding_agents import Outcome, play
-from tests.test_stacks_together import AGENT, CLAUDE, OP, OPENAI, One, bill, sent, used, written
+from tests.test_stacks_together import AGENT, CLAUDE, MODEL, OP, OPENAI, One, bill, sent, used, written
 
 NATIVE: Final = CLAUDE | used(
     2114, 28, response__id="msg_1", usage__cache_write__input_tokens=2048, usage__cache_read__input_tokens=0
@@ -17,6 +17,7 @@ NATIVE: Final = CLAUDE | used(
 """What Anthropic's SDK tells of the call that others tell without its cache."""
 NATIVE_BILL: Final = (1, 2114, 0, 28, 0.008298)
 SDK: Final = "com.anthropic.sdk.python"
+PRIORITY: Final[dict[str, Value]] = {"openai.response.service_tier": "priority"}
 WEATHER: Final[dict[str, Value]] = {OP: "execute_tool", "gen_ai.tool.name": "get_weather"}
 
 
@@ -55,6 +56,49 @@ def test_a_wrapper_that_saw_the_beginning_of_a_stream_only_is_a_wrapper() -> Non
     native = One(3, 2, SDK, 21, 99, NATIVE)
 
     assert bill(play([sent(AGENT, wrapper, native)])) == NATIVE_BILL
+
+
+def _chat(number: int, scope: str, start: float, end: float, *, parent: int = 1, tokens: int = 100) -> One:
+    return One(number, parent, scope, start, end, OPENAI | used(1000, tokens))
+
+
+def _embedding(number: int, scope: str, start: float, end: float, trace: int = 1) -> One:
+    asked: dict[str, Value] = {OP: "embeddings", MODEL: "text-embedding-3-small", "gen_ai.usage.input_tokens": 8}
+    return One(number, 1, scope, start, end, asked | {"gen_ai.provider.name": "openai"}, trace=trace)
+
+
+@pytest.mark.parametrize(
+    "spans",
+    [
+        pytest.param((_chat(2, "one", 10, 1010), _chat(3, "one", 10, 1010)), id="fan-out of equal prompts"),
+        pytest.param((_chat(2, "one", 10, 1010), _chat(3, "one", 300, 900)), id="hedged"),
+        pytest.param(
+            (
+                _chat(2, "one", 10, 1010), _chat(3, "other", 11, 1009), _chat(4, "one", 300, 900),
+                _chat(5, "other", 301, 899),
+            ),
+            id="hedged, each told by two",
+        ),
+        pytest.param((_chat(2, "one", 10, 1010), _chat(3, "one", 20, 900, parent=2, tokens=400)), id="below, longer"),
+        pytest.param(
+            (
+                One(2, 1, "framework", 10, 2000, OPENAI | used(1000, 100) | PRIORITY),
+                _chat(3, "one", 20, 500, parent=2), _chat(4, "one", 600, 1900, parent=2),
+            ),
+            id="attempts below one that knows the tier",
+        ),
+        pytest.param((_chat(2, "one", 10, 10), _chat(3, "other", 400, 900)), id="of no length, before the other"),
+        pytest.param((_embedding(2, "one", 10, 60), _embedding(3, "one", 11, 61)), id="parts of a batch"),
+        pytest.param((_embedding(2, "one", 10, 60), _embedding(3, "other", 60, 60)), id="one after the other, in 1 ms"),
+        pytest.param((_embedding(2, "one", 10, 60), _embedding(3, "other", 20, 30, trace=2)), id="of two requests"),
+    ],
+)  # fmt: skip
+def test_calls_that_are_alike_by_chance_are_two(spans: tuple[One, ...]) -> None:
+    """What makes two reports one has to be more than may be so of two calls at one time."""
+    for each in (spans, spans[::-1]):
+        outcome = play([sent(AGENT), *map(sent, each)])
+
+        assert outcome.calls == outcome.totals("llm_calls") == 2
 
 
 def test_anthropic_s_usage_that_was_flattened_is_not_counted_twice() -> None:
@@ -96,6 +140,16 @@ def test_two_callbacks_tell_one_tool(first: int) -> None:
     assert outcome.tools == {"get_weather": 1}
     assert told(outcome) == [("tool", "get_weather")]
     assert outcome.totals("tool_calls") == 1
+
+
+def test_a_client_names_a_tool_with_its_server_and_the_server_does_not() -> None:
+    """One below the other they are one call, in the numbers as in the run."""
+    client = One(2, 1, "agents", 10, 90, WEATHER | {"gen_ai.tool.name": "mcp__travel__get_weather"})
+    server = One(3, 2, "mcp", 20, 80, WEATHER)
+
+    for each in ([sent(AGENT, client, server)], [sent(server), sent(AGENT, client)]):
+        outcome = play(each)
+        assert sum(outcome.tools.values()) == outcome.totals("tool_calls") == 1
 
 
 def test_tools_that_run_side_by_side_are_told_once_each() -> None:

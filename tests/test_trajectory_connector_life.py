@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import sqlite3
+import threading
 from collections import deque
 from collections.abc import Generator
 from pathlib import Path
@@ -25,11 +27,13 @@ from spanledger.processor.batch import Batch, Delivery, decode, finish
 from spanledger.processor.component import Passive, Refused, Rejected
 from spanledger.processor.metric_store import MetricTable
 from spanledger.processor.sqlite_file import SPARE_BYTES, Malformed
+from spanledger.processor.trajectory import connector as connector_module
 from spanledger.processor.trajectory.config import TrajectoryConfig
 from spanledger.processor.trajectory.connector import Trajectory
 from spanledger.processor.trajectory.journal import RETRY_S
 from spanledger.processor.trajectory.journal_file import FILE, JournalFile
 from spanledger.processor.trajectory.records import Record
+from spanledger.processor.trajectory.store import Store
 from spanledger.service.flow import Intake, Pipeline, Stage
 from tests.assembled_runs import agent, documents_of, run, says, span_id, spans_of, step, total, trace
 from tests.fakes import Clock, FakeSink, host, request, span
@@ -554,6 +558,94 @@ async def test_a_disk_that_fails_refuses_and_goes_on(tmp_path: Path, monkeypatch
     assert spans_of(bed.documents) == [(trace(1).hex(), span_id(number).hex()) for number in (1, 2, 3)]
     assert not [name for name in names_in(tmp_path) if ".broken-" in name]
     await bed.connector.shutdown(bed.clock.now_s)
+
+
+async def test_a_client_that_goes_away_while_the_file_is_opened_leaves_it_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a former life left is taken up to the end: who comes next finds the file open and does not look again."""
+    bed = Bed(storage=str(tmp_path))
+    await bed.connector.start()
+    bed.connector.commit(await keep(bed, step(2, 1), agent(1)))
+    await bed.crash()
+    begins, real = threading.Event(), JournalFile._begin
+
+    def slow(file: JournalFile) -> Any:
+        begins.wait(10)
+        return real(file)
+
+    monkeypatch.setattr(JournalFile, "_begin", slow)
+    impatient = asyncio.create_task(bed.connector.keep(Delivery("traces", b"", 0, 0)))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    impatient.cancel()
+    await asyncio.gather(impatient, return_exceptions=True)
+    begins.set()
+    await bed.connector.start()
+    await bed.wait(5)
+
+    assert spans_of(bed.documents) == [(trace(1).hex(), span_id(number).hex()) for number in (1, 2)]
+    await bed.connector.shutdown(bed.clock.now_s)
+
+
+async def test_who_is_far_behind_refuses_until_all_is_put_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests come again; what was taken is in its run, and the run is not told before all of it is there."""
+    monkeypatch.setattr(connector_module, "MAX_WAITING", 2)
+    bed = Bed()
+    seconds = itertools.count()
+    bed.connector._host.monotonic = lambda: bed.clock.now_s + next(seconds) / 1e3
+    bed.connector.assembly.take([step(number, 1) for number in range(2, 12)])
+    bed.connector.assembly.take([agent(1)])
+    assert bed.connector.assembly.waiting_spans > 2
+    refused = 0
+    while True:
+        try:
+            bed.connector.reserve(Delivery("traces", b"", 1, 0))
+        except Refused:
+            refused += 1
+            await bed.connector.work()
+        else:
+            break
+
+    assert refused > 1
+    assert bed.connector.assembly.waiting_spans == 0
+    await bed.connector.shutdown(bed.clock.now_s + 10)
+    assert len(spans_of(bed.documents)) == 11
+
+
+async def test_who_closes_runs_faster_than_they_are_told_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs that make room for others are in no limit any more, so that there have to be few of them."""
+    monkeypatch.setattr(connector_module, "MAX_LEAVING", 5)
+    bed = Bed(memory={"max_runs": 10})
+    bed.take(*(agent(number, trace_number=number) for number in range(1, 30)))
+    with pytest.raises(Refused, match=r"\d+ closed runs waiting"):
+        bed.connector.reserve(Delivery("traces", b"", 1, 0))
+    while await bed.connector.work() == 0:
+        pass
+
+    bed.connector.reserve(Delivery("traces", b"", 1, 0))
+    await bed.connector.shutdown(bed.clock.now_s + 10)
+    assert len(bed.documents) == 29
+
+
+async def test_a_span_that_cannot_be_taken_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault of ours takes that span and no other; what waits comes to nothing again."""
+    bed = Bed()
+    real = Store.add
+
+    def fails(store: Store, record: Any, now_s: float) -> Any:
+        if record.span_id == span_id(3):
+            raise RuntimeError("a fault")
+        return real(store, record, now_s)
+
+    monkeypatch.setattr(Store, "add", fails)
+    with pytest.raises(RuntimeError):
+        bed.take(step(2, 1), step(3, 1), step(4, 1), agent(1))
+    await bed.connector.work()
+
+    assert bed.connector.statistics()["waiting_spans"] == 0
+    await bed.connector.shutdown(bed.clock.now_s + 10)
+    assert spans_of(bed.documents) == [(trace(1).hex(), span_id(number).hex()) for number in (1, 2, 4)]
 
 
 async def test_changes_that_found_no_room_are_written_when_there_is_some(

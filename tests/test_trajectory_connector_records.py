@@ -18,7 +18,7 @@ from spanledger.processor.trajectory import wire
 from spanledger.processor.trajectory.emitted import Emitted
 from spanledger.processor.trajectory.group import Group
 from spanledger.processor.trajectory.indexes import Recent
-from spanledger.processor.trajectory.packing import HISTORY, Resources, pack, unpack
+from spanledger.processor.trajectory.packing import HISTORY, MAX_RESOURCE_BYTES, Resources, pack, unpack
 from tests.assembled_runs import step
 
 texts = st.text(max_size=8)
@@ -87,6 +87,19 @@ def test_packing_gives_back_what_it_took(records: list[Step | Bridge], pauses: s
     assert (b"x" * 24) not in kept
     assert len(kept.resources) <= len({wire.write_resource(one.resource) for one in records if isinstance(one, Step)})
     assert not kept.hot
+
+
+def test_attributes_of_services_have_a_limit_in_bytes() -> None:
+    """A hostile one has as many as it may, others with each request; small ones are kept by the thousand."""
+    resources = Resources()
+    kept = [resources.same({"service.name": str(number), "noise": "x" * 2**16}) for number in range(300)]
+
+    assert [resources.together([one]) for one in kept] == [(one,) for one in kept]
+    assert len(resources._alone) == len(resources._known)
+    assert 200 * 2**16 < resources._bytes <= MAX_RESOURCE_BYTES
+    assert resources.same(dict(kept[-1])) is kept[-1]
+    assert resources.same(dict(kept[0])) is not kept[0]
+    assert sum(len(key) for key in resources._known) == resources._bytes
 
 
 @settings(max_examples=50, deadline=None)

@@ -9,6 +9,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -222,3 +223,16 @@ async def test_traces_are_read_in_the_order_in_which_they_were_closed(tmp_path: 
         await desk.written()
     again: Remembered = Desk(tmp_path).file.open().remembered
     assert list(again.closed) == [trace(2), trace(3), trace(1)]
+
+
+async def test_resources_whose_numbers_are_known_have_a_limit_in_bytes(tmp_path: Path) -> None:
+    """They are kept for that; forgotten ones are found again in the file."""
+    large = [{"service.name": str(number), "noise": "x" * 2**16} for number in range(100)]
+    async with opened(tmp_path) as desk:
+        for _ in range(2):
+            for number, resource in enumerate(large):
+                desk.journal.add(replace(step(number, 1), resource=resource), 0)
+        await desk.written()
+
+        assert len(desk.file._resources) < 70
+        assert desk.rows("resource") == 100

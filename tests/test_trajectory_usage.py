@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from spanledger.conventions.call import Call
 from spanledger.conventions.detail import Detail
-from spanledger.conventions.ledger import Call
 from spanledger.conventions.reading import Cost
 from spanledger.conventions.trajectory import build
 from spanledger.conventions.usage import Usage

@@ -29,6 +29,8 @@ _OUTPUTS: Final = {"image": "image", "audio": "speech", "text_to_speech": "speec
 _HEARD: Final = frozenset({"audio", "speech_to_text", "speech_to_text_translate"})
 _SECONDS_HEARD: Final = ("gen_ai.response.audio.duration", "gen_ai.request.audio_duration")
 _IMAGES: Final = "gen_ai.response.image"
+_MAX_IMAGES: Final = 64
+"""No call makes more: a longer list is of something else, or nonsense."""
 _QUERIES: Final = frozenset({"fetch", "get", "query", "search", "select"})
 
 
@@ -42,7 +44,7 @@ def _milliseconds(value: Value) -> int | None:
 
 
 def _length(value: Value) -> int | None:
-    return len(value) if isinstance(value, list) and value else None
+    return len(value) if isinstance(value, list) and 0 < len(value) <= _MAX_IMAGES else None
 
 
 def _complete(facts: Facts) -> None:

@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from spanledger.conventions.evaluator import Evaluator, Verdict
-from spanledger.conventions.trajectory.twins import bare
+from spanledger.conventions.same_tool import bare
 
 if TYPE_CHECKING:
     from spanledger.conventions.evaluator import Course

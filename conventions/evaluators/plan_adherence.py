@@ -20,7 +20,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from spanledger.conventions.evaluator import Evaluator, Verdict, share
-from spanledger.conventions.trajectory.twins import bare
+from spanledger.conventions.same_tool import bare
 
 if TYPE_CHECKING:
     from spanledger.conventions.evaluator import Course

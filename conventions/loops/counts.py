@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from spanledger.conventions.loops.timeline import LOOKED_AT, TOOLS
-from spanledger.conventions.trajectory.twins import bare
+from spanledger.conventions.same_tool import bare
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

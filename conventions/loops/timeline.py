@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from spanledger.conventions.detail import Detail, Print
-from spanledger.conventions.trajectory.twins import bare
+from spanledger.conventions.same_tool import bare
 
 if TYPE_CHECKING:
     from spanledger.conventions.step import Step

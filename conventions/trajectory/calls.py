@@ -15,8 +15,8 @@ from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
+from spanledger.conventions.same_tool import same_tool
 from spanledger.conventions.step import Bridge
-from spanledger.conventions.trajectory.twins import same_tool
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from spanledger.conventions.ledger import MONEY, Call, Place, Report
+from spanledger.conventions.call import Call, Place
+from spanledger.conventions.ledger import MONEY, Report
 from spanledger.conventions.same_call import twins
 from spanledger.conventions.step import Step, altered
 from spanledger.conventions.trajectory.tree import walk

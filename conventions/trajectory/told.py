@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Final
 from spanledger.conventions.detail import Detail, Print
 from spanledger.conventions.details.delegates import delegate_of
 from spanledger.conventions.details.history import extends
+from spanledger.conventions.same_tool import same_tool
 from spanledger.conventions.step import Bridge, Step, altered
 from spanledger.conventions.trajectory.tree import Node, walk
-from spanledger.conventions.trajectory.twins import RUNNERS, resolve, same_tool
+from spanledger.conventions.trajectory.twins import RUNNERS, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

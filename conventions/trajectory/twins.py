@@ -16,13 +16,11 @@ here the tree is whole, and the report that is best placed stands for all:
 
 from __future__ import annotations
 
-import re
-from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from spanledger.conventions.detail import Detail
 from spanledger.conventions.safety.reading import distinct
-from spanledger.conventions.same_tool import told_by_both
+from spanledger.conventions.same_tool import bare, part_of, same_tool, told_by_both
 from spanledger.conventions.step import altered
 from spanledger.conventions.trajectory import retold
 from spanledger.conventions.trajectory.tree import walk
@@ -39,19 +37,7 @@ CALLS: Final = frozenset({"llm", "embedding"})
 _CALLS_OF_THEIR_OWN: Final = frozenset({"counts", "only_copy"})
 RUNNERS: Final = frozenset({"agent", "workflow"})
 
-_PREFIX: Final = re.compile(r".*(?:__|[-.:/ ])(?=[^-.:/ ])")
 _MAX_BACK: Final = 64
-
-
-@lru_cache(maxsize=4096)
-def bare(tool_name: str) -> str:
-    """Return a tool's name without its server or plugin: `mcp__travel__get_weather` is `get_weather`."""
-    return _PREFIX.sub("", tool_name)
-
-
-def same_tool(one: str, other: str) -> bool:
-    """Tell whether two names may be one tool, one of them with a prefix."""
-    return one == other or (bare(one) == bare(other) and (one == bare(one) or other == bare(other)))
 
 
 def merge(roots: Sequence[Node]) -> list[Node]:
@@ -161,8 +147,7 @@ def _nested_tools_and_agents(nodes: Sequence[Node], above: dict[Node, Node | Non
         if outer is None or node.step is None or outer.step is None or outer.step.kind != node.step.kind:
             continue
         if node.step.kind == "tool":
-            ids = {node.step.tool_call_id, outer.step.tool_call_id} - {""}
-            if node.step.tool_name and same_tool(node.step.tool_name, outer.step.tool_name) and len(ids) < 2:
+            if part_of(node.step, outer.step):
                 _stand_for(resolve(outer), node)
         elif node.step.kind in RUNNERS and node.step.agent_name and node.step.agent_name == outer.step.agent_name:
             _stand_for(resolve(outer), node)

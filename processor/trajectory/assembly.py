@@ -189,22 +189,24 @@ class Assembly:
             self._journal.judge(judgement, self._host.clock_ns())
         return placed != "unknown"
 
-    def _take_waiting(self, now_s: float) -> bool:
+    def _take_waiting(self, now_s: float, slice_s: float = SLICE_S) -> bool:
         """Add what waits until it is all or the slice is used up; tell whether something is left."""
-        until = self._host.monotonic() + SLICE_S
+        until = self._host.monotonic() + slice_s
         became: Counter[Disposition] = Counter()
-        while self._waiting:
-            records, number = self._waiting[0]
-            for record in records:
-                became[self._add(record, now_s)] += 1
-                if self._host.monotonic() >= until:
-                    self._count(became)
-                    return True
-            self._waiting.popleft()
-            if number and self._journal is not None:
-                self._journal.settled(number)
-        self._count(became)
-        return False
+        try:
+            while self._waiting:
+                records, number = self._waiting[0]
+                for record in records:
+                    self.waiting_spans -= 1  # also when a fault of ours ends here: the next turn goes on behind it
+                    became[self._add(record, now_s)] += 1
+                    if self._host.monotonic() >= until:
+                        return True
+                self._waiting.popleft()
+                if number and self._journal is not None:
+                    self._journal.settled(number)
+            return False
+        finally:
+            self._count(became)
 
     def _add(self, record: Record, now_s: float) -> Disposition:
         if isinstance(record, Step):
@@ -237,18 +239,17 @@ class Assembly:
             self._journal.add(record, self._host.clock_ns())
 
     def _count(self, became: Counter[Disposition]) -> None:
-        self.waiting_spans -= became.total()
         for disposition, count in became.items():
             self._became.add(("duplicate" if disposition == "better" else disposition,), count)
 
     # -- turns --
 
-    def turn(self) -> float | None:
+    def turn(self, slice_s: float = SLICE_S) -> float | None:
         """Do what is due, for one slice. Return the seconds until the next turn, None when nothing is to come."""
         now_s = self._host.monotonic()
         self._host.metrics.tick(self._host.clock_ns())
-        until = now_s + SLICE_S
-        more = self._take_waiting(now_s) or self._host.monotonic() >= until
+        until = now_s + slice_s
+        more = self._take_waiting(now_s, slice_s) or self._host.monotonic() >= until
         self._place_waiting(now_s)
         while self._fresh and not more:
             self._look(*self._fresh.pop(next(iter(self._fresh))))

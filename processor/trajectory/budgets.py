@@ -189,13 +189,7 @@ class Ledger:
     def settle(self, group: Group, changes: Sequence[Change], *, unfinished: bool) -> None:
         """Charge closed runs in place of what their steps said."""
         for trace_id in group.traces:
-            trace = self._traces.pop(trace_id, None)
-            for key, pico in trace.periods.items() if trace is not None else ():
-                self._under_way[key] -= pico
-                if not self._under_way[key]:
-                    del self._under_way[key]
-            for name in trace.under_way if trace is not None else ():
-                self._dearest.pop(name, None)
+            self._end(trace_id)
         if unfinished:  # it goes on after a restart, and is charged then
             return
         for change in changes:
@@ -209,8 +203,21 @@ class Ledger:
     def forget(self, traces: Iterable[bytes]) -> None:
         """Give up what is known of traces that are gone."""
         for trace_id in traces:
+            self._end(trace_id)  # a fault of ours may have kept it from being settled
             if self._told.pop(trace_id, None) is not None and self._journal is not None:
                 self._journal.forget_breaches(trace_id)
+
+    def _end(self, trace_id: bytes) -> None:
+        """Forget what the steps of a trace said while it was under way."""
+        trace = self._traces.pop(trace_id, None)
+        if trace is None:
+            return
+        for key, pico in trace.periods.items():
+            self._under_way[key] -= pico
+            if not self._under_way[key]:
+                del self._under_way[key]
+        for name in trace.under_way:
+            self._dearest.pop(name, None)
 
     # -- time --
 

@@ -16,7 +16,7 @@ from spanledger import __version__
 from spanledger.conventions.details import Details
 from spanledger.conventions.trajectory import Judgement
 from spanledger.processor.batch import Delivery, decode
-from spanledger.processor.component import Host, Refused, paced, register
+from spanledger.processor.component import Beside, Host, Refused, paced, register
 from spanledger.processor.trajectory.annotation import annotate
 from spanledger.processor.trajectory.assembly import SLICE_S, Assembly
 from spanledger.processor.trajectory.carried_context import carried_context
@@ -40,8 +40,12 @@ if TYPE_CHECKING:
 
 AFTER_FAULT_S: Final = 1.0
 """Pause after a turn that a fault of ours ended: the next may meet it again."""
-MAX_WAITING: Final = 100_000
-"""Spans and log records that may wait to be put together; a request that finds so many is refused."""
+MAX_WAITING: Final = 20_000
+"""Spans and log records that may wait to be put together. A request that finds more is refused, and so are others until
+nothing waits any more: no run is told while spans wait that may be part of it."""
+
+MAX_LEAVING: Final = 1_000
+"""Runs that were closed to make room and may wait to be told of; then the same."""
 
 _WORTH_READING: Final = (b"gen_ai.",)
 """A logs request without these bytes has nothing for a run."""
@@ -75,9 +79,11 @@ class Trajectory:
         self._unannotated = host.metrics.counter("spanledger_unannotated_roots_total")
         self._logs: deque[tuple[Delivery, int]] = deque()
         self._waiting_logs = 0
+        self._is_behind = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=str(host.id))
         self._wake = asyncio.Event()
         self._wakes_s = 0.0
+        self._beside = Beside(SLICE_S, host.monotonic)
         self._ending = False
         self._heir: Trajectory | None = None
         """Who goes on with the runs; what is still on its way here is theirs."""
@@ -100,6 +106,10 @@ class Trajectory:
 
     async def _open(self) -> None:
         """Take up what a former life left. While the disk is at fault, requests are refused and it is tried again."""
+        # To its end, even when the client that tries it goes away: what was half taken up would be so for good.
+        await asyncio.shield(self._take_up())
+
+    async def _take_up(self) -> None:
         assert self._journal is not None
         async with self._opening:
             if self._journal.is_open:
@@ -141,7 +151,8 @@ class Trajectory:
         return self._take_over(predecessor)
 
     async def _take_over(self, predecessor: Trajectory) -> None:
-        await predecessor._read_logs()
+        while predecessor._logs:
+            await predecessor._read_logs()
         predecessor._heir = self
         restoring = self.assembly.restore(predecessor.assembly.give_up())
         await paced(restoring, SLICE_S, self._host.monotonic)
@@ -153,6 +164,8 @@ class Trajectory:
         self._wake.set()
         if self._task is not None:
             await self._task
+        async with self._opening:
+            pass  # whoever was opening the file is done, so that it is closed below
         await self.work()
         self.assembly.close_all()
         more = True
@@ -181,8 +194,12 @@ class Trajectory:
     def reserve(self, delivery: Delivery) -> None:
         """Hold nothing, for spans are taken faster than they are decoded; refuse if that should not be so."""
         waiting = self.assembly.waiting_spans + self._waiting_logs
-        if waiting > MAX_WAITING:
-            raise Refused(f"connector {self._host.id} has {waiting} spans and log records waiting")
+        leaving = self.assembly.store.leaving_groups + len(self.assembly.large)
+        self._is_behind |= waiting > MAX_WAITING or leaving > MAX_LEAVING
+        if self._is_behind:
+            raise Refused(
+                f"connector {self._host.id} has {waiting} spans and log records and {leaving} closed runs waiting"
+            )
 
     async def keep(self, delivery: Delivery) -> None:
         """Write what a run may need of `delivery` to disk. Raises `Refused` when that is not possible now."""
@@ -244,10 +261,13 @@ class Trajectory:
         """Do what is due, for a slice of time. Return the seconds until more is, None when nothing is to come."""
         self._outbox.consume = self.consumers.get("logs")
         await self._read_logs()
-        wait_s = self.assembly.turn()
+        wait_s = self.assembly.turn(self._beside.turn_s)
         while self.assembly.large:
             with self.assembly.surviving():
                 await self._tell_large(*self.assembly.large.popleft())
+        if self._logs:
+            return 0.0
+        self._is_behind &= wait_s == 0
         return wait_s
 
     async def _tell_large(self, group: Group, reason: Reason) -> None:
@@ -262,8 +282,9 @@ class Trajectory:
             with self.assembly.surviving():
                 wait_s = await self.work()
             if wait_s == 0:
-                await asyncio.sleep(0)
+                await self._beside.others()
                 continue
+            self._beside.turn_s = SLICE_S
             if self._journal is not None and not self._journal.is_open:
                 # What is in it is told even when no request comes that would try.
                 with contextlib.suppress(Refused):
@@ -279,7 +300,8 @@ class Trajectory:
             self._wakes_s = 0.0
 
     async def _read_logs(self) -> None:
-        while self._logs:
+        # Those that come meanwhile wait: spans have their turn, too.
+        for _ in range(len(self._logs)):
             delivery, number = self._logs.popleft()
             self._waiting_logs -= delivery.items
             batch = await paced(decode("logs", delivery.data, delivery.received_ns), SLICE_S, self._host.monotonic)

@@ -6,10 +6,9 @@ what was remembered longest.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from itertools import chain
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from spanledger.processor.trajectory.group import Group
 
@@ -67,7 +66,8 @@ class Lines(Generic[_K, _V]):
         self._each = each
         self._room = min(limit, LEAST)
         self._count = 0
-        self._lines: OrderedDict[int, tuple[tuple[_V, Group], ...]] = OrderedDict()
+        self._lines: dict[int, tuple[Any, ...]] = {}
+        """Values and groups in turn: mostly there is one of each, and a tuple of the two would be one more object."""
 
     def __len__(self) -> int:
         return self._count
@@ -76,21 +76,33 @@ class Lines(Generic[_K, _V]):
         """Remember `value`, which is in `group`, under `key`."""
         number = hash(key)
         line = self._lines.pop(number, ())
-        self._lines[number] = (*line[1 - self._each :], (value, group))
-        self._count += len(self._lines[number]) - len(line)
+        self._lines[number] = after = line[2 - 2 * self._each :] + (value, group)  # noqa: RUF005
+        self._count += (len(after) - len(line)) // 2
         if self._count > self._room:
             self._sweep()
 
     def of(self, key: _K) -> list[tuple[_V, Group]]:
         """Return what was noted, with the groups it is in by now, the last at the end."""
         line = self._lines.get(hash(key), ())
-        return [(value, living) for value, group in line if (living := group.living()) is not None]
+        return [(value, living) for value, group in _pairs(line) if (living := group.living()) is not None]
 
     def _sweep(self) -> None:
         """Give up groups that are gone, and if that is not enough, a quarter: not every note is to look at all."""
-        lines = ((key, tuple(one for one in line if one[1].living())) for key, line in self._lines.items())
-        self._lines = OrderedDict((key, line) for key, line in lines if line)
-        self._count = sum(map(len, self._lines.values()))
+        lines = [(key, _alive(line)) for key, line in self._lines.items()]
+        self._count = sum(len(line) // 2 for _, line in lines)
+        oldest = 0
         while self._count > max(1, self._limit * 3 // 4):
-            self._count -= len(self._lines.popitem(last=False)[1])
+            self._count -= len(lines[oldest][1]) // 2
+            oldest += 1
+        self._lines = {key: line for key, line in lines[oldest:] if line}
         self._room = min(self._limit, max(LEAST, 2 * self._count))
+
+
+def _pairs(line: tuple[Any, ...]) -> Iterator[tuple[Any, Group]]:
+    return zip(line[::2], line[1::2], strict=True)
+
+
+def _alive(line: tuple[Any, ...]) -> tuple[Any, ...]:
+    if all(group.living() for group in line[1::2]):
+        return line
+    return tuple(chain.from_iterable(one for one in _pairs(line) if one[1].living()))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from spanledger.conventions.detail import Detail, Digest
@@ -61,15 +62,15 @@ class Joins:
         self._stitch = frozenset(stitch)
         self._window_s = window_s
         self._linked: Recent[bytes] = Recent(limit)
-        self._asked_for: Seams[str] = Seams(limit)
+        self._asked_for = Seams(limit)
         """From the model call that asks for a tool to the tool."""
-        self._done: Seams[str] = Seams(limit)
+        self._done = Seams(limit)
         """From the tool to the model call that is given its result."""
-        self._read: Seams[str] = Seams(limit)
+        self._read = Seams(limit)
         """From the model call that asks for a tool to that which is given its result."""
-        self._said: Seams[int] = Seams(limit)
+        self._said = Seams(limit)
         """From a conversation so far to the call that extends it."""
-        self._given: Seams[int] = Seams(limit, window_s)
+        self._given = Seams(limit, window_s)
         """From a text that a model gave a tool to who is asked just this."""
         self._turns: Recent[bytes] = Recent(limit)
         self._conversations: Recent[tuple[str, str]] = Recent(limit)
@@ -201,10 +202,11 @@ class Joins:
         if "tool_call_id" in self._stitch:
             for request in requests:
                 if len(request.id) >= MIN_ID_CHARS:
-                    yield from self._asked_for.lead(request.id, step, group)
-                    yield from self._read.lead(request.id, step, group)
+                    number = hash(request.id)
+                    yield from self._asked_for.lead(number, step, group)
+                    yield from self._read.lead(number, step, group)
             if step.kind == "tool" and len(step.tool_call_id) >= MIN_ID_CHARS:
-                yield from self._done.lead(step.tool_call_id, step, group)
+                yield from self._done.lead(hash(step.tool_call_id), step, group)
         if "history" in self._stitch:
             for text in (text for request in requests for text in request.texts):
                 yield from self._given.lead(text, step, group)
@@ -219,13 +221,14 @@ class Joins:
         if "tool_call_id" not in self._stitch:
             return None
         if step.kind == "tool" and len(step.tool_call_id) >= MIN_ID_CHARS:
-            return self._asked_for.follow((step.tool_call_id,), step, group, teller_of(step))
+            return self._asked_for.follow((hash(step.tool_call_id),), step, group, teller_of(step))
         answered = step.detail.answered[-1:] if step.detail is not None and continues(step) else ()
         # The results of earlier turns are in the history too: only the last one says where this call belongs.
         if not answered or len(answered[0]) < MIN_ID_CHARS or answered == was.answered[-1:]:
             return None
-        found = self._done.follow(answered, step, group)
-        return found if found is not None else self._read.follow(answered, step, group)
+        numbers = (hash(answered[0]),)
+        found = self._done.follow(numbers, step, group)
+        return found if found is not None else self._read.follow(numbers, step, group)
 
     def _by_conversation(self, step: Step, _group: Group, now_s: float, _was: Detail) -> Group | None:
         if "conversation" in self._stitch and in_conversation(step) and continues(step):
@@ -253,7 +256,13 @@ class Joins:
 
 def teller_of(step: Step) -> int:
     """Return a number for the instrumentation that tells of a step, and how it does: each tells of a call once."""
-    return hash((step.service_name, step.dialect, step.call.scope if step.call is not None else "", step.report))
+    return _teller(step.service_name, step.dialect, step.call.scope if step.call is not None else "", step.report)
+
+
+@lru_cache(maxsize=1_024)
+def _teller(*how: object) -> int:
+    """Return the hash, the same object again: it is remembered for each step."""
+    return hash(how)
 
 
 def _told(step: Step) -> _Told:

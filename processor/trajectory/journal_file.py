@@ -78,6 +78,10 @@ CREATE INDEX IF NOT EXISTS arrived_number ON arrived (number);
 """
 """The same; what arrived and is not among the records yet, spans as `body`, a logs request as `data`."""
 
+_MAX_RESOURCES: Final = 1024
+_MAX_RESOURCE_BYTES: Final = 4 * 2**20
+"""Whose numbers are remembered: they are kept for that, and of one with 64 KiB there may be one in each request."""
+
 _ADD: Final = "REPLACE INTO record VALUES (?, ?, ?, ?, ?)"
 _UNUSED: Final = (
     "DELETE FROM resource WHERE id NOT IN (SELECT resource FROM record WHERE resource IS NOT NULL"
@@ -111,6 +115,8 @@ class JournalFile:
         self._connection: sqlite3.Connection | None = None
         self._lock = -1
         self._resources: dict[int, tuple[object, int]] = {}
+        """The numbers of resources in the file, by their identity."""
+        self._resource_bytes = 0
         self._sweep_ns = 0
         self.times_put_back = 0
         """How often somebody removed it while it was open."""
@@ -180,7 +186,7 @@ class JournalFile:
                 self._put_back(db)
         except BaseException:
             # The numbers that they were given are not in the file.
-            self._resources.clear()
+            self._forget_numbers()
             raise
 
     def _begin(self) -> tuple[bytes, Remembered]:
@@ -220,7 +226,7 @@ class JournalFile:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-        self._resources.clear()
+        self._forget_numbers()
         put_aside(self.path, "broken", self._clock_ns())
 
     def _sweep(self, db: sqlite3.Connection) -> None:
@@ -229,7 +235,7 @@ class JournalFile:
         if now_ns >= self._sweep_ns:
             self._sweep_ns = now_ns + _SWEEP_EVERY_NS
             db.execute("DELETE FROM closed WHERE held = 0 AND at_ns < ?", (now_ns - self._forget_ns,))
-            self._resources.clear()
+            self._forget_numbers()
             db.execute(_UNUSED)
 
     # -- changes --
@@ -317,10 +323,15 @@ class JournalFile:
         body = wire.write_resource(step.resource)
         db.execute("INSERT OR IGNORE INTO resource (body) VALUES (?)", (body,))
         (number,) = db.execute("SELECT id FROM resource WHERE body = ?", (body,)).fetchone()
-        if len(self._resources) >= 1024:
-            self._resources.clear()
+        if len(self._resources) >= _MAX_RESOURCES or self._resource_bytes + len(body) > _MAX_RESOURCE_BYTES:
+            self._forget_numbers()
+        self._resource_bytes += len(body)
         self._resources[id(step.resource)] = (step.resource, number)
         return int(number)
+
+    def _forget_numbers(self) -> None:
+        self._resources.clear()
+        self._resource_bytes = 0
 
     def _opened(self) -> sqlite3.Connection:
         if self._connection is None:

@@ -16,8 +16,8 @@ from dataclasses import dataclass, fields
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
+from spanledger.conventions.call import Call
 from spanledger.conventions.detail import Detail, Evaluation, Print, ToolRequest
-from spanledger.conventions.ledger import Call
 from spanledger.conventions.reading import Cost
 from spanledger.conventions.safety.concern import Concern
 from spanledger.conventions.step import Bridge, Step
@@ -35,6 +35,8 @@ HISTORY: Final = 16
 _VERSION: Final = 4
 """With references: what is the same object is written once."""
 _MAX_RESOURCES: Final = 4_096
+MAX_RESOURCE_BYTES: Final = 16 * 2**20
+"""Of all resources together, as they are written: one may have 64 KiB, and takes several times that."""
 
 
 class Resources:
@@ -42,27 +44,29 @@ class Resources:
 
     def __init__(self) -> None:
         self._known: OrderedDict[bytes, Attributes] = OrderedDict()
+        self._bytes = 0
+        self._alone: dict[int, tuple[Attributes]] = {}
+        """Each of them in a tuple, by its identity."""
         self._last: tuple[Attributes, Attributes] | None = None
-        self._alone: OrderedDict[int, tuple[Attributes]] = OrderedDict()
 
     def together(self, kept: Sequence[Attributes]) -> tuple[Attributes, ...]:
         """Return resources as a tuple, which most groups with one resource share."""
-        if len(kept) != 1:
-            return tuple(kept)
-        known = self._alone.setdefault(id(kept[0]), (kept[0],))
-        if len(self._alone) > _MAX_RESOURCES:
-            self._alone.popitem(last=False)
-        return known
+        return self._alone.get(id(kept[0]), tuple(kept)) if len(kept) == 1 else tuple(kept)
 
     def same(self, resource: Attributes) -> Attributes:
         """Return the object that stands for all resources with these attributes."""
         if self._last is None or self._last[0] is not resource:
             key = marshal.dumps(dict(resource), 2)
-            known = self._known.setdefault(key, resource)
+            if key not in self._known:
+                self._known[key] = resource
+                self._alone[id(resource)] = (resource,)
+                self._bytes += len(key)
             self._known.move_to_end(key)
-            if len(self._known) > _MAX_RESOURCES:
-                self._known.popitem(last=False)
-            self._last = resource, known
+            self._last = resource, self._known[key]
+            while len(self._known) > _MAX_RESOURCES or self._bytes > MAX_RESOURCE_BYTES:
+                oldest, gone = self._known.popitem(last=False)
+                self._bytes -= len(oldest)
+                self._alone.pop(id(gone), None)
         return self._last[1]
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from spanledger.processor.trajectory.group import Label
 
 _MAX_SEEN: Final = 10_000
+_MAX_JUDGED: Final = 1_000
+"""Services of which judges are remembered, and of each at most so many:"""
 _MAX_JUDGES: Final = 64
 
 
@@ -110,7 +112,7 @@ class RunMetrics:
 
     def _see_judge(self, service_name: str, name: str) -> None:
         """Create the series of an evaluation for every agent of its service."""
-        if len(self._judges) >= _MAX_SEEN and service_name not in self._judges:
+        if len(self._judges) >= _MAX_JUDGED and service_name not in self._judges:
             self._judges.clear()
         known = self._judges.setdefault(service_name, set())
         if name in known or len(known) >= _MAX_JUDGES:

@@ -124,6 +124,11 @@ class Store:
         """Groups with GenAI spans that are not closed."""
         return len(self._open)
 
+    @property
+    def leaving_groups(self) -> int:
+        """Groups that were closed to make room and wait to be told of: in no limit any more, and still held."""
+        return len(self._leaving)
+
     def open_ones(self) -> Iterator[Group]:
         """Yield the open groups with GenAI spans."""
         return iter(self._open.values())

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from spanledger.processor.trajectory.group import Group
 
 MAX_TRACES: Final = 10_000
+MAX_OF_TRACE: Final = 64
 
 
 class Unsafe:
@@ -57,8 +58,8 @@ class Unsafe:
 
     def _is_first(self, trace_id: bytes, labels: tuple[str, ...]) -> bool:
         known = self._counted.setdefault(trace_id, set())
-        if labels in known:
-            return False
+        if labels in known or len(known) >= MAX_OF_TRACE:
+            return False  # what is not counted now is counted when the run is closed
         known.add(labels)
         while len(self._counted) > MAX_TRACES:
             self._counted.popitem(last=False)

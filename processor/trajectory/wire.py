@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from spanledger.conventions.call import Call
 from spanledger.conventions.detail import Detail, Evaluation, Print, ToolRequest
 from spanledger.conventions.evaluator import Usual
-from spanledger.conventions.ledger import Call
 from spanledger.conventions.reading import Cost
 from spanledger.conventions.safety.concern import Concern
 from spanledger.conventions.step import Bridge, Step

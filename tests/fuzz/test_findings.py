@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from spanledger.conventions.ledger import Call, Place
+from spanledger.conventions.call import Call, Place
 from spanledger.conventions.values import Value, key_value
 from spanledger.exporters.otlp_http import retry_after
 from spanledger.exporters.queue_file import Insert, QueueFile
