@@ -425,7 +425,9 @@ def _explained(call: Call, below: Told) -> bool:
 
 def once(below: Told) -> Told:
     """Return what is told without the twins among the reports."""
-    if len(below.reports) < 2 or len({one.call.scope for one in below.reports if one.call is not None}) < 2:
+    calls = [one.call for one in below.reports if one.call is not None]
+    ids = [call.response_id for call in calls if call.response_id]
+    if len(calls) < 2 or (len({call.scope for call in calls}) < 2 and len(set(ids)) == len(ids)):
         return below
     places = {
         one.place: one

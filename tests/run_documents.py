@@ -309,12 +309,31 @@ def failed_trip(run_id: str = "77ab03de91f24a60") -> dict[str, Any]:
             "rule": "exact_repeat",
             "severity": "warning",
             "steps": [7, 8, 9],
-            "detail": {"tool": "book_trip", "repeats": 3, "wasted_usd": 0.000117},
+            "detail": {"subject": "book_trip", "count": 3, "threshold": 3, "basis": "arguments"},
         }
+    ]
+    agents = [
+        {
+            "name": "planner",
+            "llm_calls": 2,
+            "tool_calls": 2,
+            "input_tokens": 2002,
+            "output_tokens": 84,
+            "cost_usd": 0.00035,
+        },
+        {
+            "name": "booker",
+            "llm_calls": 1,
+            "tool_calls": 3,
+            "input_tokens": 640,
+            "output_tokens": 35,
+            "cost_usd": 0.000117,
+        },
     ]
     return {
         **run,
         "steps": steps,
+        "agents": agents,
         "totals": totals,
         "findings": found,
         "failure_chain": [7, 9, 5, 0],

@@ -147,10 +147,20 @@ def test_json_is_a_list_of_the_same(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_nothing_unpriced_is_said_and_nothing_printed(capsys: pytest.CaptureFixture[str]) -> None:
     """So that the output is always a file, or empty."""
-    with serving("# EOF\n") as url:
+    with serving('# HELP\nspanledger_build_info{version="1"} 1\n# EOF\n') as url:
         assert run("unpriced", "--url", url) == 0
     shown = capsys.readouterr()
     assert (shown.out, "everything has a price" in shown.err) == ("", True)
+
+
+@pytest.mark.parametrize("page", ["", "ok", '{"status": "OK"}', "# TYPE other_total counter\nother_total 1\n"])
+def test_a_page_without_our_metrics_is_no_proof_that_all_has_a_price(
+    page: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another port of the sidecar, or another program."""
+    with serving(page) as url:
+        assert run("unpriced", "--url", url) == 1
+    assert "does not answer with the metrics of a sidecar" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

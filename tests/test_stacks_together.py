@@ -101,6 +101,18 @@ def test_two_callbacks_of_one_framework_tell_one_call() -> None:
     assert written(outcome)[1]["spanledger.cost.rollup_usd"] == 0.0069
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)])
+def test_a_call_that_one_instrumentation_tells_twice_is_once_in_the_sum_above(order: tuple[int, ...]) -> None:
+    """By the id of its response; the agent's own number agrees with that of its run."""
+    told = OPENAI | used(1000, 100) | {"gen_ai.response.id": "chatcmpl-of-both"}
+    spans = (AGENT, One(2, 1, "one", 30, 1030, told), One(3, 1, "one", 31, 1029, told))
+
+    outcome = play([sent(*(spans[place] for place in order))])
+
+    assert bill(outcome) == (1, 1000, 0, 100, 0.0035)
+    assert written(outcome)[1]["spanledger.cost.rollup_usd"] == 0.0035
+
+
 def test_calls_of_two_instrumentations_that_only_look_alike_are_two() -> None:
     """Equal tokens at another time, or at the same in another trace, are another call."""
     first = One(2, 1, "one", 30, 1030, OPENAI | used(1000, 100))

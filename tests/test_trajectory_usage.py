@@ -104,6 +104,7 @@ def test_a_wrapper_that_knows_the_price_and_its_call_are_one_step() -> None:
         (inner.span_id.hex(), CALL_PICO, "priced")
     ]
     assert (run.totals.llm_calls, run.totals.input_tokens, run.totals.unpriced_calls) == (1, 100, 0)
+    assert (run.started_at_ns, run.duration_s) == (outer.start_ns, 0.1)  # who called waited for all of it
 
 
 def test_unknown_prices_are_counted_and_no_zero() -> None:

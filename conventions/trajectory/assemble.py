@@ -164,8 +164,11 @@ def _run(
 def _times(draft: Draft, steps: Sequence[Placed]) -> tuple[int, int]:
     """Return when a run began and ended: as its root says, else as the clocks of its steps do."""
     root = draft.root
-    if root is not None and root.step is not None and 0 < root.record.start_ns <= root.record.end_ns:
-        return root.record.start_ns, root.record.end_ns
+    if root is not None and root.step is not None:
+        # A wrapper whose call stands for it began before that and ended after it.
+        around = next((above for above in reversed([*root.ancestors()]) if twins.resolve(above) is root), root).record
+        if 0 < around.start_ns <= around.end_ns:
+            return around.start_ns, around.end_ns
     started = [step.start for step in steps if step.start > 0]
     return min(started, default=0), max((step.end for step in steps), default=0)
 

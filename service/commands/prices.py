@@ -117,6 +117,8 @@ def _scraped(url: str) -> str:
         raise OSError(
             f"{url}: {error.reason}; is the sidecar running? --url says where, --store reads the run store instead"
         ) from error
+    if b"\nspanledger_" not in body:
+        raise ValueError(f"--url {url}: does not answer with the metrics of a sidecar; they are at one such as {URL}")
     return body.decode("utf-8", "replace")
 
 
