@@ -71,8 +71,8 @@ def _data(name: str, help_: str) -> Label:
 SERVICE: Final = _data("service_name", "`service.name` of the resource")
 AGENT: Final = _data(
     "agent_name",
-    'The agent that did it; "" where no agent is known yet: an agent whose span comes in a later request than its calls, '
-    "which name none, is known to `spanledger_run_*` only",
+    'The agent that did it; "" where no agent is known yet: an agent whose span comes in a later request than its '
+    "calls, which name none, is known to `spanledger_run_*` only",
 )
 PROVIDER: Final = _data("provider", "`gen_ai.provider.name`, normalised")
 MODEL: Final = _data("model", "The model that answered, or else the one that was asked")

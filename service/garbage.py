@@ -22,7 +22,7 @@ IDLE_SHARE = 0.05
 """Of a core: who uses less has nothing to do."""
 MAX_WAIT_S = 600.0
 """Seconds until all is looked at even if the process never rests."""
-MAX_GROWTH = 256 * 2**20
+MAX_GROWTH = 512 * 2**20
 """Bytes by which memory may grow until all is looked at: whatever makes garbage faster than we have seen is bounded."""
 WORTH = 100
 """Looks at the middle generation since the last at all objects: before so many there cannot be much."""
