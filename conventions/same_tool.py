@@ -68,6 +68,11 @@ def same_tool(one: str, other: str) -> bool:
     return one == other or (bare(one) == bare(other) and (one == bare(one) or other == bare(other)))
 
 
+def ids_agree(one: Named, other: Named) -> bool:
+    """Tell whether two reports do not name two calls; many name none."""
+    return len({one.tool_call_id, other.tool_call_id} - {""}) < 2
+
+
 def part_of(inner: Named, around: Named) -> bool:
     """Tell whether two tool spans, one above the other, are of one call: by its id, else by the tool's name."""
     if inner.tool_call_id and around.tool_call_id:
@@ -81,7 +86,7 @@ def told_by_both(one: Telling, other: Telling) -> bool:
         one.dialect != other.dialect
         and one.trace_id == other.trace_id
         and one.tool_name == other.tool_name
-        and len({one.tool_call_id, other.tool_call_id} - {""}) < 2
+        and ids_agree(one, other)
         and one.start_ns < other.end_ns
         and other.start_ns < one.end_ns
     )

@@ -10,6 +10,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
 from spanledger.conventions.same_call import MAX_APART_NS
+from spanledger.conventions.same_tool import ids_agree
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -65,4 +66,4 @@ def _may_be(span: Node, report: Node) -> bool:
     assert span.step is not None
     assert report.step is not None
     apart = abs(span.record.end_ns - report.record.end_ns)
-    return apart <= MAX_APART_NS and len({span.step.tool_call_id, report.step.tool_call_id} - {""}) < 2
+    return apart <= MAX_APART_NS and ids_agree(span.step, report.step)

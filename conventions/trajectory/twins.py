@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 from spanledger.conventions.detail import Detail
 from spanledger.conventions.safety.reading import distinct
-from spanledger.conventions.same_tool import bare, part_of, same_tool, told_by_both
+from spanledger.conventions.same_tool import bare, ids_agree, part_of, same_tool, told_by_both
 from spanledger.conventions.step import altered
 from spanledger.conventions.trajectory import retold
 from spanledger.conventions.trajectory.tree import walk
@@ -244,7 +244,7 @@ def _serves(node: Node, tool: Node, above: dict[Node, Node | None]) -> bool:
         and above[tool] is not None
         and same_tool(name, other)
         and node.record.end_ns <= tool.record.end_ns
-        and len({tool.step.tool_call_id, node.step.tool_call_id} - {""}) < 2
+        and ids_agree(tool.step, node.step)
     )
 
 
