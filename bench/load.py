@@ -38,6 +38,7 @@ class Job:
     """What to send, where and how."""
 
     address: str
+    """One, or several with commas: connections take turns."""
     wires: str
     """File with the pickled requests."""
     first_tag: int
@@ -79,7 +80,8 @@ class Load:
         """Send it all."""
         # Channels with the same options would share a connection.
         own = (*OPTIONS, ("grpc.use_local_subchannel_pool", 1))
-        channels = [grpc.aio.insecure_channel(self._job.address, own) for _ in range(self._job.connections)]
+        addresses = itertools.cycle(self._job.address.split(","))
+        channels = [grpc.aio.insecure_channel(next(addresses), own) for _ in range(self._job.connections)]
         await asyncio.gather(*(channel.channel_ready() for channel in channels))
         exports = [channel.unary_unary(EXPORT) for channel in channels]
         began = time.monotonic()

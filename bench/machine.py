@@ -36,6 +36,13 @@ def resident_bytes(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+def resident_shares(pid: int) -> dict[str, int]:
+    """Return what of the resident memory is its own, and what are pages of files that processes share."""
+    lines = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    own, files = (int(lines[name].split()[0]) * 1024 for name in ("RssAnon", "RssFile"))
+    return {"own_bytes": own, "file_bytes": files}
+
+
 def quiet(pid: int, least_s: float, most_s: float, share: float = 0.05) -> bool:
     """Wait until a process uses less than `share` of a core, `least_s` at the least; tell whether it came to that."""
     time.sleep(least_s)

@@ -160,12 +160,21 @@ def _latency(results: Results) -> Iterator[str]:
 
 def _rest(results: Results) -> Iterator[str]:
     yield from table(
-        ("side", "start", "CPU of the start", "memory at rest"),
+        ("side", "start", "CPU of the start", "memory at rest", "of it its own", "pages of files"),
         [
-            (name, f"{side['start_s']:.2f} s", f"{side['start_cpu_s']:.2f} s", f"{side['bytes'] / 2**20:.0f} MiB")
+            (
+                name,
+                f"{side['start_s']:.2f} s",
+                f"{side['start_cpu_s']:.2f} s",
+                *(_mib(side.get(key)) for key in ("bytes", "own_bytes", "file_bytes")),
+            )
             for name, side in results.items()
         ],
     )
+
+
+def _mib(size: float | None) -> str:
+    return DASH if size is None else f"{size / 2**20:.0f} MiB"
 
 
 def _open_runs(results: Results) -> Iterator[str]:

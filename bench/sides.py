@@ -113,7 +113,12 @@ def _running(
                 process.wait()
 
 
-def spanledger(*overlays: str, watched: Path | None = None, environment: Mapping[str, str] | None = None) -> Side:
+def spanledger(
+    *overlays: str,
+    base: str = "spanledger",
+    watched: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Side:
     """Return the sidecar, with further configurations from bench/peers/; `watched` writes how late its loop is."""
     told = environment or {}
 
@@ -130,7 +135,7 @@ def spanledger(*overlays: str, watched: Path | None = None, environment: Mapping
             "PYTHONPATH": str(ROOT),
             **told,
         }
-        configs = [str(PEERS / f"{name}.yaml") for name in ("spanledger", *overlays)]
+        configs = [str(PEERS / f"{name}.yaml") for name in (base, *overlays)]
         run = ["-m", "spanledger", "run"] if watched is None else ["-m", "bench.watched", str(watched)]
         command = [sys.executable, *run, *(word for config in configs for word in ("--config", config))]
         return _running("spanledger", place, command, environment, lambda: answers(health, "/"), grpc, prometheus)

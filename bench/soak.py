@@ -77,7 +77,7 @@ SIZES = {
     "processor.trajectory.governance": {"_MAX_SEEN": 640},
     "processor.trajectory.histories": {"MAX_AGENTS": 64},
     "processor.trajectory.loops": {"MAX_KEPT_STEPS": 256, "MAX_BUSY": 1024, "MAX_FOUND": 32},
-    "processor.trajectory.packing": {"_MAX_RESOURCES": 256},
+    "processor.trajectory.origins": {"_MAX_RESOURCES": 256},
     "processor.trajectory.run_metrics": {"_MAX_SEEN": 640},
     "processor.trajectory.telling": {"_MAX_AGENTS": 64},
     "processor.trajectory.unsafe": {"MAX_TRACES": 640},

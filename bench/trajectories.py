@@ -25,13 +25,13 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from spanledger.conventions.values import Value, key_value
 from spanledger.processor.batch import Batch, decode
-from spanledger.processor.component import paced
 from spanledger.processor.genai_normalizer import GenaiNormalizer, GenaiNormalizerConfig
 from spanledger.processor.genai_pricing import GenaiPricing, GenaiPricingConfig
 from spanledger.processor.metric_store import MetricTable
 from spanledger.processor.trajectory.config import TrajectoryConfig
 from spanledger.processor.trajectory.connector import Trajectory
 from spanledger.processor.trajectory.store import Store
+from spanledger.processor.turns import paced
 from spanledger.service.flow import SLICE_S, Intake, Pipeline, Stage
 from spanledger.service.garbage import settle
 from tests.fakes import host

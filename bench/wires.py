@@ -215,7 +215,9 @@ def _renewed(trace: Sequence[Sent], number: int, source: str) -> Iterator[Sent]:
     if not trace:
         return
     last_ns = max(sent.span.end_time_unix_nano for sent in trace) + (1000 - number % 1000) * 1_000_000
-    ids = {sent.span.span_id: PLACE + index.to_bytes(4) for index, sent in enumerate(trace, 1)}
+    # With the parents that never come: without them, what is below would be no open run.
+    named = dict.fromkeys([sent.span.span_id for sent in trace] + [sent.span.parent_span_id for sent in trace])
+    ids = {span_id: PLACE + index.to_bytes(4) for index, span_id in enumerate(filter(None, named), 1)}
     known = _names(trace)
     place = PLACE.decode() + source
     for sent in trace:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from spanledger.conventions.record import record
 
 
@@ -52,7 +50,7 @@ class Call:
         return self.input > 0 or self.output > 0
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Place:
     """A span in its trace. `call` is None for spans that are no model call and report no tokens."""
 

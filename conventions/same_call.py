@@ -7,12 +7,12 @@ Two reports may be one when they have a name in common (`names_of`) and what tha
 * `request`, `log`: its dialect tells a call as a span and as a log record. An id in common is enough, else the
   tokens, the time and whatever both say have to agree. They need not say as much: Gemini CLI's spans leave thoughts
   out of the output, Codex's name no model;
-* `tokens`: equal tokens, or a failure, of two instrumentations, one strictly within the other's time, or both at
-  nearly the same in one trace: callbacks are told of the end in the order in which they were told of the beginning.
-  Or one is a note of no length, written when a stream had ended, as Logfire's are.
-  One of them may leave out what was cached, as `same_numbers` has it. They are of one service, or of one trace, as a
-  client and its gateway are; of one trace if they tell an input only. Calls that tell nothing are so in one trace,
-  where both name the model.
+* `tokens`: equal tokens, or a failure, of two instrumentations, one within the other's time, or both at nearly the
+  same in one trace, for callbacks are told of the end in the order in which they were told of the beginning; a tick of
+  JavaScript's clock may part them. Or one is a note of no length, written when a stream had ended, as Logfire's are.
+  One of them may leave out what was cached, as `same_numbers` has it. They are of one service, as far as both say, or
+  of one trace, as a client and its gateway are; of one trace if they tell an input only. Calls that tell nothing are
+  so in one trace, where both name the model.
 
 Some tell half of a call, its input or its output. `repeats_half` says which of them a report around it has whole, and
 `complements` which of two have the halves of one. What decides the price (`Knows`) may be told by the report
@@ -39,6 +39,8 @@ _NEAR: Final = 100
 """A difference of less than one part in this many is another way of counting, not another call."""
 _SHIFTED: Final = 20
 """Two times that begin and end within one part in this many of the shorter are one."""
+_TICK_NS: Final = 1_000_000
+"""JavaScript knows the beginning of a span to a millisecond, and counts from there to its end."""
 _FIRST_TOKENS: Final = 32
 """Anthropic's first event of a stream tells the output until then: one token, now and then some more."""
 
@@ -262,13 +264,13 @@ def _told_alike(one: Place, other: Place) -> bool:
 
 def _same_tokens(one: Place, other: Place) -> bool:
     # Time first: many calls may have equal tokens, and nearly all are of another moment.
-    outer, inner = (one, other) if one.start_ns < other.start_ns else (other, one)
+    outer, inner = sorted((one, other), key=lambda place: (place.start_ns, -place.end_ns))
     a, b = one.call, other.call
     if a is None or b is None or a.scope == b.scope or (a.response_id and b.response_id):
         return False
     if not (_inside(inner, outer) or _shifted(inner, outer) or _noted(inner, outer) or _fail_together(inner, outer)):
         return False
-    if a.service != b.service and one.trace_id != other.trace_id:
+    if _differ(a.service, b.service) and one.trace_id != other.trace_id:
         return False
     if not a.tells_tokens and (a.failed != b.failed or not (a.failed or (a.family and b.family))):
         return False
@@ -290,7 +292,7 @@ def _differ(one: str, other: str) -> bool:
 
 
 def _inside(inner: Place, outer: Place) -> bool:
-    return 0 < outer.start_ns < inner.start_ns <= inner.end_ns < outer.end_ns
+    return 0 < outer.start_ns <= inner.start_ns <= inner.end_ns < outer.end_ns
 
 
 def _noted(note: Place, earlier: Place) -> bool:
@@ -302,11 +304,11 @@ def _noted(note: Place, earlier: Place) -> bool:
 
 
 def _shifted(later: Place, earlier: Place) -> bool:
-    if later.trace_id != earlier.trace_id:
-        return False
-    shorter = min(later.end_ns - later.start_ns, earlier.end_ns - earlier.start_ns)
-    most = shorter // _SHIFTED
-    return 0 < most >= max(later.start_ns - earlier.start_ns, abs(later.end_ns - earlier.end_ns))
+    lasts, lasted = later.end_ns - later.start_ns, earlier.end_ns - earlier.start_ns
+    apart, most = later.start_ns - earlier.start_ns, min(lasts, lasted) // _SHIFTED
+    if later.trace_id != earlier.trace_id:  # inside it but for the clock
+        return lasts < lasted and apart <= _TICK_NS <= most
+    return 0 < most >= max(apart, abs(later.end_ns - earlier.end_ns))
 
 
 def _fail_together(later: Place, earlier: Place) -> bool:

@@ -54,7 +54,7 @@ _LONG_WASTE: Final = MAX_MISSES // 16
 _MAX_KEY_CHARS: Final = 32 * 1024
 _SHAPE_BYTES: Final = 800
 _KEY_BYTES: Final = 250
-_DECISION_BYTES: Final = 3500
+_DECISION_BYTES: Final = 2600
 
 Key: TypeAlias = tuple[Any, ...]
 

@@ -11,7 +11,7 @@ from spanledger.conventions.framework import framework_of
 from spanledger.conventions.record import record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
     from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
@@ -94,12 +94,15 @@ class Step:
 
 
 _NAMES = tuple(part.name for part in fields(Step))
-_values = attrgetter(*_NAMES)
+_AT = {name: at for at, name in enumerate(_NAMES)}
+_values: Callable[[Step], tuple[Any, ...]] = attrgetter(*_NAMES)
 
 
 def altered(step: Step, **others: Any) -> Step:
-    """Return the step with `others` in their fields; `dataclasses.replace` takes half as long again."""
-    values: Iterator[Any] = map(others.get, _NAMES, _values(step))
+    """Return the step with `others` in their fields; `dataclasses.replace` takes twice as long."""
+    values = list(_values(step))
+    for name, value in others.items():
+        values[_AT[name]] = value
     return Step(*values)
 
 

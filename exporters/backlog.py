@@ -112,7 +112,10 @@ class Backlog:
         except Unusable as error:
             raise ValueError(f"storage: {error}") from error
         except BlockingIOError as error:
-            raise ValueError(f"storage: {self._file.path} is in use by another process or exporter") from error
+            raise ValueError(
+                f"storage: {self._file.path} is in use by another process or exporter: stop that one, or give this "
+                "one a directory of its own (`directory` of the storage, or SPANLEDGER_DATA_DIR)"
+            ) from error
         except OSError as error:
             if not may_pass(error):
                 raise ValueError(f"storage: cannot use {self._file.path}: {error.strerror}") from error

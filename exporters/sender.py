@@ -15,7 +15,6 @@ Every exporter has its own queues and its own tasks: a slow one fills its queue 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
@@ -74,6 +73,8 @@ class Sender(ABC):
         self._timeout_s = timeout_s
         self._wait = wait
         self._draw = draw
+        self._left = 0
+        """Requests that stay on disk at the end, those that were being sent too."""
         self._consumers = queue.num_consumers
         self._queues = {signal: self._queue(signal, queue) for signal in SIGNALS}
         self._tasks: dict[Signal, set[asyncio.Task[None]]] = {signal: set() for signal in SIGNALS}
@@ -147,6 +148,8 @@ class Sender(ABC):
         await self.disconnect()
         if self._backlog is not None:
             await self._backlog.close()
+        if self._left:
+            self.host.log.info("%s stay on disk and are sent after the next start", counted(self._left, "request"))
         self._thread.shutdown(wait=False)
         self.outcomes.close()
         return self.outcomes.dropped_items - lost_before
@@ -243,13 +246,18 @@ class Sender(ABC):
     async def _settle_stored(self, stored: Stored) -> None:
         """Send what is on disk and take it from there; what cannot be settled before the end stays."""
         assert self._backlog is not None
-        with contextlib.suppress(LeftOnDisk):
+        try:
             if (delivery := await self._backlog.load(stored)) is not None:
                 await self._settle(delivery, stored.seq)
                 return
             lost = Delivery(stored.signal, b"", stored.items, stored.received_ns)
             self.outcomes.dropped(lost, "storage", "the queue's file was broken", "storage")
             self._backlog.forget(stored.seq)
+        except LeftOnDisk:
+            self._left += 1
+        except asyncio.CancelledError:
+            self._left += 1
+            raise
 
     async def _settle(self, delivery: Delivery, seq: int | None = None) -> None:
         """Send `delivery`, whole or in parts. Every part ends up sent or counted as dropped.
@@ -381,15 +389,12 @@ class Sender(ABC):
 
     def _leave_line(self, queue: SendingQueue) -> None:
         """Empty the line at the end: what is on disk stays there, the rest is lost."""
-        left = 0
         while (item := queue.take()) is not None:
             if isinstance(item, Delivery):
                 self._drop_at_end(item)
             else:
-                left += 1
+                self._left += 1
             queue.done(item)
-        if left:
-            self.host.log.info("%s stay on disk and are sent after the next start", counted(left, "request"))
 
     def _drop_at_end(self, part: Delivery) -> None:
         self.outcomes.dropped(part, "shutdown", "not sent before the end of the shutdown", "shutdown")

@@ -13,17 +13,19 @@ and never travels up as an exception. Configuration problems are `ConfigError` (
 
 from __future__ import annotations
 
-import asyncio
 import importlib
+import importlib.util
 import logging
 import pkgutil
 import re
 import typing
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import pydantic
+
+from spanledger.processor.turns import Working
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -177,6 +179,8 @@ class Host:
     """The extensions that the component's configuration refers to."""
     shared: Callable[[Callable[[], Any]], Any] = lambda make: make()
     """Return what the processors of one id have in common over all their pipelines; made when first asked for."""
+    working: Working = field(default_factory=Working)
+    """The requests that are worked on: whoever has time gives way to them."""
 
 
 Status = Literal["starting", "ok", "recoverable_error", "permanent_error", "fatal_error", "stopping", "stopped"]
@@ -265,7 +269,8 @@ class Sink(Component, Protocol):
 
     For each delivery `reserve` is called first. Once every sink of every pipeline has room, and those that
     are `Durable` have it on disk, all are told to `commit`; if any raised, those that had reserved are told to
-    `release`. None of the three awaits, so that a request is in every queue or in none.
+    `release`. None of the three awaits, so that a request is in every queue or in none. Connectors are told to
+    commit a moment after the others, when the answer is on its way.
     """
 
     def reserve(self, delivery: Delivery) -> None:
@@ -273,7 +278,7 @@ class Sink(Component, Protocol):
         ...
 
     def commit(self, delivery: Delivery) -> None:
-        """Take `delivery`; it is acknowledged after this. Never raises."""
+        """Take `delivery`; it is acknowledged when all exporters have. Never raises."""
         ...
 
     def release(self, delivery: Delivery) -> None:
@@ -365,15 +370,11 @@ _T = TypeVar("_T")
 class Registry:
     """Every component type by kind and name, filled by `@register` when its module is imported."""
 
-    packages: ClassVar[tuple[str, ...]] = (
-        "spanledger.receivers",
-        "spanledger.processor",
-        "spanledger.exporters",
-        "spanledger.extensions",
-    )
-
-    def __init__(self) -> None:
+    def __init__(self, packages: Mapping[Kind, str] | None = None) -> None:
+        """With the package of each kind, types are imported when they are asked for."""
+        self._packages = packages or {}
         self._by_kind: dict[Kind, dict[str, Registration]] = {kind: {} for kind in KINDS}
+        self._complete = not self._packages
 
     def add(self, registration: Registration) -> None:
         """Add one type; the same name twice is a mistake in our code."""
@@ -382,25 +383,44 @@ class Registry:
             raise ValueError(f"{registration.kind} {registration.type!r} is registered twice")
         known[registration.type] = registration
 
+    def find(self, kind: Kind, type_name: str) -> Registration | None:
+        """Return one type. Of modules whose name is that of the type no other is imported: that takes memory."""
+        known = self._by_kind[kind]
+        if type_name not in known and not self._complete and type_name.isidentifier():
+            name = f"{self._packages[kind]}.{type_name}"
+            if importlib.util.find_spec(name) is not None:
+                _import_all(importlib.import_module(name))
+        return known.get(type_name) or self.of(kind).get(type_name)
+
     def of(self, kind: Kind) -> Mapping[str, Registration]:
         """Return the types of one kind, by name."""
+        self.discover()
         return dict(sorted(self._by_kind[kind].items()))
 
     def discover(self) -> Registry:
         """Import every module of the component packages, so that each has registered itself."""
-        for name in self.packages:
-            _import_all(importlib.import_module(name))
+        if not self._complete:
+            for name in set(self._packages.values()):
+                _import_all(importlib.import_module(name))
+            self._complete = True
         return self
 
 
-def _import_all(package: ModuleType) -> None:
-    for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
-        imported = importlib.import_module(module.name)
-        if module.ispkg:
-            _import_all(imported)
+def _import_all(module: ModuleType) -> None:
+    """Import all that is in a package; nothing is in another module."""
+    for inner in pkgutil.iter_modules(getattr(module, "__path__", ()), module.__name__ + "."):
+        _import_all(importlib.import_module(inner.name))
 
 
-REGISTRY = Registry()
+REGISTRY = Registry(
+    {
+        "receiver": "spanledger.receivers",
+        "processor": "spanledger.processor",
+        "connector": "spanledger.processor",
+        "exporter": "spanledger.exporters",
+        "extension": "spanledger.extensions",
+    }
+)
 
 
 def register(
@@ -426,58 +446,3 @@ def register(
         return cls
 
     return add
-
-
-BESIDE_MAX_S = 0.1
-"""Seconds of one turn beside requests, also when the process was stopped for a while."""
-
-
-class Turns:
-    """The turns in which a request is worked on, over all its stages: after each, the loop serves others."""
-
-    __slots__ = ("_budget_s", "_monotonic", "_until")
-
-    def __init__(self, budget_s: float, monotonic: Callable[[], float]) -> None:
-        self._budget_s = budget_s
-        self._monotonic = monotonic
-        self._until = monotonic() + budget_s
-
-    async def run(self, work: Generator[None, None, _T]) -> _T:
-        """Run a generator stage to its end, letting others run each time a turn is used up."""
-        while True:
-            try:
-                next(work)
-            except StopIteration as done:
-                result: _T = done.value
-                return result
-            if self._monotonic() >= self._until:
-                # Anything may have run meanwhile; what the stage works on is still only its own.
-                await asyncio.sleep(0)
-                self._until = self._monotonic() + self._budget_s
-
-
-class Beside:
-    """The turns of work that goes on beside requests, and that each of them adds to.
-
-    The loop gives every request a turn before this comes again. With many of them, one turn of `least_s` seconds would
-    be ever less of the whole, and what waits would pile up. So a turn is as long as what the others took.
-    """
-
-    __slots__ = ("_least_s", "_monotonic", "turn_s")
-
-    def __init__(self, least_s: float, monotonic: Callable[[], float]) -> None:
-        self._least_s = least_s
-        self._monotonic = monotonic
-        self.turn_s = least_s
-        """Seconds of the next turn."""
-
-    async def others(self) -> None:
-        """Let all others have their turn."""
-        began_s = self._monotonic()
-        await asyncio.sleep(0)
-        self.turn_s = max(self._least_s, min(self._monotonic() - began_s, BESIDE_MAX_S))
-
-
-async def paced(work: Generator[None, None, _T], budget_s: float, monotonic: Callable[[], float]) -> _T:
-    """Run one generator stage to its end, letting the loop serve others each time `budget_s` is used up."""
-    return await Turns(budget_s, monotonic).run(work)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import pydantic
 
@@ -14,15 +15,18 @@ from spanledger.conventions.ledger import Bill
 from spanledger.conventions.metrics import METRICS
 from spanledger.conventions.step import Bridge, Step, altered
 from spanledger.processor.accounts import Accounts
-from spanledger.processor.ancestry import Ancestry
-from spanledger.processor.component import Beside, ComponentConfig, Host, Refused, register
+from spanledger.processor.ancestry import Ancestry, tools_of, whose
+from spanledger.processor.component import ComponentConfig, Host, Refused, register
 from spanledger.processor.metric_store import MAX_LINES, MAX_SERIES
+from spanledger.processor.nameless import Nameless, Waiting
 from spanledger.processor.settings import Duration
 from spanledger.processor.step_metrics import Entry, SemconvMetrics, StepMetrics, bill_of
+from spanledger.processor.turns import Beside
 
 if TYPE_CHECKING:
     from spanledger.conventions.ledger import Report
     from spanledger.processor.batch import Delivery
+    from spanledger.processor.nameless import Ending
 
 SLICE_S: Final = 0.002
 """Seconds of counting in one go, some 50 steps; the rest of a large delivery takes turns with other work."""
@@ -42,6 +46,11 @@ class GenAIMetricsConfig(ComponentConfig):
     settle: Duration = 5.0
     """How long after its end the tokens of an agent or workflow without model calls below it are held back: they may
     be the sum of calls that are yet to come. Calls themselves count at once."""
+    agent_wait: Duration = 15.0
+    """How long a call, tool or agent that names no agent waits to be counted until the spans above it have come: they
+    end after it, and are sent when they end. What is above by then says whose it is; else `agent_name` is "". At most
+    5 s in a service that has not shown a named agent yet. Longer for agents that run longer, 0 to count at once:
+    metrics of calls are late by as much, those of runs and budgets are not."""
 
     series_limit: int = pydantic.Field(default=MAX_SERIES, ge=10, le=1_000_000)
     """Label sets of one metric and service. Further ones count with `__other__` in place of what clients chose."""
@@ -76,14 +85,19 @@ class GenAIMetrics:
         self._uncounted = host.metrics.counter("spanledger_uncounted_steps_total")
         self._counted = 0
         self._failed = 0
-        self._waiting: deque[tuple[Iterator[_Related], int]] = deque()
+        self._waiting: deque[tuple[Iterator[_Record], int]] = deque()
         """Each with the number of its spans."""
         self._waiting_spans = 0
         self._task: asyncio.Task[None] | None = None
         self._accounts = Accounts()
         self._held: OrderedDict[bytes, tuple[float, dict[Report, None]]] = OrderedDict()
         """Trace id -> until when, and the sums of calls in it."""
-        self._timer: asyncio.Task[None] | None = None
+        self._ancestry = Ancestry()
+        self._nameless = Waiting(config.agent_wait)
+        self._waits = host.metrics.counter("spanledger_agent_waits_total")
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_s = 0.0
+        """When it rings."""
 
     async def start(self) -> None:
         """Give the table its limits and buckets."""
@@ -96,8 +110,12 @@ class GenAIMetrics:
         """Count what waits and what is held."""
         if self._task is not None:
             await self._task
-        if self._timer is not None:
-            self._timer.cancel()
+        if self._alarm is not None:
+            self._alarm.cancel()
+        now_s = self._host.monotonic()
+        self._nameless.close()
+        for nameless in self._nameless.take_all():
+            self._guarded(self._end_wait, nameless, "shutdown", now_s)
         for trace_id in tuple(self._held):
             self._release(trace_id)
         return 0
@@ -110,6 +128,8 @@ class GenAIMetrics:
             "waiting_deliveries": len(self._waiting),
             "waiting_spans": self._waiting_spans,
             "held_traces": len(self._held),
+            "nameless_steps": len(self._nameless),
+            "nameless_bytes": self._nameless.size_bytes,
             **self._accounts.statistics(),
         }
 
@@ -126,7 +146,7 @@ class GenAIMetrics:
         self._host.metrics.tick(delivery.received_ns)
         if delivery.bridges:
             self._step_metrics.count_bridges(len(delivery.bridges))
-        steps = _related(delivery.steps, delivery.bridges)
+        steps = self._records(delivery.steps, delivery.bridges)
         if not self._waiting and self._count(steps, SLICE_S):
             return
         count = len(delivery.steps) + len(delivery.bridges)
@@ -136,7 +156,7 @@ class GenAIMetrics:
             self._task = asyncio.get_running_loop().create_task(self._count_waiting(), name="genai_metrics")
 
     async def _count_waiting(self) -> None:
-        beside = Beside(SLICE_S, self._host.monotonic)
+        beside = Beside(SLICE_S, self._host.monotonic, self._host.working)
         while self._waiting:
             # Others run here; they may have appended deliveries.
             await beside.others()
@@ -149,18 +169,40 @@ class GenAIMetrics:
                     self._waiting_spans -= count
                 left_s -= self._host.monotonic() - began_s
 
-    def _count(self, records: Iterator[_Related], slice_s: float) -> bool:
+    def _records(self, steps: Sequence[Step], bridges: Sequence[Bridge]) -> Iterator[_Record]:
+        """Yield what holds calls together, then each step, and then those that waited for one of these spans."""
+        self._ancestry.learn(steps, bridges)
+        yield from ((bridge, None) for bridge in bridges)
+        tools = tools_of(steps)
+        for step in steps:
+            yield step, self._ancestry.tool_around(step, tools) if step.kind == "tool" else None
+        for record in self._nameless.awaited(chain(bridges, steps)) if self._nameless else ():
+            if isinstance(record, Step) and record.agent_name:
+                agent, service_name, missing = record.agent_name, record.service_name, b""
+            else:
+                agent, service_name, missing = self._ancestry.above(record)
+            if missing:
+                self._nameless.move(record.trace_id, record.span_id, missing)
+                continue
+            for nameless in self._nameless.take(record.trace_id, record.span_id):
+                nameless.agent = whose(nameless.step, agent, service_name)
+                yield nameless, None
+
+    def _count(self, records: Iterator[_Record], slice_s: float) -> bool:
         """Count until the records or the slice are used up; tell whether all is counted."""
         now_s = self._host.monotonic()
         until = now_s + slice_s
         done = True
-        for record, tool_around in records:
+        for looked, (record, tool_around) in enumerate(records, 1):
             if isinstance(record, Bridge):
+                self._counted += 1
                 self._accounts.add(_place(record), now_s)
-            else:
+            elif isinstance(record, Step):
+                self._counted += 1
                 self._guarded(self._count_step, record, tool_around, now_s)
-            self._counted += 1
-            if self._counted % CHECK_EVERY == 0 and self._host.monotonic() >= until:
+            else:
+                self._guarded(self._end_wait, record, "found" if record.agent else "none", now_s)
+            if looked % CHECK_EVERY == 0 and self._host.monotonic() >= until:
                 done = False
                 break
         self._settle(now_s)
@@ -178,21 +220,64 @@ class GenAIMetrics:
 
     def _count_step(self, step: Step, tool_around: Step | None, now_s: float) -> None:
         added = self._accounts.add(_place(step), now_s)
-        if step.call is None or added is None:
-            if not self._step_metrics.count(step, tool_around):
+        report: Report | None = None
+        if step.call is not None and added is not None:
+            report, is_news = added
+            if not is_news:
+                self._step_metrics.count_again(step)
                 return
-            self._semconv_metrics.count(step)
+            if isinstance(report.kept, Entry):
+                self._bill(report.kept, Bill())  # it says more now than before
+        missing = b""
+        if step.kind == "agent" and step.agent_name:
+            self._nameless.expect_agents(step.service_name)
+        if not step.agent_name and step.kind != "workflow":
+            above, service_name, missing = self._ancestry.above(step)
+            if above and (agent := whose(step, above, service_name)):
+                step = _slim(step, agent)
+        is_work = self._step_metrics.count(step, tool_around)
+        if missing and self._nameless.is_open and (is_work or report is not None):
+            self._let_wait(step, is_work, report, missing, now_s)
+            return
+        if is_work:
+            self._count_work(step)
+        elif report is None:
+            return
+        if report is None:
             self._bill(Entry(step), bill_of(step))
-            return
-        report, is_news = added
-        if not is_news:
-            self._step_metrics.count_again(step)
-            return
-        if isinstance(report.kept, Entry):
-            self._bill(report.kept, Bill())  # it says more now than before
-        self._step_metrics.count(step)
+        else:
+            report.kept = Entry(_slim(step))
+
+    def _count_work(self, step: Step) -> None:
+        if step.kind == "tool":
+            self._step_metrics.count_tool(step)
         self._semconv_metrics.count(step)
-        report.kept = Entry(altered(step, detail=None, resource={}))
+
+    # -- steps that do not say whose they are --
+
+    def _let_wait(self, step: Step, is_work: bool, report: Report | None, missing: bytes, now_s: float) -> None:
+        nameless = self._nameless.add(step, is_work, report, missing, now_s)
+        if report is not None:
+            report.kept = nameless
+        for oldest in self._nameless.take_surplus():
+            self._guarded(self._end_wait, oldest, "full", now_s)
+
+    def _end_wait(self, nameless: Nameless, ending: Ending, now_s: float) -> None:
+        """Count a step that does not wait any more."""
+        step, report = nameless.step, nameless.report
+        if self._waits.get((step.service_name, ending)) is None:
+            self._waits.zeros(service_name=step.service_name)
+        self._waits.add((step.service_name, ending))
+        if nameless.agent:
+            step = _slim(step, nameless.agent)
+            self._step_metrics.tell_agent(step)
+        if nameless.is_work:
+            self._count_work(step)
+        if report is None:
+            self._bill(Entry(step), bill_of(step))
+        elif report.kept is nameless:  # and its span was not told again by one that says more
+            report.kept = Entry(step)
+            self._consider(report, now_s)
 
     # -- what counts --
 
@@ -201,15 +286,21 @@ class GenAIMetrics:
         for report in self._accounts.changed():
             self._look(report)
         for report in self._accounts.sums():
-            hold_s = 0.0 if _is_billed(report) else self._hold_s(report)
-            if hold_s <= 0:
-                self._look(report)
-            elif report.place is not None:
-                _, sums = self._held.setdefault(report.place.trace_id, (now_s + hold_s, {}))
-                sums[report] = None
+            self._consider(report, now_s)
         for trace_id in self._accounts.outgrown(now_s):
+            for nameless in self._nameless.take_trace(trace_id):
+                self._guarded(self._end_wait, nameless, "full", now_s)
             self._release(trace_id)
         self._release_due(now_s)
+
+    def _consider(self, report: Report, now_s: float) -> None:
+        """Count a call as far as it is known; hold a sum of calls until no more of them come."""
+        hold_s = self._hold_s(report) if _is_sum(report) and not _is_billed(report) else 0.0
+        if hold_s <= 0:
+            self._look(report)
+        elif report.place is not None:
+            _, sums = self._held.setdefault(report.place.trace_id, (now_s + hold_s, {}))
+            sums[report] = None
 
     def _hold_s(self, report: Report) -> float:
         """Return how long to wait for calls below a sum: they ended before it, and were sent as soon as it was."""
@@ -232,40 +323,55 @@ class GenAIMetrics:
             self._look(report)
 
     def _release_due(self, now_s: float) -> None:
-        """Count the sums that were held for long enough; come back for the others."""
+        """Count what was held for long enough; come back for the rest."""
+        until = self._host.monotonic() + SLICE_S
+        for nameless in self._nameless.take_due(now_s):
+            self._guarded(self._end_wait, nameless, "timeout", now_s)
+            if self._host.monotonic() >= until:
+                break
         while self._held:
             trace_id, (due_s, _) = next(iter(self._held.items()))
             if due_s > now_s:
                 break
             self._release(trace_id)
-        if self._held and (self._timer is None or self._timer.done()):
-            self._timer = asyncio.get_running_loop().create_task(self._wait(), name="genai_metrics settle")
+        self._set_alarm()
 
-    async def _wait(self) -> None:
-        while self._held:
-            due_s, _ = next(iter(self._held.values()))
-            await asyncio.sleep(max(0.0, due_s - self._host.monotonic()))
-            # Others ran here: what was due first may be gone.
-            self._host.metrics.tick(self._host.clock_ns())
-            self._release_due(self._host.monotonic())
+    def _set_alarm(self) -> None:
+        """See to it that somebody comes back when the first of what is held is due."""
+        dues_s = [due_s for due_s, _ in islice(self._held.values(), 1)]
+        if (due_s := self._nameless.next_due_s()) is not None:
+            dues_s.append(due_s)
+        if not dues_s or (self._alarm is not None and self._alarm_s <= min(dues_s)):
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm_s = min(dues_s)
+        delay_s = max(0.0, self._alarm_s - self._host.monotonic())
+        self._alarm = asyncio.get_running_loop().call_later(delay_s, self._ring)
+
+    def _ring(self) -> None:
+        self._alarm = None
+        self._host.metrics.tick(self._host.clock_ns())
+        self._release_due(self._host.monotonic())
+
+
+_Record: TypeAlias = tuple[Step | Bridge | Nameless, Step | None]
+"""With the tool call that a tool's span is part of."""
 
 
 def _is_billed(report: Report) -> bool:
     return isinstance(report.kept, Entry) and report.kept.bill != Bill()
 
 
-_Related = tuple[Step | Bridge, Step | None]
+def _is_sum(report: Report) -> bool:
+    return report.call is not None and not report.call.inference
 
 
-def _related(steps: Sequence[Step], bridges: Sequence[Bridge]) -> Iterator[_Related]:
-    """Yield what holds calls together, then each step with its agent's name, and for tools the call it is part of."""
-    if not steps:
-        yield from ((bridge, None) for bridge in bridges)
-        return
-    ancestry = Ancestry(steps, bridges)
-    yield from ((bridge, None) for bridge in bridges)
-    for step in steps:
-        yield ancestry.with_agent(step), ancestry.tool_around(step) if step.kind == "tool" else None
+def _slim(step: Step, agent: str = "") -> Step:
+    """Return a step of this agent without what counting does not need."""
+    if agent:
+        return altered(step, agent_name=agent, detail=None, resource={})
+    return altered(step, detail=None, resource={}) if step.detail is not None or step.resource else step
 
 
 def _place(record: Step | Bridge) -> Place:

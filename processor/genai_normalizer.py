@@ -15,7 +15,7 @@ attributes by it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -25,10 +25,11 @@ from spanledger.conventions.dialect import PROVIDER, REQUEST_MODEL, Dialect
 from spanledger.conventions.dialects import DIALECTS
 from spanledger.conventions.lending import Lending
 from spanledger.conventions.log_reports import LogReports
-from spanledger.conventions.lookup import ORIGINAL, Tuning
+from spanledger.conventions.lookup import DIALECT, ORIGINAL, Tuning
 from spanledger.conventions.profile import PROFILES, ProfileName
 from spanledger.conventions.providers import provider_of_model
 from spanledger.conventions.reader import Reader
+from spanledger.conventions.running_totals import RunningTotals
 from spanledger.conventions.span_attributes import SpanAttributes
 from spanledger.conventions.values import Value, any_value
 from spanledger.processor.batch import PAUSE_EVERY
@@ -50,6 +51,9 @@ BYTES_PER_WORK: Final = 4096
 """A span that is larger counts as several towards the next pause."""
 
 LOG_INTERVAL_S: Final = 60.0
+
+_INPUT: Final = "gen_ai.usage.input_tokens"
+_OUTPUT: Final = "gen_ai.usage.output_tokens"
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_.-]{0,62}")
 
@@ -125,6 +129,9 @@ class GenaiNormalizer(Passive):
         self._reports: LogReports = host.shared(lambda: LogReports(DIALECTS))
         self._lends = {dialect.name: dialect.lends for dialect in DIALECTS if dialect.lends}
         self._lending = Lending()
+        self._accumulates = {dialect.name: dialect.accumulates for dialect in DIALECTS if dialect.accumulates}
+        self._evidence = {dialect.name: dialect.evidence for dialect in DIALECTS}
+        self._totals = RunningTotals()
         self._reported = host.metrics.counter("spanledger_log_reports_total")
         self._unread_records = host.metrics.counter("spanledger_unread_log_records_total")
         self._log_after = float("-inf")
@@ -139,6 +146,7 @@ class GenaiNormalizer(Passive):
             yield from self._read_reports(batch)
             return
         work = 0
+        accumulating: list[ScopeGroup] = []
         for group in batch.groups:
             written = False
             for index, span in enumerate(group.items):
@@ -148,11 +156,16 @@ class GenaiNormalizer(Passive):
                     yield
                 if self._normalize(group, index, span):
                     written = True
-            if self._reader.dialect_of(group.scope.name) in self._lends:
+            dialect = self._reader.dialect_of(group.scope.name) or ""
+            if dialect in self._lends:
                 self._lend(group)
+            if dialect in self._accumulates and group.scope.version.startswith(self._accumulates[dialect]):
+                accumulating.append(group)
             if written and self._config.overwrite_schema_url:
                 url = self._reader.profile.schema_url
                 group.schema_url = url if url != group.scope.schema_url else group.schema_url
+        if accumulating:
+            self._take_apart(accumulating)
 
     def _lend(self, group: ScopeGroup) -> None:
         """Give calls that name no model that of the spans around them."""
@@ -172,6 +185,32 @@ class GenaiNormalizer(Passive):
                     reading.edits[key] = value
                     put(group.items[at].attributes.add(key=key).value, value)
                     group.changed.add(at)
+
+    def _take_apart(self, groups: Sequence[ScopeGroup]) -> None:
+        """Give calls that tell a running total the tokens that are their own."""
+        calls = [
+            (group, at, span, reading, reading.usage)
+            for group in groups
+            for at, (span, reading) in enumerate(zip(group.items, group.readings, strict=True))
+            if reading is not None and reading.kind == "llm" and reading.usage is not None
+            # Others write under such a scope, too; and a sidecar before this one may have done it.
+            if DIALECT not in reading.attributes and self._shows(reading)
+        ]
+        for number, usage in self._totals.own([(span, told) for _, _, span, _, told in calls]).items():
+            group, at, span, reading, _ = calls[number]
+            reading.usage = usage
+            group.changed.add(at)
+            present = {pair.key: pair.value for pair in span.attributes}
+            for key, value in ((_INPUT, usage.input), (_OUTPUT, usage.output)):
+                if key in present and value is not None:
+                    if ORIGINAL + key not in present:
+                        span.attributes.add(key=ORIGINAL + key).value.CopyFrom(present[key])
+                    put(present[key], value)
+
+    def _shows(self, reading: Reading) -> bool:
+        """Tell whether a span has an attribute that only its dialect writes."""
+        evidence = self._evidence.get(reading.dialect, ())
+        return any(key.startswith(evidence) for key in reading.attributes)
 
     def _read_reports(self, batch: Batch) -> Iterator[None]:
         """Leave the spans that log records stand for in `batch.reports`. The records stay as they are."""

@@ -25,7 +25,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Generic, TypeAlias, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 from spanledger.conventions.metrics import METRICS, OTHER, Metric
 
@@ -47,6 +47,10 @@ MAX_LABEL_CHARS: Final = 128
 
 MAX_MERGED: Final = 1024
 """What was told by a gauge, as it was told, that is remembered."""
+
+MAX_ELSEWHERE: Final = 8192
+MAX_ELSEWHERE_CHARS: Final = 512
+"""Label sets without a series of their own, of at most so many characters, whose series is remembered."""
 
 MAX_VALUE: Final = 2**53
 """Up to here a float64, which is what Prometheus keeps, counts by ones. A larger value is no measurement."""
@@ -114,6 +118,14 @@ class Distribution(Cell):
     shown_counts: list[int] = field(default_factory=list)
 
 
+class _Elsewhere(NamedTuple):
+    """Where what is counted under labels goes that have no series of their own."""
+
+    cell: Any
+    full: Labels | None
+    """These labels, cleaned, where there is no room for them; None where they only read otherwise once cleaned."""
+
+
 @dataclass(slots=True, eq=False)
 class _Shared:
     """What the families of one table have in common."""
@@ -133,6 +145,8 @@ class _Shared:
     """None for never."""
     owners: dict[tuple[str | None, ...], Owner] = field(default_factory=dict)
     next_sweep_ns: int = 0
+    elsewhere: dict[tuple[Family[Any], Labels], _Elsewhere] = field(default_factory=dict)
+    """Until a series is dropped: where there was no room, there is none until then."""
     overflow: CounterFamily | None = None
     refused: CounterFamily | None = None
 
@@ -178,6 +192,10 @@ class Family(Generic[_C]):
         """Return the series of these labels."""
         return self._cells.get(labels)
 
+    def has_begun(self, labels: Labels) -> bool:
+        """Tell whether what is counted under these labels has a series, if need be under another name."""
+        return labels in self._cells or (self, labels) in self._shared.elsewhere
+
     def cells(self, since_ns: int = 0) -> list[_C]:
         """Return the series of this moment, oldest first, without those that are stale since then."""
         self._shared.readings += 1
@@ -192,6 +210,7 @@ class Family(Generic[_C]):
             cell.owner.series.pop((self, labels), None)
             self._count(labels, -1)
             self._shared.removals += 1
+            self._shared.elsewhere.clear()
 
     def _count(self, labels: Labels, by: int) -> None:
         if not self._limited:
@@ -215,22 +234,39 @@ class Family(Generic[_C]):
 
         `weight` is what will be added: only what counts counts as overflow.
         """
-        if len(labels) != len(self.metric.labels):
-            raise ValueError(f"{self.metric.name} takes {self.metric.label_names}, not {len(labels)} values")
+        shared = self._shared
+        found = shared.elsewhere.get((self, labels))
+        if found is not None and found.full is not None:
+            shared.sweep()  # which may make room
+            found = shared.elsewhere.get((self, labels))
+        if found is None:
+            found = self._place(labels)
+        if weight and found.full is not None:
+            self._overflow(found.full)
+        cell: _C = found.cell
+        return cell
+
+    def _place(self, told: Labels) -> _Elsewhere:
+        if len(told) != len(self.metric.labels):
+            raise ValueError(f"{self.metric.name} takes {self.metric.label_names}, not {len(told)} values")
+        labels = told
         together = "".join(labels)
         if len(together) > MAX_LABEL_CHARS or not together.isascii() or not together.isprintable():
             labels = tuple(map(clean, labels))
-            if labels in self._cells:
-                return self._cells[labels]
-        if self._limited and not self._has_room(labels):
+        full = None
+        if labels not in self._cells and self._limited and not self._has_room(labels):
             self._shared.sweep()
             if not self._has_room(labels):
-                if weight:
-                    self._overflow(labels)
+                full = labels
                 # "" stays: it says that nothing is known, and is only one value.
                 folds = zip(labels, self._from_data, strict=True)
                 labels = tuple([OTHER if value and from_data else value for value, from_data in folds])
-        return self._cells.get(labels) or self._new(labels)
+        found = _Elsewhere(self._cells.get(labels) or self._new(labels), full)
+        if labels != told and len(together) <= MAX_ELSEWHERE_CHARS:
+            if len(self._shared.elsewhere) >= MAX_ELSEWHERE:
+                self._shared.elsewhere.clear()
+            self._shared.elsewhere[self, told] = found
+        return found
 
     def _new(self, labels: Labels) -> _C:
         pairs = zip(self.metric.label_names, labels, strict=True)
@@ -503,6 +539,7 @@ class MetricTable:
         """Change how much a service may have of a metric, and all of all metrics; what is there stays."""
         self._shared.max_series = max_series
         self._shared.max_lines = max_lines
+        self._shared.elsewhere.clear()
 
     def keep(self, shown_ns: int) -> None:
         """Forget nothing that was silent for less than `shown_ns`; 0 for never. The longest ever asked for holds."""

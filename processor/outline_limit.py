@@ -21,7 +21,8 @@ MAX_ITEMS: Final = 1_000_000
 """Spans, log records or metrics of one request."""
 
 _PAUSE_EVERY = 4096
-_UNCHECKED_BYTES = 32 * 1024
+_UNCHECKED_BYTES = 2 * MAX_GROUPS
+"""A part has at least two bytes."""
 
 Shape: TypeAlias = "Mapping[int, Shape | None]"
 """Field numbers of the messages in a message, and their own shapes; None for those that are not looked into."""

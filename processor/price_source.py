@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 
 import pydantic
 
+from spanledger.conventions.prices.catalogue import read_catalogue, shipped_catalogue
 from spanledger.conventions.prices.engine import PriceEngine
 from spanledger.conventions.prices.override_file import BadPrices, read_book
 from spanledger.conventions.prices.overrides import Currency, PriceBook
@@ -215,17 +216,8 @@ def _with(parts: _Parts, file: _File) -> _Parts:
     if file.source == "litellm":
         return replace(parts, second=read_second(_bytes(file.path, MAX_LIST_BYTES), file.path, _day(file)))
     if file.source == "genai-prices":
-        from spanledger.conventions.prices.catalogue import read_catalogue
-
         return replace(parts, catalogue=read_catalogue(_bytes(file.path, MAX_LIST_BYTES), file.path, _day(file)))
     return replace(parts, overrides={**parts.overrides, file.path: read_file(file.path)})
-
-
-def shipped_catalogue() -> Catalogue:
-    """Return the list prices. Imports them, which takes a fifth of a second the first time."""
-    from spanledger.conventions.prices.catalogue import Catalogue
-
-    return Catalogue()
 
 
 def load_engine(books: tuple[PriceBook, ...] = (), own_hosts: OwnHosts = "auto") -> PriceEngine:

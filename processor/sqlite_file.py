@@ -65,13 +65,22 @@ def prove_synced(descriptor: int) -> None:
     os.ftruncate(descriptor, os.fstat(descriptor).st_size ^ 1)
 
 
+def make_directory(directory: Path) -> None:
+    """Make a directory where there is none, for its owner's eyes only. Raises OSError, and says what is in the way."""
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        there = next((one for one in (directory, *directory.absolute().parents) if one.exists()), directory)
+        raise OSError(errno.ENOTDIR, f"{there} is a file and no directory") from error
+
+
 def hold(path: Path, held: int = -1) -> int:
     """Lock a file against others, in a directory that is made; return the descriptor of the lock.
 
     `held` is one of before: it is returned where it is still there, and else closed. Raises OSError, BlockingIOError
     while another process has it.
     """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_directory(path.parent)
     lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         if held >= 0 and os.path.samestat(os.fstat(lock), os.fstat(held)):

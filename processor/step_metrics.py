@@ -50,6 +50,8 @@ MAX_FAILED: Final = 1024
 
 _CALLS: Final = frozenset({"llm", "embedding"})
 _RUNNERS: Final = frozenset({"agent", "workflow"})
+_TIMED: Final = _RUNNERS | {"tool"}
+"""Work that is no call of a model and has a duration of its own in the conventions."""
 
 
 @dataclass(slots=True)
@@ -206,15 +208,19 @@ class StepMetrics:
             for conflict in step.usage.conflicts:
                 self._conflicts.add((step.service_name, conflict))
         if step.agent_name:
-            # The library that an agent calls its model with is not what the agent is built with.
-            who = (step.service_name, step.agent_name, step.agent_version, step.framework, "")
-            self._agents.tell(who, surely=step.kind in _RUNNERS)
-        if step.kind == "tool":
-            if not self._told_tools.is_new(step, around) or (step.retold and not self._retold_tools.is_new(step)):
-                self._duplicates.add((step.service_name,))
-                return False
-            self._count_tool(step)
+            self.tell_agent(step)
+        if step.kind == "tool" and (
+            not self._told_tools.is_new(step, around) or (step.retold and not self._retold_tools.is_new(step))
+        ):
+            self._duplicates.add((step.service_name,))
+            return False
         return True
+
+    def tell_agent(self, step: Step) -> None:
+        """Show the agent of a step."""
+        # The library that an agent calls its model with is not what the agent is built with.
+        who = (step.service_name, step.agent_name, step.agent_version, step.framework, "")
+        self._agents.tell(who, surely=step.kind in _RUNNERS)
 
     def count_again(self, step: Step) -> None:
         """Count a span that came before."""
@@ -243,12 +249,13 @@ class StepMetrics:
         """Begin series at 0, and remember it by `key` for as long as they are there."""
         for family, labels in series:
             family.add(labels, 0)
-        if all(family.get(labels) is not None for family, labels in series):  # and not under another name
+        if all(family.has_begun(labels) for family, labels in series):
             if len(self._begun) >= MAX_BEGUN:
                 self._begun.clear()
             self._begun[key] = self._table.removals
 
-    def _count_tool(self, step: Step) -> None:
+    def count_tool(self, step: Step) -> None:
+        """Count a tool call that is work of its own."""
         trace_id = step.trace_id if self._exemplars else None
         tool = (step.service_name, step.agent_name, step.tool_name)
         if not self._is_begun(self._tool_calls, *tool):
@@ -343,9 +350,9 @@ class SemconvMetrics:
 
     def count(self, step: Step) -> None:
         """Count one step that is no call of a model."""
-        trace_id = step.trace_id if self._exemplars else None
-        if (duration_s := step.duration_s) is None:
+        if step.kind not in _TIMED or (duration_s := step.duration_s) is None:
             return
+        trace_id = step.trace_id if self._exemplars else None
         who = (step.service_name, step.agent_name)
         if step.kind == "tool":
             self._tool.observe((*who, step.tool_name, step.error_type), duration_s, trace_id)

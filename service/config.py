@@ -200,7 +200,7 @@ def load(
     `default:` is the packaged default; without sources, or with presets only, it is below them. Raises
     `InvalidConfig` with everything that is wrong.
     """
-    registry = REGISTRY.discover() if registry is None else registry
+    registry = REGISTRY if registry is None else registry
     if all(source.startswith(PREFIX) for source in sources):
         sources = [DEFAULT, *sources]
     named = [packaged_config() if source == DEFAULT else source for source in sources]
@@ -265,18 +265,18 @@ def _registrations(
     section: Mapping[ComponentId, Node], kind: Kind, registry: Registry
 ) -> tuple[dict[ComponentId, Registration | None], list[ConfigError]]:
     """Find the type of every component of a section; None for those of an unknown type."""
-    known = registry.of(kind)
+    found = {id_: registry.find(kind, id_.type) for id_ in section}
     errors = [
         ConfigError(
             (f"{kind}s", str(id_)),
             node.where,
-            f'unknown type: "{id_.type}" for id: "{id_}" (valid values: [{" ".join(known)}])',
+            f'unknown type: "{id_.type}" for id: "{id_}" (valid values: [{" ".join(registry.of(kind))}])',
             for_type(kind, id_.type, registry),
         )
         for id_, node in section.items()
-        if id_.type not in known
+        if found[id_] is None
     ]
-    return {id_: known.get(id_.type) for id_ in section}, errors
+    return found, errors
 
 
 def _resolved(

@@ -1,8 +1,9 @@
 """The way of one request: prepare it in each pipeline, reserve room everywhere, then commit everywhere.
 
-A request is acknowledged when every sink of every pipeline took it, and refused when one of them has
-no room or no disk. Between the first `reserve` and the last `commit` only the writing to disk awaits, where
-a queue has a `storage`; the commits themselves are made at once, so that nobody sees half a delivery.
+A request is acknowledged when every exporter of every pipeline took it, and refused when one of them, or a connector,
+has no room or no disk. Between the first `reserve` and the last `commit` only the writing to disk awaits, where
+a queue has a `storage`; the commits themselves are made at once, so that nobody sees half a delivery. What connectors
+make of it is no part of the promise: they begin when the answer is on its way.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from spanledger.conventions.step import make_bridge, make_step
 from spanledger.processor.batch import PAUSE_EVERY, Delivery, decode
-from spanledger.processor.component import Turns
+from spanledger.processor.turns import Turns, Working
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Generator
@@ -50,10 +51,13 @@ class Pipeline:
     signal: Signal
     stages: tuple[Stage, ...]
     sinks: tuple[Sink, ...]
+    """What answers for a request: it is acknowledged when each of them has taken it."""
     trajectories: Trajectories | None = None
     """The sink that wants more on each step, if there is one."""
     durable: tuple[Durable, ...] = ()
     """Those of the sinks that write to disk before a request is acknowledged."""
+    connectors: tuple[Sink, ...] = ()
+    """What makes numbers and runs of a request; they are asked for room as well, and begin when it is answered."""
 
 
 @dataclass(slots=True)
@@ -64,11 +68,12 @@ class Intake:
     recent: deque[Step] = field(default_factory=lambda: deque(maxlen=256))
     """The last steps, for the diagnostic pages."""
     monotonic: Callable[[], float] = time.monotonic
+    working: Working = field(default_factory=Working)
 
     async def __call__(self, batch: Batch) -> None:
         """Take `batch` into every pipeline, or raise and leave no trace of it."""
         prepared: list[tuple[Delivery, Pipeline]] = []
-        turns = Turns(SLICE_S, self.monotonic)
+        turns = Turns(SLICE_S, self.monotonic, self.working, len(batch.wire))
         for number, pipeline in enumerate(self.pipelines):
             # Processors edit in place, so each pipeline after the first reads the request anew.
             own = await turns.run(decode(batch.signal, batch.wire, batch.received_ns)) if number else batch
@@ -122,7 +127,7 @@ async def transfer(prepared: Sequence[tuple[Delivery, Pipeline]]) -> None:
     reserved: list[tuple[Delivery, Sink]] = []
     try:
         for delivery, pipeline in prepared:
-            for sink in pipeline.sinks:
+            for sink in (*pipeline.sinks, *pipeline.connectors):
                 sink.reserve(delivery)
                 reserved.append((delivery, sink))
         await _keep([sink.keep(delivery) for delivery, pipeline in prepared for sink in pipeline.durable])
@@ -130,12 +135,21 @@ async def transfer(prepared: Sequence[tuple[Delivery, Pipeline]]) -> None:
         for delivery, sink in reserved:
             sink.release(delivery)
         raise
-    for delivery, sink in reserved:
-        try:
-            sink.commit(delivery)
-        except Exception:
-            # A fault of ours. The others have taken the request, so it is acknowledged all the same.
-            log.exception("%s failed to take a request of %d items", type(sink).__name__, delivery.items)
+    for delivery, pipeline in prepared:
+        for sink in pipeline.sinks:
+            _commit(sink, delivery)
+        for connector in pipeline.connectors:
+            # The loop comes to it when the answer is on its way, and before it hears of anything new: whoever has been
+            # answered and asks for numbers gets those of his request.
+            asyncio.get_running_loop().call_soon(_commit, connector, delivery)
+
+
+def _commit(sink: Sink, delivery: Delivery) -> None:
+    try:
+        sink.commit(delivery)
+    except Exception:
+        # A fault of ours. The others have taken the request, so it is acknowledged all the same.
+        log.exception("%s failed to take a request of %d items", type(sink).__name__, delivery.items)
 
 
 async def _keep(writing: Sequence[Coroutine[Any, Any, None]]) -> None:

@@ -14,7 +14,7 @@ import gc
 import time
 from collections.abc import Callable, Iterator
 
-from spanledger.processor.memory_limiter import resident_bytes
+from spanledger.processor.memory_limiter import give_back, resident_bytes
 
 EVERY_S = 1.0
 """Seconds from one look at what the process does to the next."""
@@ -51,7 +51,7 @@ class Sweeps:
 
 def settle() -> None:
     """Look at young objects only from now on, never at what there is now: what lives for good need not be walked."""
-    gc.collect()
+    give_back()
     gc.freeze()
     gc.set_threshold(*gc.get_threshold()[:2], _NEVER)
     gc.enable()

@@ -27,6 +27,7 @@ from spanledger.processor.component import (
     Status,
     Trajectories,
 )
+from spanledger.processor.turns import Working
 from spanledger.processor.watched_files import FileState, file_state
 from spanledger.service.flow import Intake, Pipeline, Stage
 
@@ -90,6 +91,8 @@ class Surroundings:
     recent: deque[Step] = field(default_factory=lambda: deque(maxlen=256))
     shared: dict[ComponentId, Any] = field(default_factory=dict)
     """What the processors of one id have in common; it outlives their configuration."""
+    working: Working = field(default_factory=Working)
+    """The requests that are worked on."""
 
 
 @dataclass(slots=True)
@@ -111,7 +114,7 @@ class Graph:
                     pipeline = self.pipelines[str(pipeline_id)]
                     taking.setdefault(pipeline.signal, []).append(pipeline)
             node.component.consumers = {
-                signal: Intake(pipelines, surroundings.recent, surroundings.monotonic)
+                signal: Intake(pipelines, surroundings.recent, surroundings.monotonic, surroundings.working)
                 for signal, pipelines in taking.items()
             }
 
@@ -190,6 +193,7 @@ def _construct(
         view=surroundings.view if kind == "extension" else None,
         extensions=extensions,
         shared=partial(_share, surroundings, resolved.id),
+        working=surroundings.working,
     )
     try:
         component: Component = resolved.registration.factory(resolved.config, host)
@@ -221,10 +225,14 @@ def _pipelines(config: Config, nodes: Mapping[Key, Node], metrics: MetricStore) 
             processor = nodes["processor", id_, str(pipeline_id)].component
             stages.append(Stage(processor, partial(incoming.add, labels), partial(outgoing.add, labels)))
         ends = [nodes.get(("exporter", id_, "")) or nodes["connector", id_, ""] for id_ in configured.exporters]
-        sinks = tuple(node.component for node in ends)
-        asking = next((sink for sink in sinks if isinstance(sink, Trajectories)), None)
-        durable = tuple(sink for sink in sinks if isinstance(sink, Durable) and sink.durable)
+        takers = [node.component for node in ends]
         pipelines[str(pipeline_id)] = Pipeline(
-            str(pipeline_id), pipeline_id.signal, tuple(stages), sinks, asking, durable
+            str(pipeline_id),
+            pipeline_id.signal,
+            tuple(stages),
+            sinks=tuple(node.component for node in ends if node.kind == "exporter"),
+            trajectories=next((taker for taker in takers if isinstance(taker, Trajectories)), None),
+            durable=tuple(taker for taker in takers if isinstance(taker, Durable) and taker.durable),
+            connectors=tuple(node.component for node in ends if node.kind == "connector"),
         )
     return pipelines

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from spanledger.processor.component import Status, Successor
 from spanledger.service.graph import START_ORDER, CannotStart, Graph, Node, Surroundings, build
+from spanledger.service.premises import busy, unreadable
 from spanledger.service.telemetry import Vitals
 
 if TYPE_CHECKING:
@@ -99,20 +100,25 @@ class Sidecar:
         """Start every component, downstream first. Raises `CannotStart` with nothing left running.
 
         It names everything that did not start. Receivers are only tried when all else runs, for what they
-        take is acknowledged.
+        take is acknowledged; what would have kept them from starting is named as far as it can be found.
         """
         self._graph.connect(self._surroundings)
         failures: list[str] = []
         for node in self._graph.nodes.values():
             if node.kind == "receiver" and failures:
-                break
+                failures += (_cannot_start(node, why) for _, why in await _lacks(node))
+                continue
             try:
                 await _start(node)
             except CannotStart as error:
-                failures.append(str(error))
+                # A component names the first that it cannot have, and not by its whole key.
+                lacks = await _lacks(node)
+                if not any(what in str(error) for what, _ in lacks):
+                    failures.append(str(error))
+                failures += (_cannot_start(node, why) for _, why in lacks)
         if failures:
             await self._shutdown(self._graph.nodes.values(), time_left_s=SWITCH_S)
-            raise CannotStart("; ".join(failures))
+            raise CannotStart("; ".join(dict.fromkeys(failures)))
         self._vitals.start()
         self._ready = True
         log.info("ready: %s", ", ".join(_listening(self.statistics())))
@@ -289,6 +295,16 @@ def _unfinished(node: Node) -> str:
     return ": " + ", ".join(doing) if doing else ""
 
 
+def _cannot_start(node: Node, why: str) -> str:
+    return f"cannot start {node.kind} {node.id}: {why}"
+
+
+async def _lacks(node: Node) -> list[tuple[str, str]]:
+    """Return the files and ports that a component which does not run cannot have, and why."""
+    path = f"{node.kind}s::{node.id}"
+    return [*unreadable(node.config, path), *await busy(node.config, path)]
+
+
 async def _start(node: Node) -> None:
     try:
         await node.component.start()
@@ -296,7 +312,7 @@ async def _start(node: Node) -> None:
         # Python's own text of an OSError begins with the number of the error.
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         node.health.status, node.health.why = "permanent_error", why
-        raise CannotStart(f"cannot start {node.kind} {node.id}: {why}") from error
+        raise CannotStart(_cannot_start(node, why)) from error
     node.started = True
     if node.health.status == "starting":
         node.health.status = "ok"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from spanledger.conventions.details import Details
-from spanledger.conventions.prices.catalogue import Catalogue
+from spanledger.conventions.prices.catalogue import shipped_catalogue
 from spanledger.conventions.prices.engine import PricedCall, PriceEngine
 from spanledger.conventions.reading import Cost, Reading
 from spanledger.conventions.step import Step
@@ -123,7 +123,7 @@ def test_calls_without_usage_and_what_caches_saved() -> None:
 
 def test_savings_are_the_difference_of_two_prices() -> None:
     """A million cached tokens of a model at 2.50 and 1.25 dollars save 1.25; the rest of the price is as it was."""
-    engine = PriceEngine(Catalogue())
+    engine = PriceEngine(shipped_catalogue())
     usage = Usage(1_000_000, 0, cache_read=1_000_000)
     cost = engine.price(PricedCall(usage, "openai", "gpt-4o"), 1_750_000_000 * 10**9)
     assert (cost.total, cost.saved) == (1_250_000_000_000, 1_250_000_000_000)

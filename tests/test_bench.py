@@ -63,6 +63,17 @@ def test_spans_of_a_trace_stay_linked_over_the_requests_they_are_in() -> None:
     assert sum(not span.parent_span_id for span in spans) == MADE.runs
 
 
+def test_a_run_whose_root_never_comes_is_open() -> None:
+    """Its spans name a parent that is not there; without one they would be runs that have ended."""
+    mix = Mix("open", spans=8, content_bytes=50, runs=4, steps=4, rooted=False)
+    spans = [span for wire in wires(mix) for span in read(wire, tag(7))]
+    parents = {(span.trace_id, span.parent_span_id) for span in spans}
+
+    assert len(parents) == 4
+    assert all(parent_id for _, parent_id in parents)
+    assert parents.isdisjoint((span.trace_id, span.span_id) for span in spans)
+
+
 def test_times_are_those_of_the_sending() -> None:
     """Spans have just ended, and last as long as they did."""
     early, late = (read(wires(MADE)[0], tag(1), now_ns) for now_ns in (NOW_NS, NOW_NS + 10**12))

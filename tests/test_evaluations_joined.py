@@ -57,7 +57,7 @@ class Sidecar:
     def __init__(self, **config: Any) -> None:
         self.clock, self.table = Clock(), MetricTable()
         around: Any = host("trajectory", self.clock, self.table)
-        self.connector = Trajectory(TrajectoryConfig.model_validate(config), around)
+        self.connector = Trajectory(TrajectoryConfig.model_validate(config), around, sleep=lambda _: asyncio.sleep(0))
         self.told: list[LogRecord] = []
         self.connector.consumers = {"logs": self._hear}
         stage = Stage(normalizer(), lambda _count: None, lambda _count: None)

@@ -189,13 +189,17 @@ async def test_what_is_acknowledged_is_sent_after_a_crash(tmp_path: Path) -> Non
     await last.end()
 
 
-async def test_shutdown_leaves_what_is_not_sent(tmp_path: Path) -> None:
-    """Nothing is lost and nothing is waited for: the next start sends it."""
+async def test_shutdown_leaves_what_is_not_sent(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing is lost and nothing is waited for: the next start sends it. What was being sent is counted, too."""
+    caplog.set_level("INFO")
     peer = Peer(away)
     life = Life(tmp_path, peer)
     await life.exporter.start()
     await life.offer(spans(1), spans(2))
     assert await life.end() == 0
+    assert [one.message for one in caplog.records if "stay on disk" in one.message] == [
+        "2 requests stay on disk and are sent after the next start"
+    ]
     assert life.numbers.total("spanledger_dropped_items_total") == 0
     peer.comes_back()
     after = Life(tmp_path, peer)

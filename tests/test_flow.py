@@ -12,7 +12,7 @@ import pytest
 from spanledger.conventions.reading import Cost, Reading
 from spanledger.conventions.usage import Usage
 from spanledger.processor.batch import Batch, decode, finish
-from spanledger.processor.component import BESIDE_MAX_S, Beside, Passive, Refused, Turns
+from spanledger.processor.component import Passive, Refused
 from spanledger.service.flow import Intake, Pipeline, Stage
 from tests.fakes import Clock, FakeSink, request, span
 
@@ -130,38 +130,26 @@ async def test_recent_steps_are_kept_for_the_pages() -> None:
     assert len(take.recent) == 10
 
 
-async def test_the_stages_of_a_request_share_its_turns() -> None:
-    """Many short stages, none of which uses a turn up, let others run as often as one long stage does."""
-    now_s, others = 0.0, 0
+async def test_connectors_begin_when_the_answer_is_on_its_way() -> None:
+    """What they do is no part of the promise; but the loop hears of nothing new before they have begun."""
+    exporter, connector = FakeSink(), FakeSink()
+    take = intake(Pipeline("traces", "traces", (), (exporter,), connectors=(connector,)))
 
-    def short() -> Generator[None, None, None]:
-        nonlocal now_s
-        now_s += 0.001
-        yield
+    await take(batch_of("chat"))
+    at_the_answer = len(exporter.taken), len(connector.taken), connector.reserved
+    await asyncio.sleep(0)
 
-    async def count() -> None:
-        nonlocal others
-        while True:
-            others += 1
-            await asyncio.sleep(0)
-
-    counting = asyncio.create_task(count())
-    turns = Turns(0.002, lambda: now_s)
-    for _ in range(20):
-        await turns.run(short())
-    counting.cancel()
-
-    assert others == 10
+    assert at_the_answer == (1, 0, 1)
+    assert connector.taken == exporter.taken
 
 
-async def test_work_beside_requests_has_a_turn_as_long_as_theirs() -> None:
-    """With many of them two milliseconds would be nothing; after a pause of the whole process it is no hour."""
-    clock = Clock()
-    beside = Beside(0.002, clock.monotonic)
-    turns = []
-    for busy_s in (0.0, 0.03, 0.001, 3600.0):
-        asyncio.get_running_loop().call_soon(setattr, clock, "now_s", clock.now_s + busy_s)
-        await beside.others()
-        turns.append(round(beside.turn_s, 6))
+async def test_a_connector_without_room_refuses_the_request() -> None:
+    """It is asked before the answer, and the exporters keep nothing."""
+    exporter, connector = FakeSink(), FakeSink(room=0)
+    take = intake(Pipeline("traces", "traces", (), (exporter,), connectors=(connector,)))
 
-    assert turns == [0.002, 0.03, 0.002, BESIDE_MAX_S]
+    with pytest.raises(Refused, match="full"):
+        await take(batch_of("chat"))
+    await asyncio.sleep(0)
+
+    assert (exporter.reserved, exporter.taken, connector.taken) == (0, [], [])

@@ -522,12 +522,18 @@ def test_calls_and_tools_get_the_name_of_the_agent_above_them() -> None:
     below = call(agent_name="", **ids(3, parent=2))
     orphan = call(agent_name="", **ids(4, parent=77))
 
-    ancestry = Ancestry([below, orphan, agent], [bridge])
+    ancestry = Ancestry()
+    ancestry.learn([below, orphan, agent], [bridge])
 
-    assert [ancestry.with_agent(step).agent_name for step in (below, orphan)] == ["planner", ""]
+    assert [ancestry.above(step) for step in (below, orphan)] == [
+        ("planner", "trip", b""),
+        ("", "", (77).to_bytes(8, "big")),
+    ]
 
 
 def test_spans_in_a_circle_end_the_search() -> None:
     """Hostile, or broken."""
     one, other = call(agent_name="", **ids(1, parent=2)), call(agent_name="", **ids(2, parent=1))
-    assert Ancestry([one, other], []).with_agent(one) == one
+    ancestry = Ancestry()
+    ancestry.learn([one, other], [])
+    assert ancestry.above(one) == ("", "", b"")

@@ -180,6 +180,20 @@ def test_twins_without_ids_are_known_by_tokens_and_time() -> None:
     assert sorted(verdicts(outer, inner, again)) == ["counts", "counts", "twin"]
 
 
+def test_twins_of_a_coarse_clock_are_known_in_two_traces() -> None:
+    """JavaScript has the beginning of a span in whole milliseconds: two of one call begin alike, or a tick apart."""
+    ms = 1_000_000
+    outer = replace(place(1, 0, LEAF, trace=1), start_ns=5 * ms, end_ns=82 * ms)
+    inner = replace(place(2, 0, replace(LEAF, scope="native"), trace=2), start_ns=5 * ms, end_ns=82 * ms - 9)
+    assert sorted(verdicts(outer, inner)) == ["counts", "twin"]
+    shifted = replace(inner, start_ns=6 * ms, end_ns=83 * ms - 9)
+    assert sorted(verdicts(outer, shifted)) == ["counts", "twin"]
+    later = replace(inner, start_ns=7 * ms, end_ns=84 * ms - 9)
+    assert verdicts(outer, later) == ["counts", "counts"]
+    longer = replace(inner, start_ns=6 * ms, end_ns=83 * ms)
+    assert verdicts(outer, longer) == ["counts", "counts"]
+
+
 def test_one_instrumentation_repeating_an_id_speaks_of_several_calls() -> None:
     """A test server that always answers with one id must not hide spend in other traces."""
     call = replace(LEAF, response_id="chatcmpl-123")

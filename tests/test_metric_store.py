@@ -277,6 +277,51 @@ def test_known_series_go_on_when_the_metric_is_full() -> None:
     assert value(metrics, "calls_total", "s", "a", "m", "ok") == 5
 
 
+def test_what_found_no_room_gets_it_when_a_series_goes() -> None:
+    """Where there was no room is remembered until there may be some; each value until then is an overflow."""
+    metrics = table(max_series=2)
+    calls = metrics.counter("calls_total")
+    for model in ("m0", "m1", "m2", "m2"):
+        calls.add(("s", "a", model, "ok"))
+
+    assert value(metrics, "calls_total", OTHER, OTHER, OTHER, "ok") == 2
+    assert value(metrics, OVERFLOW.name, "calls_total") == 2
+
+    for model in ("m0", "m1"):
+        calls.remove(("s", "a", model, "ok"))
+    calls.add(("s", "a", "m2", "ok"))
+
+    assert value(metrics, "calls_total", "s", "a", "m2", "ok") == 1
+    assert value(metrics, OVERFLOW.name, "calls_total") == 2
+
+
+def test_what_found_no_room_gets_it_by_a_higher_limit() -> None:
+    """A reload that raises the limit holds for labels that were counted elsewhere before."""
+    metrics = table(max_series=1)
+    for _ in range(2):
+        for model in ("m0", "m1"):
+            metrics.counter("calls_total").add(("s", "a", model, "ok"))
+    metrics.set_limits(10, 1000)
+    metrics.counter("calls_total").add(("s", "a", "m1", "ok"))
+
+    assert value(metrics, "calls_total", "s", "a", "m1", "ok") == 1
+
+
+def test_labels_that_are_cleaned_stay_one_series() -> None:
+    """Also when they come again, and when the series is made anew."""
+    metrics = table()
+    calls = metrics.counter("calls_total")
+    for _ in range(2):
+        calls.add(("s", "a\n", "m", "ok"))
+
+    assert value(metrics, "calls_total", "s", "a", "m", "ok") == 2
+
+    calls.remove(("s", "a", "m", "ok"))
+    calls.add(("s", "a\n", "m", "ok"))
+
+    assert value(metrics, "calls_total", "s", "a", "m", "ok") == 1
+
+
 def test_labels_from_the_configuration_are_not_limited() -> None:
     """The limit is against data; an operator's own eleventh exporter is shown."""
     queue = table(max_series=2).gauge("queue_size")

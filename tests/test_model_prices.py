@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from spanledger.conventions.prices.catalogue import Catalogue
+from spanledger.conventions.prices.catalogue import shipped_catalogue
 from spanledger.conventions.prices.engine import PricedCall, PriceEngine
 from spanledger.conventions.usage import Usage
 from spanledger.processor.metric_store import MetricTable
@@ -20,7 +20,7 @@ CALL = PricedCall(Usage(input=500_000, output=10), "openai", "gpt-4o-mini", "gpt
 @pytest.fixture(scope="module")
 def engine() -> PriceEngine:
     """Return an engine on the list that comes with spanledger."""
-    return PriceEngine(Catalogue())
+    return PriceEngine(shipped_catalogue())
 
 
 def shown(table: MetricTable) -> dict[tuple[str, ...], float]:
@@ -59,7 +59,7 @@ def test_prices_are_looked_up_once_a_day_and_when_they_change(engine: PriceEngin
     assert shown(table)["openai", "gpt-4o-mini", "output"] == 0.60e-6
 
     misses = engine.misses
-    prices.show(PriceEngine(Catalogue()), CALL, ("openai", "gpt-4o-mini"), NOON)
+    prices.show(PriceEngine(shipped_catalogue()), CALL, ("openai", "gpt-4o-mini"), NOON)
     prices.show(engine, CALL, ("openai", "gpt-4o-mini"), NOON + DAY_NS)
 
     assert engine.misses == misses

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from random import Random
 
@@ -42,7 +43,7 @@ def step(number: int, parent: int, kind: StepKind, call: Call | None, trace: int
     told = call is not None and call.tells_tokens
     return replace(
         CALL, trace_id=ids[0], span_id=ids[1], parent_span_id=ids[2], start_ns=times[0], end_ns=times[1], kind=kind,
-        operation="chat" if kind == "llm" else "invoke_agent", agent_name="planner" if kind == "agent" else "",
+        operation="chat" if kind == "llm" else "invoke_agent", agent_name=f"agent {number}" if kind == "agent" else "",
         usage=Usage(call.input, call.output) if call is not None and told else None, cost=cost, price=cost, call=call,
         status="error" if call is not None and call.failed else "ok", response_id=call.response_id if call else "",
         tool_name="ask" if kind == "tool" else "", model="gpt-4o" if kind == "llm" else "",
@@ -139,24 +140,55 @@ def stories() -> st.SearchStrategy[list[Step | Bridge]]:
     return told_stories().map(lambda told: told[0])
 
 
-def metrics_of(deliveries: Sequence[Sequence[Step | Bridge]], waits: Sequence[float], looks: bool = False) -> Totals:
-    """Count the spans as they arrive, and return the totals when all is quiet. Counters never fall."""
+def table_of(
+    deliveries: Sequence[Sequence[Step | Bridge]],
+    waits: Sequence[float],
+    looks: bool = False,
+    agent_wait: str = "0",
+    settle: str = "0",
+) -> MetricTable:
+    """Count the spans as they arrive, and return the table when all is counted. Counters never fall."""
     clock, table = Clock(), MetricTable(METRICS)
-    connector = GenAIMetrics(GenAIMetricsConfig(settle=0.0), host("genai_metrics", clock, table))  # type: ignore[arg-type]
+    config = GenAIMetricsConfig(settle=settle, agent_wait=agent_wait)  # type: ignore[arg-type]
+    connector = GenAIMetrics(config, host("genai_metrics", clock, table))  # type: ignore[arg-type]
     seen: dict[str, float] = {}
-    for records, wait_s in zip(deliveries, waits, strict=True):
-        clock.now_s += wait_s
-        steps = tuple(one for one in records if isinstance(one, Step))
-        bridges = tuple(one for one in records if isinstance(one, Bridge))
-        connector.commit(Delivery("traces", b"", len(records), 0, steps, bridges))
-        if looks:
-            for family in table.families():
+
+    async def count() -> None:
+        for records, wait_s in zip(deliveries, waits, strict=True):
+            clock.now_s += wait_s
+            steps = tuple(one for one in records if isinstance(one, Step))
+            bridges = tuple(one for one in records if isinstance(one, Bridge))
+            connector.commit(Delivery("traces", b"", len(records), 0, steps, bridges))
+            for family in table.families() if looks else ():
                 for cell in family.cells():
                     key = f"{family.metric.name}{{{cell.text}}}"
                     if family.metric.type != "gauge":
                         assert cell.value >= seen.get(key, 0), key
                         seen[key] = cell.value
-    return _totals(table)
+        await connector.shutdown(0.0)
+
+    asyncio.run(count())
+    assert connector.statistics()["nameless_steps"] == connector.statistics()["nameless_bytes"] == 0
+    return table
+
+
+def metrics_of(
+    deliveries: Sequence[Sequence[Step | Bridge]], waits: Sequence[float], looks: bool = False, agent_wait: str = "0"
+) -> Totals:
+    """Return the totals."""
+    return _totals(table_of(deliveries, waits, looks, agent_wait))
+
+
+def by_agent(table: MetricTable) -> Mapping[str, float]:
+    """Return all that counts by agent; what is a retry is a matter of what came first."""
+    found: dict[str, float] = {}
+    for family in table.families():
+        labels = family.metric.label_names
+        if ("agent_name" in labels or "gen_ai_agent_name" in labels) and "retries" not in family.metric.name:
+            for cell in family.cells():
+                if value := round(sum(getattr(cell, "counts", [cell.value])), 9):
+                    found[f"{family.metric.name}{{{cell.text}}}"] = value
+    return found
 
 
 def _totals(table: MetricTable) -> Totals:
@@ -188,9 +220,11 @@ def runs_of(records: Sequence[Step | Bridge]) -> Totals:
 
 
 @settings(max_examples=150, deadline=None)
-@given(stories(), st.randoms(use_true_random=False), st.integers(1, 6), st.booleans())
+@given(
+    stories(), st.randoms(use_true_random=False), st.integers(1, 6), st.booleans(), st.sampled_from(["0", "5s", "90s"])
+)
 def test_the_order_of_arrival_does_not_change_the_totals(
-    spans: list[Step | Bridge], random: Random, size: int, looks: bool
+    spans: list[Step | Bridge], random: Random, size: int, looks: bool, agent_wait: str
 ) -> None:
     """In any order, in requests of any size, at any pace, twice, and with somebody looking in between."""
     at_once = metrics_of([spans], [0])
@@ -198,7 +232,21 @@ def test_the_order_of_arrival_does_not_change_the_totals(
     random.shuffle(shuffled)
     deliveries = [shuffled[start : start + size] for start in range(0, len(shuffled), size)]
     waits = [random.choice([0.0, 1.0, 60.0]) for _ in deliveries]
-    assert metrics_of(deliveries, waits, looks) == at_once
+    assert metrics_of(deliveries, waits, looks, agent_wait) == at_once
+
+
+@settings(max_examples=150, deadline=None)
+@given(stories(), st.randoms(use_true_random=False), st.integers(1, 6))
+def test_the_order_of_arrival_does_not_change_whose_calls_they_are(
+    spans: list[Step | Bridge], random: Random, size: int
+) -> None:
+    """As long as the spans above come in time: calls, tokens, cost, durations and tools by agent."""
+    at_once = by_agent(table_of([spans], [0]))
+    shuffled = list(spans)
+    random.shuffle(shuffled)
+    deliveries = [shuffled[start : start + size] for start in range(0, len(shuffled), size)]
+    settle = random.choice(["0", "5s", "90s"])
+    assert by_agent(table_of(deliveries, [0.01] * len(deliveries), agent_wait="10s", settle=settle)) == at_once
 
 
 @settings(max_examples=300, deadline=None)

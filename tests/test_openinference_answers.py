@@ -6,8 +6,9 @@ import json
 
 import pytest
 
-from spanledger.conventions.dialects import read
+from spanledger.conventions.dialects import DIALECTS, read
 from spanledger.conventions.profile import LATEST
+from spanledger.conventions.reader import Reader
 from spanledger.conventions.reading import Reading
 from spanledger.conventions.values import Value, key_value
 from spanledger.processor.batch import Resource, Scope
@@ -69,3 +70,18 @@ def test_an_agent_that_sums_up_its_calls_names_their_model() -> None:
     found = reading({**CALL, "openinference.span.kind": "AGENT"})
 
     assert (found.kind, found.request_model, found.aggregate) == ("agent", "gpt-5.4-mini", True)
+
+
+@pytest.mark.parametrize("field", ["id", "previous_response_id"])
+def test_ids_of_responses_among_the_parameters_do_not_stand_in_the_way(field: str) -> None:
+    """OpenAI's Agents SDK leaves the whole response there: one decision holds for all calls, each with its own id."""
+    reader = Reader(DIALECTS)
+    for number in range(5):
+        said = {field: f"resp_{number:016}", "created_at": number, "model": "gpt-5.4", "temperature": 0.5}
+        made = span(**{**CALL, "llm.model_name": "gpt-5.4", "llm.invocation_parameters": json.dumps(said)})
+        found = reader.read("openinference.instrumentation.openai_agents", "", made)
+        assert found is not None
+        assert found.edits["gen_ai.request.temperature"] == 0.5
+        named = found.response_id if field == "id" else found.edits["gen_ai.request.previous_response.id"]
+        assert named == said[field]
+    assert reader.statistics()["decisions"] == 1

@@ -167,6 +167,18 @@ async def test_signal_without_a_pipeline_is_not_supported() -> None:
         assert (await otlp.post(b"", "/v1/traces"))[0] == 200
 
 
+@pytest.mark.parametrize("path", ["/v1/trace", "/v1/traces/", "/v2/traces", "/traces", "/v1"])
+async def test_who_misses_the_path_is_told_which_ones_there_are(path: str) -> None:
+    """The one for each signal, as configured."""
+    async with running() as otlp:
+        code, response, body = await otlp.post(b"", path)
+
+        assert (code, response.content_type) == (404, "text/plain")
+        assert b"POST to " in body
+        for known in (b"/v1/traces", b"/v1/logs", b"/v1/metrics", b"/api/public/otel/v1/traces"):
+            assert known in body
+
+
 async def test_wrong_method_path_and_media_type_are_plain_text() -> None:
     """HTTP's own mistakes are answered as text/plain, 405 with Allow."""
     async with running() as otlp:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from spanledger.conventions.prices.catalogue import Catalogue, read_catalogue
+from spanledger.conventions.prices.catalogue import read_catalogue, shipped_catalogue
 from spanledger.conventions.prices.engine import PricedCall, PriceEngine
 from spanledger.conventions.prices.override_file import BadPrices, read_book
 from spanledger.conventions.prices.overrides import PriceBook
@@ -334,7 +334,7 @@ def test_the_rules_of_a_swap() -> None:
 
 def test_the_newest_price_is_not_from_the_future() -> None:
     """Lists date price changes that are announced."""
-    catalogue = Catalogue()
+    catalogue = shipped_catalogue()
     newest = catalogue.newest_price(datetime(2026, 11, 20, tzinfo=UTC).date())
     assert newest is not None
     assert newest.isoformat() == "2026-11-09"

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from genai_prices.data import providers as bundled
-from genai_prices.types import ClauseEquals
 
-from spanledger.conventions.prices.catalogue import Catalogue
+from spanledger.conventions.prices.catalogue import Catalogue, shipped_catalogue
 from spanledger.conventions.prices.engine import MEMO_SIZE, PricedCall, PriceEngine
+from spanledger.conventions.prices.genai_cut import installed
 from spanledger.conventions.prices.hosts import host_of, is_own, region_of
 from spanledger.conventions.prices.resolve import family, read_model
 from spanledger.conventions.prices.sellers import role_of
@@ -26,7 +24,7 @@ NOON = int(datetime(2026, 11, 18, 12, tzinfo=UTC).timestamp()) * 10**9
 @pytest.fixture(scope="module")
 def engine() -> PriceEngine:
     """List prices and shipped corrections."""
-    return PriceEngine(Catalogue())
+    return PriceEngine(shipped_catalogue())
 
 
 def call(
@@ -223,7 +221,7 @@ def test_where_the_call_went_says_who_was_paid(
 
 def test_private_hosts_can_be_declared_own_machines() -> None:
     """`own_hosts: self_hosted` prices nothing that a private address answered."""
-    engine = PriceEngine(Catalogue(), own_hosts="self_hosted")
+    engine = PriceEngine(shipped_catalogue(), own_hosts="self_hosted")
 
     assert engine.price(call("gpt-4o", "openai", server_address="127.0.0.1"), NOON).reason == "self_hosted"
     assert engine.price(call("gpt-4o", "openai", server_address="api.openai.com"), NOON).status == "priced"
@@ -380,10 +378,10 @@ def test_audio_is_not_priced_as_text(engine: PriceEngine, provider: str, model: 
 )
 def test_audio_without_a_price_is_never_silently_text(model: str, usage: Usage, status: str, reason: str) -> None:
     """Either there is no cost, or the cost says what it leaves out."""
-    listed = [provider for provider in bundled if provider.id == "deepseek"]
-    sold = next(found for found in listed[0].models if found.id == "deepseek-chat")
-    spoken = replace(sold, id="deepseek-audio", match=ClauseEquals(equals="deepseek-audio"))
-    engine = PriceEngine(Catalogue([replace(listed[0], models=[*listed[0].models, spoken])], "0"))
+    about, models = installed()
+    sold = next(row for row in models["deepseek"] if row["id"] == "deepseek-chat")
+    models["deepseek"].append({**sold, "id": "deepseek-audio", "match": {"equals": "deepseek-audio"}})
+    engine = PriceEngine(Catalogue(about, models))
 
     cost = engine.price(PricedCall(usage, "deepseek", model), NOON)
 

@@ -16,7 +16,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spanledger.conventions.prices.catalogue import Catalogue
+from spanledger.conventions.prices.catalogue import shipped_catalogue
 from spanledger.conventions.prices.engine import PricedCall, PriceEngine
 from spanledger.conventions.prices.override_file import BadPrices, read_book
 from spanledger.conventions.prices.overrides import PriceBook
@@ -25,7 +25,7 @@ from spanledger.service.commands import prices
 from spanledger.service.unpriced import Unpriced, as_yaml, of_calls, of_samples, samples_of, unpriced_steps
 from tests.run_documents import document, step, store_of
 
-CATALOGUE = Catalogue()
+CATALOGUE = shipped_catalogue()
 METRICS = r"""# HELP spanledger_llm_unpriced_tokens_total Tokens that no price is known for.
 # TYPE spanledger_llm_unpriced_tokens_total counter
 spanledger_llm_unpriced_tokens_total{service_name="shop",provider="acme",model="chat-v2",reason="unknown_model"} 1200

@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 
 import pytest
 
-from spanledger.conventions.prices.catalogue import Catalogue
+from spanledger.conventions.prices.catalogue import shipped_catalogue
 from spanledger.conventions.prices.engine import PricedCall, PriceEngine
 from spanledger.conventions.prices.override_file import BadPrices, read_book
 from spanledger.conventions.prices.price_lists import shipped_corrections
 from spanledger.conventions.usage import Usage
 
-CATALOGUE = Catalogue()
+CATALOGUE = shipped_catalogue()
 USAGE = Usage(input=1_000_000, output=1_000_000)
 
 

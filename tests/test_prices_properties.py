@@ -9,17 +9,20 @@ from decimal import Decimal
 from itertools import pairwise
 
 import pytest
+from genai_prices.data import providers as bundled
 from genai_prices.types import Usage as OtherUsage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spanledger.conventions.prices.catalogue import Catalogue
+from spanledger.conventions.prices.catalogue import shipped_catalogue
 from spanledger.conventions.prices.engine import PricedCall, PriceEngine
-from spanledger.conventions.prices.matching import names
+from spanledger.conventions.prices.matching import names, suggests
 from spanledger.conventions.prices.tariff import Window, dot, pico_per_token, split
 from spanledger.conventions.usage import Usage
 
-ENGINE = PriceEngine(Catalogue())
+ENGINE = PriceEngine(shipped_catalogue())
+SOURCE = [(provider, model) for provider in bundled for model in provider.models]
+"""The models as the package has them, in the order of ours."""
 MODELS = sorted({(seller, model.id) for seller, model in ENGINE.catalogue.models()})
 NOW = int(datetime(2026, 11, 18, 12, tzinfo=UTC).timestamp()) * 10**9
 
@@ -142,11 +145,10 @@ def test_arithmetic_agrees_with_the_source_of_the_prices() -> None:
     """Differential: shapes that `calc_price` supports, over a sample of all models, to the rounding of its data."""
     draw = random.Random(20261118)
     at = datetime(2026, 11, 18, 12, tzinfo=UTC)
-    providers = {provider.id: provider for provider in ENGINE.catalogue._providers.values()}
     compared = 0
-    for seller, model in draw.sample(list(ENGINE.catalogue.models()), 600):
+    for (provider, model), (seller, ours) in draw.sample([*zip(SOURCE, ENGINE.catalogue.models(), strict=True)], 600):
         found = ENGINE.catalogue.find(seller, (model.id.lower(),))
-        if found is None or found.model is not model:
+        if found is None or found.model != ours:
             continue
         read, write, text, out = (draw.randrange(200_000) for _ in range(4))
         try:
@@ -157,7 +159,7 @@ def test_arithmetic_agrees_with_the_source_of_the_prices() -> None:
                     cache_write_tokens=write,
                     output_tokens=out,
                 ),
-                providers[seller],
+                provider,
                 genai_request_timestamp=at,
             ).total_price
         except ValueError:
@@ -168,8 +170,8 @@ def test_arithmetic_agrees_with_the_source_of_the_prices() -> None:
         if not choices:
             continue
         row = choices[0].row(read + write + text)
-        ours = dot(row.input, parts[0]) + dot(row.output, parts[1]) + choices[0].per_request
-        assert ours / 1e12 == pytest.approx(float(theirs), rel=5e-6), (seller, model.id)
+        made = dot(row.input, parts[0]) + dot(row.output, parts[1]) + choices[0].per_request
+        assert made / 1e12 == pytest.approx(float(theirs), rel=5e-6), (seller, model.id)
         compared += 1
     assert compared > 500
 
@@ -177,7 +179,16 @@ def test_arithmetic_agrees_with_the_source_of_the_prices() -> None:
 def test_matching_is_never_looser_than_the_source() -> None:
     """A name we accept for a model, the data accepts too: strictness only takes away."""
     draw = random.Random(7)
-    for _, model in draw.sample(list(ENGINE.catalogue.models()), 500):
+    for (_, source), (_, model) in draw.sample([*zip(SOURCE, ENGINE.catalogue.models(), strict=True)], 500):
         for form in (model.id.lower(), model.id.lower() + "-mini", model.id.lower() + "0", "x" + model.id.lower()):
             if names(model, form) and form != model.id.lower():
-                assert model.is_match(form)
+                assert source.is_match(form)
+
+
+def test_suggestions_are_those_of_the_source() -> None:
+    """A clause says the same of a name whether the package reads it or we do."""
+    draw = random.Random(8)
+    forms = [model.id.lower() for _, model in draw.sample(SOURCE, 100)]
+    for (_, source), (_, model) in draw.sample([*zip(SOURCE, ENGINE.catalogue.models(), strict=True)], 500):
+        for form in (*forms, model.id.lower(), model.id.lower() + "-mini"):
+            assert suggests(model.match, form) == source.match.is_match(form), (model.id, form)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from spanledger.conventions.prices.catalogue import Catalogue
+from spanledger.conventions.prices.catalogue import shipped_catalogue
 from spanledger.conventions.prices.engine import PricedCall, PriceEngine
 from spanledger.conventions.usage import Usage
 
@@ -19,7 +19,7 @@ CASES = Path(__file__).parent / "fixtures" / "pricing" / "public.csv"
 @pytest.fixture(scope="module")
 def engine() -> PriceEngine:
     """Return what comes with spanledger."""
-    return PriceEngine(Catalogue())
+    return PriceEngine(shipped_catalogue())
 
 
 def rows() -> list[dict[str, str]]:

@@ -14,7 +14,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from spanledger.conventions.dialects import DIALECTS
 from spanledger.conventions.prices.calls import call_of, home_of
-from spanledger.conventions.prices.catalogue import Catalogue
+from spanledger.conventions.prices.catalogue import shipped_catalogue
 from spanledger.conventions.prices.engine import PricedCall, PriceEngine
 from spanledger.conventions.prices.override_file import BadPrices, read_book
 from spanledger.conventions.prices.overrides import ServiceFacts
@@ -25,7 +25,7 @@ from spanledger.conventions.units import UNITS, Units, units_of
 from spanledger.conventions.usage import Usage
 from spanledger.conventions.values import Value, key_value
 
-CATALOGUE = Catalogue()
+CATALOGUE = shipped_catalogue()
 ENGINE = PriceEngine(CATALOGUE)
 READER = Reader(DIALECTS)
 NOON = int(datetime(2026, 11, 18, 12, tzinfo=UTC).timestamp()) * 10**9

@@ -207,7 +207,7 @@ async def test_full_disk_at_the_start_is_no_crash_loop(tmp_path: Path, monkeypat
 async def test_directory_that_cannot_be_is_said_at_the_start(tmp_path: Path) -> None:
     """With the directory's name and what to do."""
     (tmp_path / "file").write_text("x")
-    with pytest.raises(ValueError, match=r"directory: cannot write .*file/runs.sqlite3: File exists; name a directory"):
+    with pytest.raises(ValueError, match=r"cannot write .*file/runs.sqlite3: .*file is a file and no directory; name"):
         await Bench(tmp_path / "file").exporter.start()
 
 

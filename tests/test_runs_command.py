@@ -18,7 +18,7 @@ from spanledger.conventions.run_document import timestamp
 from spanledger.exporters.run_store.records import read, run_record
 from spanledger.exporters.run_store.schema import FILE_NAME
 from spanledger.exporters.run_store.store import Retention, RunStore
-from tests.run_documents import START_NS, document, failed_trip, request, step, store_of, trip
+from tests.run_documents import START_NS, call, document, failed_trip, request, step, store_of, trip
 
 GOLDEN = Path(__file__).parent / "fixtures/runs"
 
@@ -529,3 +529,23 @@ def test_a_run_that_was_revised_counts_once_in_its_session(tmp_path: Path, run: 
     store_of(tmp_path, [first, second]).close()
     _, shown, _ = run("sessions", "--json", "--store", str(tmp_path))
     assert [(one["runs"], one["outcomes"]["success"]) for one in json.loads(shown)] == [(1, 1)]
+
+
+def test_a_cost_that_is_only_a_part_is_marked(tmp_path: Path, run: Run) -> None:
+    """In the table of runs, at the step, in the heading, and as a field for programs."""
+    half = call(1, 0.1, 1.0, 0, 0, 46, 0.12)
+    half["usage"]["input_tokens"] = None
+    told = document(steps=[step(0, "agent", "planner", 0, 1.5, None), half, call(2, 1.1, 0.2, 0, 10, 5, 0.5)])
+    told["totals"] |= {"steps": 3, "llm_calls": 2, "output_tokens": 51, "cost_usd": 0.62, "unpriced_calls": 1}
+    store_of(tmp_path, [told]).close()
+    where = ("--store", str(tmp_path))
+
+    listed, shown = run("list", *where)[1], run("show", "latest", *where)[1]
+
+    assert "$0.620+?" in listed
+    assert "+? calls not or only partly priced" in listed
+    assert "$0.620 + 1 call not or only partly priced" in shown
+    assert "$0.120+?" in shown
+    assert "$0.500+?" not in shown
+    assert "+? only a part has a price: it cost more" in shown
+    assert json.loads(run("list", "--json", *where)[1])[0]["unpriced_calls"] == 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import lzma
 import sys
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -13,14 +12,15 @@ from typing import Any
 import pytest
 
 from spanledger.conventions.prices import refresh
-from spanledger.conventions.prices.catalogue import Catalogue
+from spanledger.conventions.prices.archive import Archive, packed
+from spanledger.conventions.prices.catalogue import shipped_catalogue
 from spanledger.conventions.prices.engine import PricedCall, PriceEngine
 from spanledger.conventions.prices.litellm_data import cut
 from spanledger.conventions.prices.override_file import BadPrices
 from spanledger.conventions.prices.second_catalogue import SecondCatalogue, read_second, shipped_second_catalogue
 from spanledger.conventions.usage import Usage
 
-ENGINE = PriceEngine(Catalogue())
+ENGINE = PriceEngine(shipped_catalogue())
 NOON = int(datetime(2026, 11, 18, 12, tzinfo=UTC).timestamp()) * 10**9
 DAY_NS = 86_400 * 10**9
 FOLDER = Path(refresh.__file__).parent
@@ -172,13 +172,13 @@ def test_a_name_that_two_models_share_is_no_name() -> None:
 @pytest.mark.parametrize(
     ("data", "complaint"),
     [
-        (b"", "not JSON"), (b"[]", "must be an object"), (b"{}", "at least 100"), (b"\xfd7zXZ\0junk", "not JSON"),
-        (b'{"format": "spanledger.prices/1"}', "is missing"), (b'{"a": 1e400}', "at least"), (b"[" * 10**5, "not JSON"),
-        (b'{"format": "spanledger.prices/1", "release": "1", "as_of": "", "models": {"a": {"": {"m": {"": 1}}}}}',
-         "a/m: no prices"),
-        (b'{"format": "spanledger.prices/1", "release": "1", "as_of": "", "models": {"a": {"": {"m": {"": []}}}}}',
-         "a/m: no prices"),
-        (b'{"n": ' + b"9" * 5000 + b"}", "not JSON"),
+        (b"", "not JSON"), (b"[]", "must be an object"), (b"{}", "at least 100"), (b"PK\3\4junk", "not a cut"),
+        (b'{"a": 1e400}', "at least"), (b"[" * 10**5, "not JSON"), (b'{"n": ' + b"9" * 5000 + b"}", "not JSON"),
+        (packed({}, {}), "not a cut price list: 'as_of'"),
+        (packed({"release": "1", "as_of": "today"}, {}), "not a cut price list"),
+        (packed({"release": "1", "as_of": "2026-11-20"}, {}), "at least 100"),
+        (packed({"release": "1", "as_of": "2026-11-20"}, {"a": {"": {"m": {"": 1}}}}), "a/m: no prices"),
+        (packed({"release": "1", "as_of": "2026-11-20"}, {"a": {"": {"m": {"": []}}}}), "a/m: no prices"),
     ],
 )  # fmt: skip
 def test_what_is_no_price_list_is_refused(data: bytes, complaint: str) -> None:
@@ -187,11 +187,12 @@ def test_what_is_no_price_list_is_refused(data: bytes, complaint: str) -> None:
         read_second(data, "x.json")
 
 
-def test_its_licence_is_kept() -> None:
-    """The data is LiteLLM's, under MIT."""
-    licence = (FOLDER / "LICENSE.litellm").read_text("utf-8")
-    assert licence.startswith("MIT License")
-    assert "Berri AI" in licence
+@pytest.mark.parametrize(("name", "owner"), [("litellm", "Berri AI"), ("genai-prices", "Pydantic Services")])
+def test_licences_are_kept(name: str, owner: str) -> None:
+    """The data is others', under MIT."""
+    licence = (FOLDER / f"LICENSE.{name}").read_text("utf-8")
+    assert "MIT License" in licence
+    assert owner in licence
 
 
 def test_litellm_itself_is_never_imported() -> None:
@@ -211,7 +212,7 @@ def refreshed(folder: Path, document: Any, *words: str) -> int:
     """Run the script."""
     file = folder / "map.json"
     file.write_text(json.dumps(document))
-    target = str(folder / "list.json.xz")
+    target = str(folder / "list.zip")
     return refresh.main([str(file), "--release", "9.9", "--as-of", "2026-11-20", "--target", target, *words])
 
 
@@ -220,9 +221,9 @@ def test_refresh_shows_what_changes_and_writes_only_when_told(
 ) -> None:
     """New, gone and changed prices; the same input gives the same bytes."""
     assert refreshed(tmp_path, raw(200)) == 0
-    assert not (tmp_path / "list.json.xz").exists()
+    assert not (tmp_path / "list.zip").exists()
     assert refreshed(tmp_path, raw(200), "--write") == 0
-    before = (tmp_path / "list.json.xz").read_bytes()
+    before = (tmp_path / "list.zip").read_bytes()
     capsys.readouterr()
 
     assert refreshed(tmp_path, {**raw(199), "deepinfra/m3": {**raw(1, 2e-6)["deepinfra/m0"]}}) == 0
@@ -231,8 +232,8 @@ def test_refresh_shows_what_changes_and_writes_only_when_told(
     assert "+ 0" in shown
     assert "~ 1\n  ~ deepinfra/m3" in shown
     assert refreshed(tmp_path, raw(200), "--write") == 0
-    assert (tmp_path / "list.json.xz").read_bytes() == before
-    assert json.loads(lzma.decompress(before))["release"] == "9.9"
+    assert (tmp_path / "list.zip").read_bytes() == before
+    assert Archive(before).about["release"] == "9.9"
 
 
 def test_refresh_refuses_what_looks_like_an_accident(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -32,6 +32,7 @@ from spanledger.processor.trajectory.config import TrajectoryConfig
 from spanledger.processor.trajectory.connector import Trajectory
 from spanledger.processor.trajectory.journal import RETRY_S
 from spanledger.processor.trajectory.journal_file import FILE, JournalFile
+from spanledger.processor.trajectory.outbox import GATHER_S
 from spanledger.processor.trajectory.records import Record
 from spanledger.processor.trajectory.store import Store
 from spanledger.service.flow import Intake, Pipeline, Stage
@@ -238,7 +239,7 @@ async def test_what_a_logs_pipeline_refuses_is_sent_again() -> None:
     await bed.wait(5)
 
     assert [document["totals"]["llm_calls"] for document in bed.documents] == [2]
-    assert bed.slept == [3.0, 1.0]
+    assert bed.slept == [GATHER_S, 3.0, 1.0]
     await bed.connector.shutdown(bed.clock.now_s)
 
 

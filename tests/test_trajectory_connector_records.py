@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import marshal
+from dataclasses import asdict, replace
 
 import pytest
 from hypothesis import given, settings
@@ -11,14 +12,15 @@ from hypothesis import strategies as st
 from spanledger.conventions.detail import Detail, Evaluation, Print, ToolRequest
 from spanledger.conventions.evaluator import Usual
 from spanledger.conventions.reading import Cost
-from spanledger.conventions.step import Bridge, Step
+from spanledger.conventions.step import Bridge, Step, altered
 from spanledger.conventions.trajectory import Judgement
 from spanledger.conventions.usage import Usage
 from spanledger.processor.trajectory import wire
 from spanledger.processor.trajectory.emitted import Emitted
 from spanledger.processor.trajectory.group import Group
 from spanledger.processor.trajectory.indexes import Recent
-from spanledger.processor.trajectory.packing import HISTORY, MAX_RESOURCE_BYTES, Resources, pack, unpack
+from spanledger.processor.trajectory.origins import MAX_MODELS, MAX_RESOURCE_BYTES, Origin, Origins
+from spanledger.processor.trajectory.packing import HISTORY, pack, unpack
 from tests.assembled_runs import step
 
 texts = st.text(max_size=8)
@@ -73,33 +75,47 @@ bridges = st.builds(
 @given(records=st.lists(steps | bridges, max_size=12), pauses=st.sets(st.integers(0, 12)))
 def test_packing_gives_back_what_it_took(records: list[Step | Bridge], pauses: set[int]) -> None:
     """All of it in its order, in however many pieces; resources are kept once."""
-    kept, resources = group(1), Resources()
+    kept, origins = group(1), Origins()
     for number, record in enumerate(records):
         key = number.to_bytes(24, "big") + (record.start_ns.to_bytes(8, "big") if number % 2 else b"")
         kept.put(key, record)
         if number in pauses:
-            kept.pack(resources, 3)
-    kept.pack(resources, 100)
+            kept.pack(origins, 3)
+    kept.pack(origins, 100)
 
     assert list(kept.records().values()) == records
     assert len(kept) == len(records)
     assert all(key in kept and kept.record(key) == record for key, record in kept.records().items())
     assert (b"x" * 24) not in kept
-    assert len(kept.resources) <= len({wire.write_resource(one.resource) for one in records if isinstance(one, Step)})
+    assert len(kept.origins) <= len({wire.write_resource(one.resource) for one in records if isinstance(one, Step)})
     assert not kept.hot
 
 
 def test_attributes_of_services_have_a_limit_in_bytes() -> None:
     """A hostile one has as many as it may, others with each request; small ones are kept by the thousand."""
-    resources = Resources()
-    kept = [resources.same({"service.name": str(number), "noise": "x" * 2**16}) for number in range(300)]
+    origins = Origins()
+    kept = [origins.same({"service.name": str(number), "noise": "x" * 2**16}) for number in range(300)]
 
-    assert [resources.together([one]) for one in kept] == [(one,) for one in kept]
-    assert len(resources._alone) == len(resources._known)
-    assert 200 * 2**16 < resources._bytes <= MAX_RESOURCE_BYTES
-    assert resources.same(dict(kept[-1])) is kept[-1]
-    assert resources.same(dict(kept[0])) is not kept[0]
-    assert sum(len(key) for key in resources._known) == resources._bytes
+    assert [origins.together([one]) for one in kept] == [(one,) for one in kept]
+    assert len(origins._alone) == len(origins._known)
+    assert 200 * 2**16 < origins._bytes <= MAX_RESOURCE_BYTES
+    assert origins.same(dict(kept[-1].resource)) is kept[-1]
+    assert origins.same(dict(kept[0].resource)) is not kept[0]
+    assert sum(len(key) for key in origins._known) == origins._bytes
+
+
+def test_of_a_step_is_kept_in_what_it_differs_from_others_of_its_kind() -> None:
+    """A group has its ids and counts; names are in the model, for as many services as there is room for."""
+    origins, kept = Origins(), list[Origin]()
+    calls = [altered(step(number), dialect="otel", agent_name="planner" * 20) for number in range(1, 20)]
+    sizes = {len(pack([call], origins, kept)) for call in calls}
+    others = [altered(step(2), service_name=f"shop-{number}", model="m") for number in range(2 * MAX_MODELS)]
+
+    for one in (*calls, *others):
+        assert unpack(pack([one], origins, kept), kept) == [one]
+    assert max(sizes) < 140 < len(marshal.dumps([str(value) for value in asdict(calls[0]).values()]))
+    assert len(kept) == 1
+    assert len(origins._models) == MAX_MODELS + 1
 
 
 @settings(max_examples=50, deadline=None)
@@ -140,7 +156,8 @@ def test_fields_of_another_release_are_left_out() -> None:
 def test_of_a_long_history_the_end_is_kept() -> None:
     """That is where the call before is."""
     long = replace(step(1), detail=Detail(history=tuple(range(64))))
-    [kept] = unpack(pack([long], lambda _: 0), [{}])
+    origins: list[Origin] = []
+    [kept] = unpack(pack([long], Origins(), origins), origins)
 
     assert isinstance(kept, Step)
     assert kept.detail is not None

@@ -385,7 +385,7 @@ def test_a_run_with_too_many_spans_is_closed_and_the_rest_is_counted() -> None:
 def test_memory_is_bounded_by_closing_the_largest_of_the_oldest() -> None:
     """Closed runs go first, then open ones; all are told of."""
     runs = bench(memory={"limit_mib": 1})
-    for number in range(1, 60):
+    for number in range(1, 70):
         runs.take(*(says(step(n, 1, number), input="x" * 10_000) for n in (2, 3)))
 
     assert runs.assembly.store.size_bytes <= 1024 * 1024

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from dataclasses import replace
 
 from spanledger.conventions.loops import LoopRules
@@ -10,7 +12,7 @@ from spanledger.processor.metric_store import MetricTable
 from spanledger.processor.trajectory import gauges
 from spanledger.processor.trajectory.config import TrajectoryConfig
 from spanledger.processor.trajectory.group import PIECE, Group
-from spanledger.processor.trajectory.packing import Resources
+from spanledger.processor.trajectory.origins import Origins
 from spanledger.processor.trajectory.records import key_of
 from spanledger.processor.trajectory.store import Store
 from tests.steps import CALL
@@ -21,11 +23,11 @@ LONG = [replace(CALL, span_id=number.to_bytes(8, "big"), end_ns=CALL.end_ns + nu
 
 def packed() -> Group:
     """Return a long run of which all is packed."""
-    group, resources = Group(1, 0.0, 0.0, (CALL.trace_id,)), Resources()
+    group, origins = Group(1, 0.0, 0.0, (CALL.trace_id,)), Origins()
     for record in LONG:
         group.put(key_of(record), record)
     while group.hot:
-        group.pack(resources)
+        group.pack(origins)
     return group
 
 
@@ -40,22 +42,36 @@ def test_a_better_report_leaves_a_long_run_packed() -> None:
     assert group.record(key_of(better)) == better
     assert list(group.records().values()) == [*LONG[:200], better, *LONG[201:]]
 
-    group.pack(Resources())
+    group.pack(Origins())
     assert (group.record(key_of(better)), len(group)) == (better, len(LONG))
 
 
 def test_many_better_reports_do_not_pile_up() -> None:
     """When half of what is packed is stale, the run is unpacked, and then packed anew."""
-    group, resources = packed(), Resources()
+    group, origins = packed(), Origins()
     for turn in range(3):
         for record in LONG:
             group.exchange(key_of(record), replace(record, end_ns=record.end_ns + turn))
             if len(group.hot or ()) > PIECE:
-                group.pack(resources)
+                group.pack(origins)
 
     assert len(group) == len(LONG)
     assert list(group.records()) == [key_of(record) for record in LONG]
     assert 2 * group.stale <= len(LONG) + PIECE
+
+
+def test_a_store_that_is_given_up_is_freed_at_once() -> None:
+    """After a reload another one goes on; what was there at the start is no longer looked at for circles."""
+    store = Store(TrajectoryConfig())
+    for record in LONG:
+        store.add(record, 0.0)
+    left = [weakref.ref(part) for part in (store, store._joins)]
+    gc.disable()
+    try:
+        del store
+        assert [one() for one in left] == [None, None]
+    finally:
+        gc.enable()
 
 
 def test_nothing_repeats_where_nothing_came_often() -> None:

@@ -12,7 +12,7 @@ from spanledger.conventions.detail import Detail
 from spanledger.conventions.reading import Cost
 from spanledger.conventions.step import Step
 from spanledger.conventions.trajectory import Edge, build, building
-from spanledger.processor.component import paced
+from spanledger.processor.turns import paced
 from tests.trajectory_stories import Story, names, outline, trace
 
 

@@ -9,6 +9,7 @@ import pytest
 from spanledger.conventions.detail import Detail, ToolRequest
 from spanledger.conventions.details.delegates import delegate_of, hands_over
 from spanledger.conventions.details.graphs import node_of
+from spanledger.conventions.reading import StepKind
 from spanledger.conventions.run import Run
 from spanledger.conventions.run_document import document, read_document
 from spanledger.conventions.trajectory import Edge, build
@@ -134,6 +135,38 @@ def test_work_in_another_service_is_not_its_callers() -> None:
 
     assert [(step.agent_name, step.agent_basis) for step in run.steps] == [("planner", "span"), ("research", "service")]
     assert run.agent_name == "planner"
+
+
+def test_a_call_through_a_gateway_is_its_callers() -> None:
+    """Both report it: then it is not the work of the gateway, whose report is the better one."""
+    story = Story()
+    agent = story.agent("planner", 0, 100)
+    ask = story.llm(10, 90, below=agent, response_id="r1", cost=None)
+    serve = story.bridge(20, 80, below=ask, kind=2, service="gateway")
+    better = story.llm(30, 70, below=serve, service="gateway", response_id="r1")
+
+    (run,) = build(story.records)
+
+    assert [(step.span_id, step.agent_name) for step in run.steps] == [
+        (agent.span_id.hex(), "planner"), (better.span_id.hex(), "planner"),
+    ]  # fmt: skip
+
+
+def test_a_span_named_after_what_it_does_names_no_agent() -> None:
+    """The next one around it does, if it has a name like one."""
+    for name, expected in (("tools", "traveller"), ("call", "traveller"), ("invoke_agent", None), ("helper", "helper")):
+        story = Story()
+        names = ("traveller", name) if name != "invoke_agent" else (name,)
+        below = None
+        for each in names:
+            kind: StepKind = "agent" if each == "invoke_agent" else "other"
+            below = replace(story.step(kind, "", 0, 100, below=below), name=each)
+            story.records[-1] = below
+        story.tool("search", 10, 20, below=below)
+
+        (run,) = build(story.records)
+
+        assert run.steps[-1].agent_name == expected
 
 
 def test_nodes_that_call_models_are_a_team() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from spanledger.conventions.call import Call
 from spanledger.conventions.detail import Detail
 from spanledger.conventions.reading import Cost
@@ -164,3 +166,17 @@ def test_shares_by_dimension_are_inherited_down_the_tree() -> None:
     assert run.dimensions == {"feature": "chat", "team": "a"}
     assert [(share.name, share.llm_calls) for share in run.by_dimension["team"]] == [("a", 2)]
     assert [(share.name, share.llm_calls) for share in run.by_dimension["feature"]] == [("chat", 1), ("search", 1)]
+
+
+@pytest.mark.parametrize("reason", ["input_unknown", "output_unknown", "fee_unknown"])
+def test_a_run_says_that_its_cost_is_only_a_part(reason: str) -> None:
+    """What is known is added up, and marked."""
+    story = Story()
+    agent = story.agent("planner", 0, 100)
+    story.llm(1, 20, below=agent, cost=Cost("priced", reason, CALL_PICO))
+    story.llm(21, 40, below=agent, cost=Cost("unpriced", "unknown_model"))
+    story.llm(41, 60, below=agent)
+
+    run = build(story.records)[0]
+
+    assert (run.totals.cost_pico_usd, run.totals.unpriced_calls) == (2 * CALL_PICO, 2)

@@ -18,7 +18,7 @@ from bench.watched import EVERY_S, lateness, turns
 from bench.wires import Mix
 from tests.processes import http_get
 
-PRICES: Final = "litellm.json.xz"
+PRICES: Final = "litellm.zip"
 MANY: Final = Mix(
     "model calls of 500 agents", content_bytes=100, steps=4, rooted=False, connections=1, runs=500, agents=500
 )

@@ -29,4 +29,9 @@ def _start(bed: Bed, name: str, side: Side) -> dict[str, float | None]:
         # CPU time does not depend on what else the machine does.
         cpu_s = machine.cpu_s(running.pid)
         machine.quiet(running.pid, 1.0, 20.0)
-        return {"start_s": running.start_s, "start_cpu_s": cpu_s, "bytes": machine.resident_bytes(running.pid)}
+        return {
+            "start_s": running.start_s,
+            "start_cpu_s": cpu_s,
+            "bytes": machine.resident_bytes(running.pid),
+            **machine.resident_shares(running.pid),
+        }

@@ -72,7 +72,8 @@ class Components:
             "price": GenaiPricing(GenaiPricingConfig(), shared),
         }
         self.metrics = GenAIMetrics(GenAIMetricsConfig(), shared)
-        self.trajectory = Trajectory(TrajectoryConfig(), shared)
+        # What is told is sent on in the stage that told it.
+        self.trajectory = Trajectory(TrajectoryConfig(), shared, sleep=lambda _: asyncio.sleep(0))
         self.documents = 0
         self.trajectory.consumers = {"logs": self._take}
         storage = ComponentId.parse("file_storage")

@@ -39,6 +39,7 @@ _OUTPUTS: Final = "mlflow.spanOutputs"
 _USAGE: Final = "mlflow.chat.tokenUsage"
 _MODEL: Final = "mlflow.llm.model"
 
+_RUNNER: Final = "AgentRunner."
 _MEMORY: Final = re.compile(r"search|retriev|recall|query", re.IGNORECASE)
 _model_in: Final = coerce.matching(re.compile(r'"model(?:_name|_id|Id)?": ?"([\w.:/@-]{1,256})"'))
 _id_in: Final = coerce.matching(re.compile(r'^\{"id": ?"([\w.:-]{1,256})"'))
@@ -54,6 +55,11 @@ def _is_prompt(request: Value) -> bool:
     return isinstance(request, str) and '"messages"' not in request[:_CHARS] and '"prompt' in request[:_CHARS]
 
 
+def _agent(facts: Facts) -> Kinded:
+    """Tell an agent from what runs agents, of OpenAI's Agents SDK."""
+    return STRUCTURAL if facts.span.name.startswith(_RUNNER) else Kinded("agent", "invoke_agent")
+
+
 def _memory(facts: Facts) -> Kinded:
     return Kinded("memory", "search_memory") if _MEMORY.search(facts.span.name[:256]) else Kinded("memory")
 
@@ -64,6 +70,9 @@ def _quoted(kinds: dict[str, Kinded | Choose]) -> dict[str, Kinded | Choose]:
 
 def _complete(facts: Facts) -> None:
     if facts.kind == "tool":
+        name = coerce.unquoted(facts.attributes.get("name"))
+        if name is not None and facts.span.name.endswith(f".{name}"):  # of DSPy's tools the class stands before it
+            facts.offer(TOOL_NAME, "name", name)
         facts.offer_span_name(TOOL_NAME)
     elif facts.kind == "agent":
         facts.offer_span_name(AGENT_NAME)
@@ -113,7 +122,7 @@ DIALECT: Final = Dialect(
             "EMBEDDING": Kinded("embedding", "embeddings"),
             "RETRIEVER": Kinded("retrieval", "retrieval"),
             "TOOL": Kinded("tool", "execute_tool"),
-            "AGENT": Kinded("agent", "invoke_agent"),
+            "AGENT": _agent,
             "WORKFLOW": Kinded("workflow", "invoke_workflow"),
             "MEMORY": _memory,
             "GUARDRAIL": Kinded("guardrail"),

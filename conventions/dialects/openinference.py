@@ -7,6 +7,7 @@ workflow. `RERANKER` is no retrieval.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ from spanledger.conventions.dialect import (
 )
 from spanledger.conventions.emitters import at_boundary
 from spanledger.conventions.provider_usage import offer_usage_found, usage_within
-from spanledger.conventions.providers import provider_of_pair
+from spanledger.conventions.providers import provider_of, provider_of_model, provider_of_pair
 from spanledger.conventions.values import Value
 
 _KIND: Final = "openinference.span.kind"
@@ -92,13 +93,18 @@ _PARAMETERS: Final[Mapping[str, tuple[str, ...]]] = {
     "gen_ai.request.choice.count": ("n", "candidate_count"),
     "gen_ai.request.stream": ("stream",),
     "gen_ai.request.reasoning.level": ("reasoning_effort",),
-    "gen_ai.request.previous_response.id": ("previous_response_id",),
 }
 _NESTED: Final = (
     ("gen_ai.request.reasoning.level", ("reasoning", "effort")),
     ("gen_ai.output.type", ("response_format", "type")),
     ("gen_ai.output.type", ("text", "format", "type")),
 )
+_SETTINGS: Final = (
+    "id", "model", "model_name", "service_tier", "model_impl", "provider",
+    *(name for names in _PARAMETERS.values() for name in names), *(path[0] for _, path in _NESTED),
+)  # fmt: skip
+"""All that is looked at of the parameters."""
+_PREVIOUS: Final = "gen_ai.request.previous_response.id"
 
 
 def _model_call(facts: Facts) -> Kinded:
@@ -203,17 +209,23 @@ def _read_call(facts: Facts) -> None:
     named = coerce.text(attributes.get("llm.model_name"))
     asked: Value = None
     for key in _INVOCATION:
-        parameters = coerce.parse_json(attributes.get(key))
-        if not isinstance(parameters, dict):
+        alike = facts.find(key, _alike)
+        parameters = _settings(attributes.get(key) if alike is None else alike)
+        if parameters is None:
             continue
         model = coerce.text(parameters.get("model")) or coerce.text(parameters.get("model_name"))
         if str(parameters.get("id", "")).startswith("resp_"):  # the Responses API repeats the request in its answer
-            facts.offer(RESPONSE_ID, key, coerce.text(parameters.get("id")))
+            facts.offer_found(RESPONSE_ID, key, _id_of_answer)
             facts.offer(RESPONSE_MODEL, key, model)
         else:
             asked = model
         tier = tier or coerce.text(parameters.get("service_tier"))
+        if "model_impl" in parameters:
+            # OpenAI's Agents SDK with a model of another SDK: `llm.system` is `openai` there, whoever serves it.
+            served = coerce.text(parameters.get("provider"))
+            facts.correct(PROVIDER, key, provider_of(served) if served else provider_of_model(named or ""))
         _read_parameters(facts, key, parameters)
+        facts.offer_found(_PREVIOUS, key, _id_of_previous)
     if asked is not None and named is not None and facts.text(REQUEST_MODEL) == named:
         facts.correct(REQUEST_MODEL, "llm.invocation_parameters", asked)  # a converter took the one that answered
     facts.offer(REQUEST_MODEL, "llm.invocation_parameters", asked)
@@ -315,6 +327,30 @@ def _offer_tier(facts: Facts, key: str, tier: str, side: str) -> None:
     facts.offer(SERVICE_TIER, key, tier)
     if facts.text(PROVIDER) in {"openai", "azure.ai.openai"}:
         facts.offer(f"openai.{side}.service_tier", key, tier)
+
+
+def _settings(parameters: Value) -> dict[str, Value] | None:
+    said = coerce.parse_json(parameters)
+    return {name: said[name] for name in _SETTINGS if name in said} if isinstance(said, dict) else None
+
+
+def _alike(parameters: Value) -> str | None:
+    """Return the settings without what is never the same twice, where an id of a response is among them; as JSON."""
+    if not isinstance(parameters, str) or '"resp_' not in parameters or (settings := _settings(parameters)) is None:
+        return None
+    return json.dumps(settings | {"id": str(settings.get("id", ""))[:5]})
+
+
+def _id_of_answer(parameters: Value) -> str | None:
+    said = coerce.parse_json(parameters)
+    return coerce.text(said.get("id")) if isinstance(said, dict) else None
+
+
+def _id_of_previous(parameters: Value) -> str | None:
+    if not isinstance(parameters, str) or '"previous_response_id"' not in parameters:
+        return None
+    said = coerce.parse_json(parameters)
+    return coerce.text(said.get("previous_response_id")) if isinstance(said, dict) else None
 
 
 def _read_parameters(facts: Facts, key: str, parameters: Mapping[str, Value]) -> None:

@@ -1,7 +1,8 @@
 """OpenLIT: 1.45 for Python, 1.15 for JavaScript.
 
 It speaks nearly the current names, with a great many of its own beside them. A cost of 0 is that of a model which
-is not in its price list. On model calls `gen_ai.tool.*` holds the calls that were asked for, joined by commas.
+is not in its price list. Nodes of LangGraph are agents here, those of LangChain's own agents, too. On model calls
+`gen_ai.tool.*` holds the calls that were asked for, joined by commas.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ from typing import Final
 
 from spanledger.conventions import coerce
 from spanledger.conventions.dialect import (
+    AGENT_NAME,
     CONVERSATION_ID,
     COST,
     DATA_SOURCES,
     OPERATION,
+    PROVIDER,
     STRUCTURAL,
     TIME_TO_FIRST_CHUNK,
     Dialect,
@@ -31,6 +34,8 @@ _SECONDS_HEARD: Final = ("gen_ai.response.audio.duration", "gen_ai.request.audio
 _IMAGES: Final = "gen_ai.response.image"
 _MAX_IMAGES: Final = 64
 """No call makes more: a longer list is of something else, or nonsense."""
+_NODES: Final = frozenset({"agent", "model", "tools"})
+"""Of which LangChain makes an agent: none is one by itself."""
 _QUERIES: Final = frozenset({"fetch", "get", "query", "search", "select"})
 
 
@@ -50,6 +55,10 @@ def _length(value: Value) -> int | None:
 def _complete(facts: Facts) -> None:
     if facts.find_known(COST, _is_zero):
         facts.forget(COST)
+    if facts.text(AGENT_NAME) in _NODES and facts.attributes.get(PROVIDER) == "langgraph":
+        facts.forget(AGENT_NAME)
+        if facts.kind == "agent":
+            facts.kind, facts.operation = STRUCTURAL
     # Seconds, where others have milliseconds there. Without a stream it is the time of the whole answer.
     if facts.kind == "llm" and facts.values.get("gen_ai.request.stream") is True:
         facts.offer_found(TIME_TO_FIRST_CHUNK, _FIRST_CHUNK, coerce.number)

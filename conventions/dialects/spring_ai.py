@@ -1,7 +1,8 @@
 """Spring AI 1.x and 2.x, through Micrometer: every value is text, and one without a value is `none`.
 
 What is not a call of a model says `framework` for its operation and `spring_ai` for its provider; `spring.ai.kind`
-tells what it is. Anthropic's and Bedrock's input counts are passed on without the cache.
+tells what it is. Anthropic's and Bedrock's input counts are passed on without the cache. The scope is Spring Boot's:
+with its 3.x runs Spring AI 1.x, where calls beside each other tell a running total.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ DIALECT: Final = Dialect(
     source="https://github.com/spring-projects/spring-ai",
     scopes=("org.springframework.boot",),
     evidence=("spring.ai.",),
+    accumulates="3.",
     operations={"image": Kinded("llm", "generate_content")},
     kinds={_KIND: {"vector_store": _vector_store, "tool_call": Kinded("tool", "execute_tool"), "advisor": STRUCTURAL}},
     sources={

@@ -44,8 +44,10 @@ from spanledger.conventions.values import Value
 _OPERATION_ID: Final = "ai.operationId"
 _METADATA: Final = "ai.response.providerMetadata"
 _TOLD_APART: Final = ("ai.usage.inputTokenDetails.noCacheTokens", "ai.usage.inputTokenDetails.cacheReadTokens")
+_AGENT_HEADER: Final = "ai.request.headers.user-agent"
 _PROPERTIES: Final = "ai.telemetry.metadata."
 
+_INPUTS: Final = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 _LEFT_OUT: Final = ("anthropic", "bedrock")
 """Whose models' cache is not in the input until 5.0; Anthropic's on Vertex AI count as Anthropic's."""
 
@@ -67,6 +69,7 @@ _TOLD: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
     "gen_ai.usage.cache_write.input_tokens": (
         ("cacheCreationInputTokens",),
         ("usage", "cacheWriteInputTokens"),
+        ("usage", "cacheWriteTokens"),
         ("usage", "cache_creation_input_tokens"),
     ),
     "@cache_write_5m": (("usage", "cache_creation", "ephemeral_5m_input_tokens"),),
@@ -74,6 +77,7 @@ _TOLD: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
     "gen_ai.usage.reasoning.output_tokens": (
         ("reasoningTokens",),
         ("usage", "completionTokensDetails", "reasoningTokens"),
+        ("usage", "output_tokens_details", "thinking_tokens"),
         ("usageMetadata", "thoughtsTokenCount"),
     ),
     SERVICE_TIER: (("serviceTier",), ("usage", "service_tier"), ("usageMetadata", "trafficType")),
@@ -86,6 +90,8 @@ _TOLD: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
 
 _READ: Final = {**dict.fromkeys((SERVICE_TIER, SPEED, REGION), coerce.text), "@web_search": coerce.integer}
 _QUERIES: Final = ("groundingMetadata", "webSearchQueries")
+_COUNTS_ALL: Final = re.compile(r"ai/(?:[6-9]|\d\d)")
+"""Versions that count a cache to the input, whoever's model it is."""
 _BY_PROMPT: Final = re.compile(r"(?:models/)?gemini-[12]\b")
 """Models of which a grounded answer costs the same however often it searched; later ones pay for each query."""
 
@@ -95,7 +101,11 @@ def _complete(facts: Facts) -> None:
         if facts.find_known(target, _is_nan):
             facts.forget(target)  # how 4.0 says that it does not know
     attributes = facts.attributes
-    if any(key in attributes for key in _TOLD_APART):
+    if (
+        any(key in attributes for key in _TOLD_APART)
+        or facts.find(_AGENT_HEADER, _counts_all)
+        or facts.is_found("gen_ai.usage.input_tokens", _METADATA, _whole_input)
+    ):
         facts.emitter = "ai@6"
     elif facts.find(_METADATA, _leaves_out):
         facts.emitter = "ai@5 anthropic"
@@ -109,6 +119,20 @@ def _complete(facts: Facts) -> None:
     if queries := facts.find(_METADATA, _queries):
         at_once = _BY_PROMPT.match(facts.text(REQUEST_MODEL) or "") is not None
         facts.offer("@web_search", _METADATA, 1 if at_once else queries)
+
+
+def _counts_all(user_agent: Value) -> bool:
+    return isinstance(user_agent, str) and _COUNTS_ALL.match(user_agent) is not None
+
+
+def _whole_input(metadata: Value) -> int | None:
+    """Return all input as Anthropic's own words have it."""
+    said = _providers(metadata).get("anthropic")
+    usage = said.get("usage") if isinstance(said, dict) else None
+    if not isinstance(usage, dict):
+        return None
+    counts = [coerce.count(usage.get(key)) for key in _INPUTS]
+    return sum(count for count in counts if isinstance(count, int)) if isinstance(counts[0], int) else None
 
 
 def _is_nan(count: Value) -> bool:

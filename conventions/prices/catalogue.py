@@ -2,30 +2,30 @@
 
 Only its data and its matching clauses are used. Its `calc_price` takes 100 µs, raises on usage that real
 spans have, and keeps unbounded caches (genai-prices 0.2.3, data_snapshot.py); nothing of that is called.
-Importing this module loads the package, which takes a third of a second.
 """
 
 from __future__ import annotations
 
 import difflib
-import json
+import functools
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from importlib import resources
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from genai_prices import types
-from genai_prices.data import providers as bundled
-
+from spanledger.conventions.prices.archive import Archive
+from spanledger.conventions.prices.genai_data import Model, Seller, model_of, seller_of
 from spanledger.conventions.prices.genai_rates import choices_of
-from spanledger.conventions.prices.matching import names, whole_names
-from spanledger.conventions.prices.override_file import BadPrices
+from spanledger.conventions.prices.matching import names, suggests, whole_names
 
 if TYPE_CHECKING:
     from spanledger.conventions.prices.tariff import Choice
+
+FILE: Final = "genai_prices.zip"
 
 CLOSED_LABS: Final = frozenset({"openai", "anthropic", "google", "x-ai"})
 """Labs whose own models nobody else can host: a private address in front of them is a proxy, not a GPU."""
@@ -54,7 +54,7 @@ class FoundModel:
     """The spelling that named it."""
     source: str
     """The catalogue and its version."""
-    model: types.ModelInfo
+    model: Model
 
     @property
     def name(self) -> str:
@@ -71,21 +71,21 @@ class _Shelf:
     """One seller's models, arranged for look-up."""
 
     seller: str
-    exact: dict[str, tuple[int, types.ModelInfo]]
+    exact: dict[str, tuple[int, Model]]
     """By each name that the data has in full, with the position in the list: the first in it wins."""
-    others: tuple[tuple[int, types.ModelInfo], ...]
+    others: tuple[tuple[int, Model], ...]
     """Models that are also known by parts of their name."""
-    tails: dict[str, types.ModelInfo | None]
+    tails: dict[str, Model | None]
     """By the name without the lab in front; None where two models share it."""
 
     @classmethod
-    def of(cls, provider: types.Provider) -> _Shelf:
-        """Arrange the models of `provider`."""
-        exact: dict[str, tuple[int, types.ModelInfo]] = {}
-        others: list[tuple[int, types.ModelInfo]] = []
-        tails: dict[str, types.ModelInfo | None] = {}
-        for position, model in enumerate(provider.models):
-            if _given_away(provider.id, model):
+    def of(cls, seller: str, models: Iterable[Model]) -> _Shelf:
+        """Arrange the models of `seller`."""
+        exact: dict[str, tuple[int, Model]] = {}
+        others: list[tuple[int, Model]] = []
+        tails: dict[str, Model | None] = {}
+        for position, model in enumerate(models):
+            if _given_away(seller, model):
                 continue
             name = model.id.lower()
             full = {name}
@@ -93,12 +93,12 @@ class _Shelf:
                 others.append((position, model))
             for known in full:
                 exact.setdefault(known, (position, model))
-            tail = name.rpartition("/")[2] if provider.id != "aws" else name.partition(".")[2]
+            tail = name.rpartition("/")[2] if seller != "aws" else name.partition(".")[2]
             for short in {tail, _BEDROCK_REVISION.sub("", tail)} - {"", name}:
                 tails[short] = model if short not in tails else None
-        return cls(provider.id, exact, tuple(others), tails)
+        return cls(seller, exact, tuple(others), tails)
 
-    def find(self, form: str) -> types.ModelInfo | None:
+    def find(self, form: str) -> Model | None:
         """Return the first model that goes by `form`."""
         position, found = self.exact.get(form, (sys.maxsize, None))
         for other, model in self.others:
@@ -111,32 +111,44 @@ class _Shelf:
 
 def read_catalogue(data: bytes, name: str, release: str) -> Catalogue:
     """Read `data.json` of the genai-prices project (its `prices/new_data/v2/`). Raises `BadPrices`."""
-    try:
-        # The one way in that the package has; it is what its own updates go through.
-        from genai_prices.types import _providers_from_raw
+    from spanledger.conventions.prices.genai_cut import read
 
-        return Catalogue(_providers_from_raw(json.loads(data)), release)
-    except ImportError as error:
-        raise BadPrices(f"{name}: this release of genai-prices cannot read its data from a file") from error
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise BadPrices(f"{name}: not the data of genai-prices: {' '.join(str(error).split())[:200]}") from error
+    return Catalogue(*read(data, name, release))
+
+
+@functools.cache
+def shipped_catalogue() -> Catalogue:
+    """Return the list of the `genai-prices` that is installed.
+
+    Of the release that spanledger was made with, that is a file; another one is imported, which takes a fifth of a
+    second and 9 MiB.
+    """
+    kept = Archive(resources.files("spanledger.conventions.prices").joinpath(FILE).read_bytes())
+    if kept.about["release"] == version("genai_prices"):
+        return Catalogue(kept.about, kept)
+    from spanledger.conventions.prices.genai_cut import installed
+
+    return Catalogue(*installed())
 
 
 class Catalogue:
     """A snapshot of list prices. Immutable but for the index it makes on first use of a seller."""
 
-    def __init__(self, providers: Iterable[types.Provider] = bundled, release: str = "") -> None:
-        self.source = f"genai-prices@{release or version('genai_prices')}"
-        self._providers = {provider.id: provider for provider in providers}
+    def __init__(self, about: Mapping[str, Any], models: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+        """Take what `genai_cut` made: what the list is, and the models of each seller."""
+        self.source = f"genai-prices@{about['release']}"
+        self._days = tuple(map(date.fromisoformat, about["days"]))
+        self._sellers = {seller.id: seller for seller in map(seller_of, about["sellers"])}
+        self._models = models
         self._shelves: dict[str, _Shelf] = {}
 
     def find(self, seller: str, forms: Iterable[str]) -> FoundModel | None:
         """Return the first model of `seller` that one of the spellings names."""
-        provider = self._providers.get(seller)
-        if provider is None:
+        known = self._sellers.get(seller)
+        if known is None:
             return None
         forms = tuple(forms)
-        shelves = [self._shelf(shelf) for shelf in (provider, *self._labs_behind(provider))]
+        shelves = [self._shelf(shop) for shop in (seller, *self._labs_behind(known))]
         for form in forms:
             for shelf in shelves:
                 if (model := shelf.find(form)) is not None:
@@ -151,16 +163,16 @@ class Catalogue:
         for pattern, seller in _INFERRED:
             if pattern.match(form):
                 yield seller
-        for provider in self._providers.values():
-            if provider.model_match is not None and provider.model_match.is_match(form):
-                yield provider.id
+        for known in self._sellers.values():
+            if known.models is not None and suggests(known.models, form):
+                yield known.id
 
     def seller_at(self, host: str) -> str:
         """Return the seller whose API has that address, "" for none."""
         url = f"https://{host}/"
-        for provider in self._providers.values():
-            if re.match(provider.api_pattern, url):
-                return provider.id
+        for seller in self._sellers.values():
+            if re.match(seller.address, url):
+                return seller.id
         return ""
 
     def suggest(self, model: str, seller: str = "", count: int = 5) -> list[str]:
@@ -173,40 +185,34 @@ class Catalogue:
         tail = model.strip().lower().rpartition("/")[2]
         return [known[name] for name in difflib.get_close_matches(tail, known, count, 0.6)]
 
-    def models(self) -> Iterator[tuple[str, types.ModelInfo]]:
-        """Yield every (seller, model)."""
-        for provider in self._providers.values():
-            for model in provider.models:
-                yield provider.id, model
+    def models(self) -> Iterator[tuple[str, Model]]:
+        """Yield every (seller, model). Reads all of them anew."""
+        for seller in self._sellers:
+            for row in self._models[seller]:
+                yield seller, model_of(row)
 
     def newest_price(self, today: date) -> date | None:
         """Return the day of the last change of a price until today: the data is no older than that."""
-        days = (
-            item.constraint.start_date
-            for _, model in self.models()
-            for item in (*(model.prices if isinstance(model.prices, list) else ()), *(model.price_variants or ()))
-            if isinstance(item.constraint, types.StartDateConstraint) and item.constraint.start_date <= today
-        )
-        return max(days, default=None)
+        return max((day for day in self._days if day <= today), default=None)
 
     @property
     def closed_labs(self) -> frozenset[str]:
         """Labs whose own models nobody else can host."""
         return CLOSED_LABS
 
-    def _labs_behind(self, provider: types.Provider) -> Iterator[types.Provider]:
+    def _labs_behind(self, seller: Seller) -> Iterator[str]:
         # Azure sells OpenAI's models at OpenAI's price. Open weights cost what their host says.
-        for lab in provider.fallback_model_providers or ():
-            if lab in CLOSED_LABS and lab in self._providers:
-                yield self._providers[lab]
+        for lab in seller.labs:
+            if lab in CLOSED_LABS and lab in self._sellers:
+                yield lab
 
-    def _shelf(self, provider: types.Provider) -> _Shelf:
-        shelf = self._shelves.get(provider.id)
+    def _shelf(self, seller: str) -> _Shelf:
+        shelf = self._shelves.get(seller)
         if shelf is None:
-            shelf = self._shelves[provider.id] = _Shelf.of(provider)
+            shelf = self._shelves[seller] = _Shelf.of(seller, map(model_of, self._models[seller]))
         return shelf
 
 
-def _given_away(lab: str, model: types.ModelInfo) -> bool:
+def _given_away(lab: str, model: Model) -> bool:
     pattern = _GIVEN_AWAY.get(lab)
     return pattern is not None and pattern.match(model.id.lower()) is not None

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-from genai_prices import types as source
-
+from spanledger.conventions.prices.genai_data import Dated, Model, Tiered
 from spanledger.conventions.prices.tariff import ALWAYS, Choice, Fee, Row, Window, make_row, pico
 
 if TYPE_CHECKING:
@@ -53,113 +52,89 @@ _TIERS: Final[Mapping[str, Mapping[str, str]]] = {
 }
 
 
-def choices_of(model: source.ModelInfo, ref: str, tier: str) -> Iterator[tuple[Choice, bool]]:
+def choices_of(model: Model, ref: str, tier: str) -> Iterator[tuple[Choice, bool]]:
     """Yield the prices of a model, those that win first, each with whether it is `tier`'s own price."""
-    prices = model.prices if isinstance(model.prices, list) else [source.ConditionalPrice(prices=model.prices)]
     context = _TIERS.get(tier, {})
-    for position, conditional in reversed(list(enumerate(prices))):
-        constraint = conditional.constraint
-        started = constraint.start_date.isoformat() if isinstance(constraint, source.StartDateConstraint) else ""
-        rates = dict(conditional.prices.__dict__)
-        special = _overlay(model, rates, context, _replaced_on(prices, position))
+    for position, dated in reversed(list(enumerate(model.prices))):
+        rates = dict(dated.rates)
+        special = _overlay(model, rates, context, _replaced_on(model.prices, position))
         rows, fees = _rows(rates), tuple(_fees(rates))
         if rows or fees:
-            dated = f"@{started}" if started else ""
+            since = f"@{dated.start.isoformat()}" if dated.start else ""
             yield (
                 Choice(
                     rows,
-                    ref + dated + (f"/tier={tier}" if special else ""),
+                    ref + since + (f"/tier={tier}" if special else ""),
                     # The first of several prices is the one for all times that no other claims.
-                    ALWAYS if position == 0 else _window(constraint),
+                    ALWAYS if position == 0 else _window(dated),
                     per_request=pico(_base(rates.get(_REQUESTS)) or Decimal(0), 1000),
                     fees=fees,
-                    prices_audio=any(rates.get(key) is not None for key in _AUDIO),
+                    prices_audio=any(key in rates for key in _AUDIO),
                 ),
                 special,
             )
 
 
-def _replaced_on(prices: list[source.ConditionalPrice], position: int) -> datetime | None:
+def _replaced_on(prices: Sequence[Dated], position: int) -> date | None:
     """Return when the next dated price took the place of `prices[position]`, None if none did."""
-    for later in prices[position + 1 :]:
-        if isinstance(later.constraint, source.StartDateConstraint):
-            start = later.constraint.start_date
-            return datetime(start.year, start.month, start.day, tzinfo=UTC)
-    return None
+    return next((later.start for later in prices[position + 1 :] if later.start), None)
 
 
 def _overlay(
-    model: source.ModelInfo, rates: dict[str, object], context: Mapping[str, str], replaced: datetime | None
+    model: Model, rates: dict[str, Decimal | Tiered], context: Mapping[str, str], replaced: date | None
 ) -> bool:
     """Put the tier's prices over the standard ones; tell whether there are any.
 
     The data dates a tier from the day somebody checked it. It holds before that day too, as long as the
     standard price it belongs to was the same then.
     """
-    taken: dict[str, object] = {}
+    taken: dict[str, Decimal | Tiered] = {}
     special = False
-    for variant in model.price_variants or ():
+    for variant in model.variants:
         if not all(context.get(key) == value for key, value in variant.when.items()):
             continue
-        if isinstance(variant.constraint, source.StartDateConstraint) and replaced is not None:
-            start = variant.constraint.start_date
-            if datetime(start.year, start.month, start.day, tzinfo=UTC) >= replaced:
-                continue
+        if variant.start and replaced and variant.start >= replaced:
+            continue
         special = True
-        for key, price in variant.prices.__dict__.items():
-            if price is not None:
-                taken.setdefault(key, price)
+        for key, price in variant.rates.items():
+            taken.setdefault(key, price)
     rates.update(taken)
     return special
 
 
-def _base(price: object) -> Decimal | None:
-    if isinstance(price, source.TieredPrices):
-        return price.base
-    return price if isinstance(price, Decimal) else None
+def _base(price: Decimal | Tiered | None) -> Decimal | None:
+    return price.base if isinstance(price, Tiered) else price
 
 
-def _fees(rates: Mapping[str, object]) -> Iterator[Fee]:
+def _fees(rates: Mapping[str, Decimal | Tiered]) -> Iterator[Fee]:
     for key, (unit, count) in _FEE_OF.items():
         price = _base(rates.get(key))
         if price is not None:
             yield Fee(unit, pico(price), count)
 
 
-def _rows(rates: Mapping[str, object]) -> tuple[Row, ...]:
+def _rows(rates: Mapping[str, Decimal | Tiered]) -> tuple[Row, ...]:
     """Compile prices to one row a context threshold; () when nothing is priced by the token."""
-    known = {bucket: rates[key] for key, bucket in _BUCKET_OF.items() if rates.get(key) is not None}
+    known = {bucket: rates[key] for key, bucket in _BUCKET_OF.items() if key in rates}
     if "input" not in known and "output" not in known:
         return ()
-    starts = {tier.start for price in known.values() if isinstance(price, source.TieredPrices) for tier in price.tiers}
-    starts.add(0)
+    starts = {0, *(start for price in known.values() if isinstance(price, Tiered) for start, _ in price.steps)}
     return tuple(
         make_row(start, {bucket: _at(price, start) for bucket, price in known.items()}) for start in sorted(starts)
     )
 
 
-def _at(price: object, start: int) -> Decimal:
+def _at(price: Decimal | Tiered, start: int) -> Decimal:
     """Return the price of a request whose input exceeds `start` but no higher threshold."""
-    if isinstance(price, source.TieredPrices):
-        return next((tier.price for tier in reversed(price.tiers) if start >= tier.start), price.base)
-    assert isinstance(price, Decimal)
+    if isinstance(price, Tiered):
+        return next((there for above, there in reversed(price.steps) if start >= above), price.base)
     return price
 
 
-def _window(constraint: object) -> Window:
-    if isinstance(constraint, source.StartDateConstraint):
-        start = constraint.start_date
-        at = datetime(start.year, start.month, start.day, tzinfo=UTC)
+def _window(dated: Dated) -> Window:
+    if dated.start:
+        at = datetime(dated.start.year, dated.start.month, dated.start.day, tzinfo=UTC)
         return Window(start_ns=int(at.timestamp()) * 10**9)
-    if isinstance(constraint, source.TimeOfDateConstraint):
-        first, last = constraint.start_time, constraint.end_time
-        return Window(from_s=_seconds(first), to_s=_seconds(last))
+    if dated.hours:
+        return Window(from_s=dated.hours[0], to_s=dated.hours[1])
     return ALWAYS
-
-
-def _seconds(value: object) -> int:
-    """Return a time of day as seconds, UTC; a time without a zone is UTC."""
-    from_midnight = datetime.combine(datetime(2000, 1, 2), value)  # type: ignore[arg-type]  # noqa: DTZ001
-    if from_midnight.tzinfo is not None:
-        from_midnight = from_midnight.astimezone(UTC)
-    return from_midnight.hour * 3600 + from_midnight.minute * 60 + from_midnight.second

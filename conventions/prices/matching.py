@@ -7,9 +7,10 @@ wrong for `claude-opus-4-10`, `…-fast` or `…-8b`, which are other models at 
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from genai_prices import types as source
+if TYPE_CHECKING:
+    from spanledger.conventions.prices.genai_data import Clause, Model
 
 # What may follow a name that the data knows by its beginning: dates, revisions, and words that sellers
 # append without a change of price. Anything else (`-mini`, `-fast`, `-8b`) is another model.
@@ -20,37 +21,51 @@ _SUFFIX: Final = re.compile(
 )
 
 
-def names(model: source.ModelInfo, form: str) -> bool:
+def names(model: Model, form: str) -> bool:
     """Tell whether a spelling names this model, and not a relative whose name only begins like it."""
     return form == model.id.lower() or _accepts(model.match, form)
 
 
-def whole_names(clause: source.MatchLogic, names: set[str]) -> bool:
+def whole_names(clause: Clause, names: set[str]) -> bool:
     """Collect the names that a clause has in full; tell whether it has no other way to match."""
-    if isinstance(clause, source.ClauseEquals):
-        names.add(clause.equals.lower())
+    if "equals" in clause:
+        names.add(clause["equals"].lower())
         return True
-    if isinstance(clause, source.ClauseOr):
-        others = [part for part in clause.or_ if not whole_names(part, names)]
+    if "or" in clause:
+        others = [part for part in clause["or"] if not whole_names(part, names)]
         return not others
     return False
 
 
-def _accepts(clause: source.MatchLogic, form: str) -> bool:
-    if isinstance(clause, source.ClauseOr):
-        return any(_accepts(part, form) for part in clause.or_)
-    if isinstance(clause, source.ClauseAnd):
-        return all(_accepts(part, form) for part in clause.and_)
-    if isinstance(clause, source.ClauseStartsWith):
-        known = clause.starts_with.lower()
+def suggests(clause: Clause, form: str) -> bool:
+    """Tell whether a clause matches as it says, without our strictness: that is enough to tell who made a model."""
+    ((kind, wanted),) = clause.items()
+    if kind in ("or", "and"):
+        return (any if kind == "or" else all)(suggests(part, form) for part in wanted)
+    if kind == "regex":
+        return re.search(wanted, form) is not None
+    text, known = form.lower(), wanted.lower()
+    if kind == "starts_with":
+        return text.startswith(known)
+    if kind == "ends_with":
+        return text.endswith(known)
+    return known in text if kind == "contains" else text == known
+
+
+def _accepts(clause: Clause, form: str) -> bool:
+    ((kind, wanted),) = clause.items()
+    if kind in ("or", "and"):
+        return (any if kind == "or" else all)(_accepts(part, form) for part in wanted)
+    if kind == "starts_with":
+        known = wanted.lower()
         return form.startswith(known) and _may_follow(known, form[len(known) :])
-    if isinstance(clause, source.ClauseContains):
-        before, known, after = form.partition(clause.contains.lower())
+    if kind == "contains":
+        before, known, after = form.partition(wanted.lower())
         return bool(known) and _may_precede(before) and _may_follow(known, after)
-    if isinstance(clause, source.ClauseEndsWith):
-        known = clause.ends_with.lower()
+    if kind == "ends_with":
+        known = wanted.lower()
         return form.endswith(known) and _may_precede(form[: -len(known)])
-    return clause.is_match(form)
+    return suggests(clause, form)
 
 
 def _may_precede(before: str) -> bool:

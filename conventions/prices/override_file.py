@@ -18,7 +18,6 @@ class BadPrices(ValueError):  # noqa: N818 - reads as what it is
 def read_book(text: str, name: str) -> PriceBook:
     """Read an override file. Raises `BadPrices`, which names file, line, key and remedy of every error."""
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
         document = yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise BadPrices(f"{name}: not valid YAML: {' '.join(str(error).split())}") from error
@@ -29,6 +28,7 @@ def read_book(text: str, name: str) -> PriceBook:
     try:
         return PriceBook.model_validate(document)
     except pydantic.ValidationError as error:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)  # again, for the lines
         lines = [_explain(found, name, node) for found in error.errors(include_url=False)]
         raise BadPrices("\n".join(lines)) from None
 

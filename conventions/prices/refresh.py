@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import lzma
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
@@ -19,8 +18,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
-from spanledger.conventions.prices.litellm_data import Cut, cut
-from spanledger.conventions.prices.second_catalogue import FILE, FORMAT, read_second
+from spanledger.conventions.prices.archive import Archive, packed
+from spanledger.conventions.prices.litellm_data import cut
+from spanledger.conventions.prices.second_catalogue import FILE, read_second
 
 _TARGET: Final = Path(__file__).with_name(FILE)
 _KEPT_SHARE: Final = 0.9
@@ -42,14 +42,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not isinstance(document, dict):
             raise ValueError("not a price map: the top must be an object")
         taken = cut(document)
-        data = packed(taken, options.release, options.as_of.isoformat())
+        data = packed({"release": options.release, "as_of": options.as_of.isoformat()}, taken.models)
         read_second(data, options.file.name)
     except (OSError, ValueError) as error:
         print(f"{options.file}: {error}", file=sys.stderr)
         return 1
     print(f"{taken.count()} prices taken; left out: {_listed(taken.left)}")
-    old = _flat(json.loads(lzma.decompress(options.target.read_bytes()))["models"]) if options.target.exists() else {}
-    new = _flat(json.loads(lzma.decompress(data))["models"])
+    old = _flat(Archive(options.target.read_bytes())) if options.target.exists() else {}
+    new = _flat(Archive(data))
     for line in differences(old, new):
         print(line)
     if sum(key in new for key in old) < _KEPT_SHARE * len(old) and not options.force:
@@ -59,13 +59,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.target.write_bytes(data)
         print(f"{options.target}: {len(data)} bytes")
     return 0
-
-
-def packed(taken: Cut, release: str, as_of: str) -> bytes:
-    """Return the catalogue as it is kept: the same input gives the same bytes."""
-    document = {"format": FORMAT, "release": release, "as_of": as_of, "models": taken.models}
-    text = json.dumps(document, default=_number, sort_keys=True, separators=(",", ":"))
-    return lzma.compress(text.encode(), preset=9 | lzma.PRESET_EXTREME)
 
 
 def differences(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[str]:
@@ -82,7 +75,7 @@ def differences(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[str]
 
 def _flat(models: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, str]:
     return {
-        "/".join(filter(None, (seller, region, name))): json.dumps(row, sort_keys=True)
+        "/".join(filter(None, (seller, region, name))): json.dumps(row, default=float, sort_keys=True)
         for seller, regions in models.items()
         for region, rows in regions.items()
         for name, row in rows.items()
@@ -91,11 +84,6 @@ def _flat(models: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, st
 
 def _listed(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{reason} {count}" for reason, count in sorted(counts.items(), key=lambda pair: -pair[1]))
-
-
-def _number(value: object) -> float:
-    assert isinstance(value, Decimal)
-    return float(round(value, 12))
 
 
 if __name__ == "__main__":

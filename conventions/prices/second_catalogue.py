@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import functools
 import json
-import lzma
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 from importlib import resources
 from typing import Any, Final, cast
 
+from spanledger.conventions.prices.archive import UNREADABLE, Archive
 from spanledger.conventions.prices.litellm_data import cut
 from spanledger.conventions.prices.override_file import BadPrices
 from spanledger.conventions.prices.resolve import names_area
 from spanledger.conventions.prices.tariff import Choice, Fee, make_row, pico
 from spanledger.conventions.units import UNITS, Unit
 
-FILE: Final = "litellm.json.xz"
-FORMAT: Final = "spanledger.prices/1"
+FILE: Final = "litellm.zip"
 MIN_MODELS: Final = 100
 """A file with fewer is no price list."""
 
@@ -70,19 +70,23 @@ class _Row:
 
 
 class SecondCatalogue:
-    """A price list by seller, region and name. Immutable but for the index of short names it makes of a seller."""
+    """A price list by seller, region and name. Immutable but for what it remembers of the sellers it was asked for."""
 
     def __init__(self, models: Mapping[str, Mapping[str, Mapping[str, Any]]], release: str, as_of: str = "") -> None:
         self.source = f"litellm@{release}"
         self.as_of = as_of
         """The day that the list is from, "" if that is not known."""
         self._models = models
+        self._known: dict[str, Mapping[str, Mapping[str, Any]]] = {}
         self._tails: dict[str, dict[str, str | None]] = {}
 
     def find(self, seller: str, forms: Iterable[str], region: str = "") -> _Row | None:
         """Return the first model that one of the spellings names, in the price list of that very region if given."""
-        regions = self._models.get(seller)
-        models = regions.get(region) if regions else None
+        if seller not in self._known:
+            if seller not in self._models:
+                return None
+            self._known[seller] = self._models[seller]
+        models = self._known[seller].get(region)
         if models is None:
             return None
         forms = tuple(forms)
@@ -122,48 +126,35 @@ class SecondCatalogue:
 
 def read_second(data: bytes, name: str, release: str = "") -> SecondCatalogue:
     """Read the cut file, or LiteLLM's own map, which does not say its `release`. Raises `BadPrices`."""
-    try:
-        text = lzma.decompress(data) if data.startswith(b"\xfd7zXZ") else data
-        document = json.loads(
-            text, parse_float=functools.cache(Decimal), parse_int=_whole, object_pairs_hook=_Shared().object
-        )
-    except (ValueError, lzma.LZMAError, RecursionError) as error:
-        raise BadPrices(f"{name}: not JSON: {' '.join(str(error).split())[:200]}") from error
-    if not isinstance(document, dict):
-        raise BadPrices(f"{name}: not a price map: the top must be an object")
-    if document.get("format") == FORMAT:
-        models, told, as_of = document.get("models"), document.get("release"), document.get("as_of")
-        if not isinstance(models, dict) or not isinstance(told, str) or not isinstance(as_of, str):
-            raise BadPrices(f"{name}: models, release or as_of is missing")
-        release = told[:64]
-        problem = _first_problem(models)
-        if problem:
-            raise BadPrices(f"{name}: {problem}")
-    else:
-        models, as_of = cut(document).models, ""
-    made = SecondCatalogue(models, release, as_of)
+    made = _of_cut(data, name) if data.startswith(b"PK") else _of_map(data, name, release)
     count = sum(1 for _ in made.models())
     if count < MIN_MODELS:
         raise BadPrices(f"{name}: has {count} prices, and a price list has at least {MIN_MODELS}")
     return made
 
 
-class _Shared:
-    """Makes one object of equal ones: of 2,900 models 1,200 have prices of their own, which spares 2 MiB."""
+def _of_map(data: bytes, name: str, release: str) -> SecondCatalogue:
+    try:
+        document = json.loads(data, parse_float=functools.cache(Decimal), parse_int=_whole)
+    except (ValueError, RecursionError) as error:
+        raise BadPrices(f"{name}: not JSON: {' '.join(str(error).split())[:200]}") from error
+    if not isinstance(document, dict):
+        raise BadPrices(f"{name}: not a price map: the top must be an object")
+    return SecondCatalogue(cut(document).models, release)
 
-    def __init__(self) -> None:
-        self._made: dict[tuple[Any, ...], dict[str, Any]] = {}
 
-    def object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        """Return the object with these members."""
-        made = dict(pairs)
-        try:
-            # Objects in it are shared already and live as long as this, so that their identity tells them apart.
-            return self._made.setdefault(
-                tuple((key, type(value), id(value) if isinstance(value, dict) else value) for key, value in pairs), made
-            )
-        except TypeError:  # a list is in it
-            return made
+def _of_cut(data: bytes, name: str) -> SecondCatalogue:
+    try:
+        file = Archive(data)
+        models = dict(file)
+        problem = _first_problem(models)
+        as_of = date.fromisoformat(file.about["as_of"]).isoformat()
+        made = SecondCatalogue(models, str(file.about["release"])[:64], as_of)
+    except UNREADABLE as error:
+        problem = f"not a cut price list: {' '.join(str(error).split())[:200]}"
+    if problem:
+        raise BadPrices(f"{name}: {problem}")
+    return made
 
 
 def _whole(text: str) -> int:
@@ -198,5 +189,6 @@ def _is_row(row: Any) -> bool:
 
 @functools.cache
 def shipped_second_catalogue() -> SecondCatalogue:
-    """Return the second catalogue that comes with spanledger."""
-    return read_second(resources.files("spanledger.conventions.prices").joinpath(FILE).read_bytes(), FILE)
+    """Return the second catalogue that comes with spanledger. Its rows were checked when it was made."""
+    kept = Archive(resources.files("spanledger.conventions.prices").joinpath(FILE).read_bytes())
+    return SecondCatalogue(kept, kept.about["release"], kept.about["as_of"])

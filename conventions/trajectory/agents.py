@@ -1,7 +1,7 @@
 """Who does each step of a run, and by what that is known.
 
 * `span`: the step's own span names its agent.
-* `above`: it is the work of what lies above it, in the same service.
+* `above`: it is the work of what lies above it, in the same service, or reported by that too (a gateway's call).
 * `delegated`: it lies below a tool that hands work to the agent which its arguments name.
 * `asked`: it is a tool that the model of this agent asked for, and lies beside that call.
 * `service`: the work lies in another service than the agent that called it, which names no agent of its own: it
@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from spanledger.conventions.trajectory.order import Placed
     from spanledger.conventions.trajectory.tree import Node
 
-_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{1,63}")
-"""Names as agents have them: no sentences, no paths, no methods of classes."""
+_NAME: Final = re.compile(r"(?!invoke_agent$)[A-Za-z][A-Za-z0-9_-]{1,63}")
+"""Names as agents have them: no sentences, no paths, no methods of classes, and not that of the operation."""
 _ACTOR: Final = re.compile(r"agent|assistant|copilot|crew|team|bot(?![a-z])", re.IGNORECASE)
-_RUNNABLES: Final = re.compile(r"Runnable\w*|\w*StateGraph|LangGraph|Chain|main|handler|invocation|step|request|run")
+_RUNNABLES: Final = re.compile(
+    r"Runnable\w*|\w*StateGraph|LangGraph|Chain|main|handler|invocation|step|request|run|call|stream|model(_request)?|tools"
+)
 _INTERNAL: Final = frozenset({0, 1})
 """Span kinds of what neither is called nor calls over a border."""
 
@@ -62,10 +64,15 @@ def _inherit(step: Placed, above: Placed | None) -> None:
         step.agent, step.agent_basis = above.detail.delegate, "delegated"
     elif not above.agent:
         return
-    elif step.step.service_name in (above.step.service_name, ""):
+    elif step.step.service_name in (above.step.service_name, "") or _is_reported_by(above.step.service_name, step):
         step.agent, step.agent_basis = above.agent, "service" if above.agent_basis == "service" else "above"
     else:
         step.agent, step.agent_basis = step.step.service_name, "service"
+
+
+def _is_reported_by(service: str, step: Placed) -> bool:
+    """Tell whether a service reports a step, too: a call through a gateway is its caller's."""
+    return any(twin.step is not None and twin.step.service_name == service for twin in step.node.twins)
 
 
 def _names_actor(name: str) -> bool:

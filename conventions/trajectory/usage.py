@@ -37,6 +37,7 @@ class Sum:
     pico_input: int | None = None
     pico_output: int | None = None
     unpriced: int = 0
+    partly_priced: int = 0
 
     @property
     def tokens(self) -> int:
@@ -51,6 +52,7 @@ class Sum:
         self.cache_write += other.cache_write
         self.reasoning += other.reasoning
         self.unpriced += other.unpriced
+        self.partly_priced += other.partly_priced
         self.pico = _plus(self.pico, other.pico)
         self.pico_input = _plus(self.pico_input, other.pico_input)
         self.pico_output = _plus(self.pico_output, other.pico_output)
@@ -106,6 +108,7 @@ def _billed(step: Step, bill: ledger.Bill) -> Sum | None:
     if cost is not None and cost.status != "rollup":
         counted.pico, counted.pico_input, counted.pico_output = cost.total, cost.input, cost.output
         counted.unpriced = int(cost.status == "unpriced")
+        counted.partly_priced = int(cost.is_partial)
     return counted
 
 
@@ -138,7 +141,7 @@ def total(steps: Sequence[Placed], bill: Bill, attempts: Attempts) -> RunTotals:
         cache_write_tokens=whole.cache_write,
         reasoning_tokens=whole.reasoning,
         cost_pico_usd=whole.pico,
-        unpriced_calls=whole.unpriced,
+        unpriced_calls=whole.unpriced + whole.partly_priced,
         unattributed_cost_pico_usd=bill.unattributed.pico or 0,
         unattributed_tokens=bill.unattributed.tokens,
         rollups_less=bill.less,

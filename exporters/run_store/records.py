@@ -178,7 +178,12 @@ def _document(record: LogRecord) -> tuple[Any, str | None]:
     text = record.body.string_value
     # Exports are a document a line. Line breaks in JSON are only between its parts.
     one_line = "\n" not in text and "\r" not in text
-    return json.loads(text, parse_constant=_no_number), text if one_line else None
+    return json.loads(text, parse_constant=_no_number, object_hook=_pausing), text if one_line else None
+
+
+def _pausing(read: dict[str, Any]) -> dict[str, Any]:
+    """Return an object as it is. In C alone, reading 5,000 steps would keep all other threads waiting for 20 ms."""
+    return read
 
 
 def _no_number(name: str) -> Any:

@@ -25,7 +25,7 @@ from spanledger.exporters.run_store.schema import (
     open_for_writing,
 )
 from spanledger.exporters.run_store.summary import COLUMNS
-from spanledger.processor.sqlite_file import Place, damaged, put_aside, reading, transaction
+from spanledger.processor.sqlite_file import Place, damaged, make_directory, put_aside, reading, transaction
 
 PRUNE_ENTRIES: Final = 500
 """Entries taken away in one transaction: others write in between."""
@@ -85,7 +85,7 @@ class RunStore:
         Raises `NotAStore` for a database of something else, which is left alone.
         """
         self.close()
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directory(self.path.parent)
         if self._synchronous == "full":
             self._probe = os.open(f"{self.path}.probe", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import secrets
 import sqlite3
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ from spanledger import __version__
 from spanledger.conventions.details import Details
 from spanledger.conventions.trajectory import Judgement
 from spanledger.processor.batch import Delivery, decode
-from spanledger.processor.component import Beside, Host, Refused, paced, register
+from spanledger.processor.component import Host, Refused, register
 from spanledger.processor.trajectory.annotation import annotate
 from spanledger.processor.trajectory.assembly import SLICE_S, Assembly
 from spanledger.processor.trajectory.carried_context import carried_context
@@ -24,7 +25,9 @@ from spanledger.processor.trajectory.config import TrajectoryConfig
 from spanledger.processor.trajectory.journal import RETRY_S, Journal
 from spanledger.processor.trajectory.journal_file import JournalFile
 from spanledger.processor.trajectory.outbox import Outbox
-from spanledger.processor.trajectory.reports import compose
+from spanledger.processor.trajectory.reports import composing
+from spanledger.processor.trajectory.resting import resting
+from spanledger.processor.turns import Beside, paced
 
 if TYPE_CHECKING:
     from opentelemetry.proto.trace.v1.trace_pb2 import Span
@@ -83,7 +86,7 @@ class Trajectory:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=str(host.id))
         self._wake = asyncio.Event()
         self._wakes_s = 0.0
-        self._beside = Beside(SLICE_S, host.monotonic)
+        self._beside = Beside(SLICE_S, host.monotonic, host.working)
         self._ending = False
         self._heir: Trajectory | None = None
         """Who goes on with the runs; what is still on its way here is theirs."""
@@ -273,18 +276,30 @@ class Trajectory:
     async def _tell_large(self, group: Group, reason: Reason) -> None:
         """Make the documents of a large run in a thread, so that requests go on meanwhile."""
         snapshot = self.assembly.snapshot(group, reason)
-        changes = await asyncio.get_running_loop().run_in_executor(self._thread, compose, snapshot)
+
+        def rest(took_s: float) -> None:
+            # Not while others wait for the thread: under full load they would pile up.
+            if not (self._ending or self.assembly.large):
+                time.sleep(took_s)
+
+        changes = await asyncio.get_running_loop().run_in_executor(
+            self._thread, resting, composing(snapshot), self._host.monotonic, rest
+        )
         self.assembly.publish(group, reason, snapshot, changes)
 
     async def _run(self) -> None:
         while not self._ending:
+            if self.assembly.waiting_spans or self._logs:
+                # The root that comes next tells of them.
+                await self._beside.others()
+            else:
+                await self._beside.requests()
             wait_s: float | None = AFTER_FAULT_S
             with self.assembly.surviving():
                 wait_s = await self.work()
             if wait_s == 0:
-                await self._beside.others()
                 continue
-            self._beside.turn_s = SLICE_S
+            self._beside.done()
             if self._journal is not None and not self._journal.is_open:
                 # What is in it is told even when no request comes that would try.
                 with contextlib.suppress(Refused):

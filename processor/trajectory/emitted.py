@@ -6,10 +6,10 @@ spans would change; the run is then recognised by its first step, and keeps the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from spanledger.conventions.loops.found import KINDS as LOOP_KINDS
 from spanledger.conventions.record import record
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from spanledger.conventions.safety.findings import Noted
     from spanledger.conventions.tallies import Key
     from spanledger.processor.trajectory.group import Label
+
+_PIECE: Final = 2_047
+"""Bytes that hashlib takes without letting other threads run."""
 
 
 @record(frozen=True, slots=True)
@@ -69,13 +72,13 @@ class Change:
     """Ids of runs that turned out to be part of this one."""
 
 
-def changes(
+def changing(
     emitted: Mapping[str, Emitted],
     runs: Sequence[Run],
     usual: Callable[[Label], Usual | None],
     tallied: Callable[[Run], Mapping[Key, int]] = tallies,
-) -> list[Change]:
-    """Return the runs that differ from what was said of them, with their ids and revisions."""
+) -> Generator[None, None, list[Change]]:
+    """Return the runs that differ from what was said of them, with their ids and revisions; with pauses."""
     found: list[Change] = []
     owners = _owners(emitted, runs)
     for run in runs:
@@ -85,7 +88,10 @@ def changes(
         run_id = ids[0] if ids else run.run_id
         same = (run.run_id, run.revision) == (run_id, revision)
         named = run if same else replace(run, run_id=run_id, revision=revision)
-        now, written = _told(named, usual((run.service_name, run.agent_name)), tallied(named))
+        yield
+        told = tallied(named)
+        yield
+        now, written = _told(named, usual((run.service_name, run.agent_name)), told)
         if len(before) != 1 or now.digest != before[0].digest:
             found.append(Change(named, now, written, before, ids[1:]))
     return found
@@ -122,6 +128,19 @@ def safety_of(run: Run) -> dict[str, Noted]:
     }
 
 
+def _digest(*parts: bytes) -> str:
+    """Return the digest of all parts, piece by piece.
+
+    Of 2,048 bytes and more hashlib lets other threads run meanwhile. If one of them has work, the event loop, where
+    small runs are told, then waits a millisecond for every run.
+    """
+    digest = blake2b(digest_size=12)
+    for part in parts:
+        for start in range(0, len(part), _PIECE):
+            digest.update(part[start : start + _PIECE])
+    return digest.hexdigest()
+
+
 def _told(run: Run, usual: Usual | None, tallied: Mapping[Key, int]) -> tuple[Emitted, bytes]:
     """Return what to remember of a run that is told now, and its document."""
     rest, steps = parts(run)
@@ -129,7 +148,7 @@ def _told(run: Run, usual: Usual | None, tallied: Mapping[Key, int]) -> tuple[Em
     others = [one for one in run.evaluations if one.basis != "builtin"] if len(builtin) < len(run.evaluations) else ()
     now = Emitted(
         revision=run.revision,
-        digest=blake2b(rest + steps, digest_size=12).hexdigest(),
+        digest=_digest(rest, steps),
         service_name=run.service_name,
         agent_name=run.agent_name,
         outcome=run.outcome,

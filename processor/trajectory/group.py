@@ -9,19 +9,20 @@ here.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Final, Literal
 
 from spanledger.conventions.step import Bridge, Step
-from spanledger.processor.trajectory.packing import KEY_BYTES, Kept, Resources, keys_of, pack, sizes, unpack_one
+from spanledger.processor.trajectory.packing import KEY_BYTES, Kept, keys_of, pack, sizes, unpack_one
 from spanledger.processor.trajectory.records import Key, Record, richer
 
 if TYPE_CHECKING:
     from spanledger.conventions.loops import Loop
     from spanledger.conventions.run import Completeness
     from spanledger.conventions.trajectory import Judgement
-    from spanledger.conventions.values import Attributes
     from spanledger.processor.trajectory.emitted import Emitted
+    from spanledger.processor.trajectory.origins import Origin, Origins
 
 State = Literal["open", "closed", "revised", "gone"]
 """See the state machine in `store`."""
@@ -77,7 +78,7 @@ class Group:
     """Of many of them: key -> the place among the packed ones, `PIECE` for each piece."""
     stale: int = 0
     """How many of them are no longer what is known of their span."""
-    resources: tuple[Attributes, ...] = ()
+    origins: tuple[Origin, ...] = ()
     """What packed steps refer to."""
     changes: int = 0
     """How often a record was replaced by a better one."""
@@ -134,6 +135,10 @@ class Group:
             group = group.merged_into
         return None if group.state == "gone" else group
 
+    def same_trace(self, trace_id: bytes) -> bytes:
+        """Return an equal id, mostly the object that is kept anyway: each span comes with its own."""
+        return self.traces[0] if trace_id == self.traces[0] else trace_id
+
     def phase(self) -> Phase:
         """Return what the spans say about what is to come."""
         if self.local_missing or not (self.tops or self.missing):
@@ -162,7 +167,7 @@ class Group:
 
     def kept(self) -> Kept:
         """Return the records as they are now."""
-        return Kept({**(self.hot or {})}, self.packed, self.keys, self.resources)
+        return Kept({**(self.hot or {})}, self.packed, self.keys, self.origins)
 
     def records(self) -> dict[Key, Record]:
         """Return all records, those that came first at the beginning."""
@@ -176,8 +181,8 @@ class Group:
         if place < 0:
             return None
         if self.index is None:
-            return unpack_one(self.packed, place, self.resources)
-        return unpack_one(self.packed[place // PIECE :], place % PIECE, self.resources)
+            return unpack_one(self.packed, place, self.origins)
+        return unpack_one(self.packed[place // PIECE :], place % PIECE, self.origins)
 
     def put(self, key: Key, record: Record) -> None:
         """Add a span that is new to the group."""
@@ -196,7 +201,7 @@ class Group:
         if isinstance(record, Step):
             self._note(record)
 
-    def pack(self, resources: Resources, at_most: int = PIECE) -> None:
+    def pack(self, origins: Origins, at_most: int = PIECE) -> None:
         """Make one piece of bytes of the records that have waited longest."""
         if self.packed[_MAX_PACKED:] and len(self) <= _SMALL:
             self._unpack()
@@ -205,29 +210,20 @@ class Group:
         self.hot = dict(islice((self.hot or {}).items(), at_most, None)) or None
         if not hot:
             return
-        kept = [*self.resources]
-
-        def place(resource: Attributes) -> int:
-            one = resources.same(resource)
-            known = next((number for number, other in enumerate(kept) if other is one), len(kept))
-            if known == len(kept):
-                kept.append(one)
-            return known
-
-        first = PIECE * len(self.packed)
-        self.packed = (*self.packed, pack(hot.values(), place))
+        first, kept = PIECE * len(self.packed), [*self.origins]
+        self.packed = (*self.packed, pack(hot.values(), origins, kept))
         self.keys += b"".join(key.ljust(KEY_BYTES, b"\0") for key in hot)
         if self.index is not None:
             self.index.update(zip(hot, range(first, first + len(hot)), strict=True))
         elif len(self.keys) > _INDEXED * KEY_BYTES:
             places = (number * PIECE + place for number, size in enumerate(sizes(self.packed)) for place in range(size))
             self.index = dict(zip(keys_of(self.keys), places, strict=True))
-        self.resources = resources.together(kept)
+        self.origins = origins.together(kept)
         self.size_bytes = self._size()
 
     def clear(self) -> None:
         """Give up all that takes room: indexes remember a group for longer than it is of use."""
-        self.hot, self.packed, self.keys, self.resources, self.index, self.stale = None, (), b"", (), None, 0
+        self.hot, self.packed, self.keys, self.origins, self.index, self.stale = None, (), b"", (), None, 0
         self.missing = self.emitted = self.judgements = self.told = self.asked = self.answered = None
 
     def replace(self, key: Key, record: Record) -> bool:
@@ -274,7 +270,7 @@ class Group:
 
     def _unpack(self) -> None:
         self.hot = self.records()
-        self.packed, self.keys, self.resources, self.index, self.stale = (), b"", (), None, 0
+        self.packed, self.keys, self.origins, self.index, self.stale = (), b"", (), None, 0
         self.size_bytes = self._size()
 
     def _size(self) -> int:
@@ -346,9 +342,9 @@ class Group:
         self.cost_pico_usd += cost_of(step)
         top = step.kind in _RUNNERS and not step.parent_span_id
         if step.agent_name and (top or not self.label[1]):
-            self.label = (step.service_name, step.agent_name)
+            self.label = _label(step.service_name, step.agent_name)
         elif not self.label[0]:
-            self.label = (step.service_name, "")
+            self.label = _label(step.service_name, "")
         if not is_loose(step):
             return
         self.alone = self.tops == 1 and (step.kind == "tool" or not step.response_id)
@@ -358,6 +354,12 @@ class Group:
         if detail is not None and (detail.requests or detail.answered):
             self.asked = {*(self.asked or ()), *(request.id for request in detail.requests)}
             self.answered = {*(self.answered or ()), *detail.answered}
+
+
+@lru_cache(maxsize=1_024)
+def _label(service_name: str, agent_name: str) -> Label:
+    """Return both, the same object again: most groups have one of a few."""
+    return service_name, agent_name
 
 
 def _hot_bytes(record: Record) -> int:

@@ -7,7 +7,7 @@ what was remembered longest.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, Final, Generic, TypeVar
 
 from spanledger.processor.trajectory.group import Group
@@ -54,8 +54,8 @@ class Recent(Generic[_K]):
 def _newest(limit: int, old: Mapping[int, Group], young: Mapping[int, Group]) -> dict[int, Group]:
     """Return those that live of two halves, without the oldest beyond the limit."""
     older = ((key, group) for key, group in old.items() if key not in young)
-    entries = [(key, living) for key, group in chain(older, young.items()) if (living := group.living()) is not None]
-    return dict(entries[-limit:])
+    kept = {key: living for key, group in chain(older, young.items()) if (living := group.living()) is not None}
+    return kept if len(kept) <= limit else dict(islice(kept.items(), len(kept) - limit, None))
 
 
 class Lines(Generic[_K, _V]):
@@ -88,13 +88,19 @@ class Lines(Generic[_K, _V]):
 
     def _sweep(self) -> None:
         """Give up groups that are gone, and if that is not enough, a quarter: not every note is to look at all."""
-        lines = [(key, _alive(line)) for key, line in self._lines.items()]
-        self._count = sum(len(line) // 2 for _, line in lines)
-        oldest = 0
-        while self._count > max(1, self._limit * 3 // 4):
-            self._count -= len(lines[oldest][1]) // 2
-            oldest += 1
-        self._lines = {key: line for key, line in lines[oldest:] if line}
+        # Nothing is made for each line: there may be a hundred thousand, and the event loop waits.
+        for key in [key for key, line in self._lines.items() if len(line) > 2 or line[1].living() is None]:
+            if alive := _alive(self._lines[key]):
+                self._lines[key] = alive
+            else:
+                del self._lines[key]
+        self._count = sum(map(len, self._lines.values())) // 2
+        beyond = self._count - max(1, self._limit * 3 // 4)
+        for key in list(self._lines) if beyond > 0 else ():
+            if beyond <= 0:
+                break
+            count = len(self._lines.pop(key)) // 2
+            beyond, self._count = beyond - count, self._count - count
         self._room = min(self._limit, max(LEAST, 2 * self._count))
 
 

@@ -7,9 +7,9 @@ again. All are bounded, see `indexes`. Both directions are kept, for either side
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from struct import Struct
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from spanledger.conventions.detail import Detail, Digest
 from spanledger.conventions.same_call import MAX_APART_NS
@@ -44,8 +44,7 @@ _MAX_ALIKE: Final = 256
 _SAYS_NOTHING: Final = Detail()
 
 
-@dataclass(frozen=True, slots=True)
-class _Told:
+class _Told(NamedTuple):
     """A report of a model call, by what tells whether another is of the same call."""
 
     teller: int
@@ -53,6 +52,10 @@ class _Told:
     start_ns: int
     end_ns: int
     alone: bool
+
+
+_TOLD: Final = Struct("<qQQ?")
+"""How it is kept: there is one for each model call, and its times would be objects of their own."""
 
 
 class Joins:
@@ -76,15 +79,12 @@ class Joins:
         self._conversations: Recent[tuple[str, str]] = Recent(limit)
         self._going_on: Recent[tuple[str, str]] = Recent(limit)
         """Conversations with a call that was not the first of its turn."""
-        self._responses: Lines[str, _Told] = Lines(limit, _MAX_REPORTS)
+        self._responses: Lines[str, bytes] = Lines(limit, _MAX_REPORTS)
         self._sessions: Recent[str] = Recent(limit)
         self._alike: Lines[Likeness, Work] = Lines(limit, _MAX_ALIKE)
         """Work that a span standing alone may be another report of, by what they have in common."""
         self._working: Recent[bytes] = Recent(limit)
         """Traces in which work came: to look through the records of every agent that runs would cost more with each."""
-        self._sources = (self._by_tool_call, self._by_conversation, self._by_history, self._by_arguments)
-        self._sources_of_bound = (self._by_tool_call, self._by_arguments)
-        """Of spans with a parent."""
 
     def statistics(self) -> dict[str, int]:
         """Return the number of entries in each index."""
@@ -128,8 +128,8 @@ class Joins:
             return
         was = heard.detail if heard is not None and heard.detail is not None else _SAYS_NOTHING
         yield from self._followers(step, group, now_s, was)
-        for sources in self._sources if is_loose(step) else self._sources_of_bound:
-            if (found := sources(step, group, now_s, was)) is not None:
+        for source in self._SOURCES if is_loose(step) else self._SOURCES_OF_BOUND:
+            if (found := source(self, step, group, now_s, was)) is not None:
                 yield found
                 return  # the surest rule decides
 
@@ -144,7 +144,7 @@ class Joins:
         if step.conversation_id:
             self._sessions.note(step.conversation_id, group)
         if len(step.response_id) >= MIN_ID_CHARS:
-            self._responses.note(step.response_id, _told(step), group)
+            self._responses.note(step.response_id, _TOLD.pack(*_told(step)), group)
         for like in (likeness(step), None if is_loose(step) else running(step)):
             if like is not None:
                 self._alike.note(like, work_of(step), group)
@@ -184,7 +184,8 @@ class Joins:
         """
         if len(step.response_id) < MIN_ID_CHARS:
             return None
-        told, reports = _told(step), self._responses.of(step.response_id)
+        told = _told(step)
+        reports = [(_Told(*_TOLD.unpack(one)), where) for one, where in self._responses.of(step.response_id)]
         told_here = {id(where) for one, where in reports if one.teller == told.teller}
         again = len({one.teller for one, _ in reports} | {told.teller}) <= len(reports)
         found = [
@@ -248,6 +249,11 @@ class Joins:
         if "history" in self._stitch and (asked := asked_first(step)) is not None and asked not in was.history:
             return self._given.follow((asked,), step, group)
         return None
+
+    # Not bound to the object: a circle keeps all groups, for good where the garbage collector was told to look away.
+    _SOURCES: Final = (_by_tool_call, _by_conversation, _by_history, _by_arguments)
+    _SOURCES_OF_BOUND: Final = (_by_tool_call, _by_arguments)
+    """Of spans with a parent."""
 
     def _within(self, group: Group | None, now_s: float) -> Group | None:
         """Return a group that something came for not long ago."""

@@ -137,7 +137,10 @@ class JournalFile:
             try:
                 self._lock = hold(self.path, self._lock)
             except BlockingIOError:
-                raise ValueError(f"storage: {self._directory} is in use by another trajectory connector") from None
+                raise ValueError(
+                    f"storage: {self._directory} is in use by another trajectory connector or process: stop that one, "
+                    "or name a directory of its own here (or in SPANLEDGER_DATA_DIR)"
+                ) from None
             try:
                 with reading():
                     return Opened(*self._begin(), "")

@@ -16,7 +16,8 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs
 
 from spanledger.conventions.values import key_value
 from spanledger.processor.batch import decode
-from spanledger.processor.component import PipelineError, Refused, paced
+from spanledger.processor.component import PipelineError, Refused
+from spanledger.processor.turns import paced
 
 if TYPE_CHECKING:
     from spanledger.processor.component import Consume, Host
@@ -26,6 +27,9 @@ MAX_BYTES: Final = 64 * 1024 * 1024
 BATCH_RECORDS: Final = 256
 BATCH_BYTES: Final = 1024 * 1024
 RETRY_S: Final = 1.0
+GATHER_S: Final = 0.05
+"""Seconds in which records come together before they are sent: each request is a pass through a pipeline and, in a
+store, a transaction."""
 _SLICE_S: Final = 0.002
 
 Sleep = Callable[[float], Awaitable[None]]
@@ -90,6 +94,7 @@ class Outbox:
         return left
 
     async def _send_all(self) -> None:
+        await self._sleep(GATHER_S)
         while self._line:
             request, count, size = self._next()
             try:

@@ -86,6 +86,7 @@ class Recipe:
             yield
             steps = steps_of(run, by_span)
             found = run if self.rules is None else _with_findings(run, steps, self.rules, passed)
+            yield
             runs.append(self._judged(self._governed(found), steps, usual))
         return tuple(runs)
 

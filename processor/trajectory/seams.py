@@ -180,7 +180,7 @@ class Seams:
         None when nobody is known. Where nobody is, it waits. A `teller` tells of what goes on from one step once, even
         where only one leads to the key.
         """
-        follower = _Follower(step.trace_id, step.start_ns, group, teller)
+        follower = _Follower(group.same_trace(step.trace_id), step.start_ns, group, teller)
         for rank, key in enumerate(keys):
             known = self._find(key)
             lead = None if known is None or isinstance(known, _Follower) else known.find(step, teller, self._window_ns)
@@ -200,7 +200,7 @@ class Seams:
 
         What went on from a step that ended earlier, for want of this one, goes on from this one.
         """
-        known, lead = self._find(key), _Lead(step.trace_id, step.end_ns, group)
+        known, lead = self._find(key), _Lead(group.same_trace(step.trace_id), step.end_ns, group)
         self._count += 1
         if known is None:
             self._seams[key] = lead
@@ -241,16 +241,18 @@ class Seams:
 
     def _sweep(self) -> None:
         """Count again, without groups that are gone, and if that is not enough, without a quarter of what is there."""
-        counts = [(key, known, _count(known)) for key, known in self._seams.items()]
-        self._count = sum(count for *_, count in counts)
+        # Numbers only, and nothing made anew where all live: there may be a hundred thousand, and the event loop waits.
+        counts = [*map(_count, self._seams.values())]
+        self._count = sum(counts)
         beyond = self._count - max(1, self._limit * 3 // 4)
-        self._seams = {}
-        for key, known, count in counts:
-            if beyond > 0:
-                beyond -= count
-                self._count -= count
-            elif count:
-                self._seams[key] = known
+        if beyond > 0 or not all(counts):
+            seams, self._seams = self._seams, {}
+            for (key, known), count in zip(seams.items(), counts, strict=True):
+                if beyond > 0:
+                    beyond -= count
+                    self._count -= count
+                elif count:
+                    self._seams[key] = known
         self._room = min(self._limit, max(LEAST, 2 * self._count))
 
 

@@ -36,7 +36,7 @@ from spanledger.conventions.details import merged
 from spanledger.conventions.step import Step
 from spanledger.processor.trajectory.group import JUDGEMENT_BYTES, Group, Label
 from spanledger.processor.trajectory.joins import Joins
-from spanledger.processor.trajectory.packing import Resources
+from spanledger.processor.trajectory.origins import Origins
 from spanledger.processor.trajectory.records import key_of
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class Store:
         self._leaving: deque[tuple[Group, Reason]] = deque()
         self._numbers = count(1)
         self._bytes = 0
-        self._resources = Resources()
+        self._origins = Origins()
         self._hot: OrderedDict[int, Group] = OrderedDict()
         """Those with records that are not packed; the one that nothing came for longest first."""
         self._hot_records = 0
@@ -318,7 +318,7 @@ class Store:
         """Pack some records of the group that nothing came for longest."""
         coldest = next(iter(self._hot.values()))
         before, hot = coldest.size_bytes, len(coldest.hot or ())
-        coldest.pack(self._resources)
+        coldest.pack(self._origins)
         self._hot_records += len(coldest.hot or ()) - hot
         self._bytes += coldest.size_bytes - before
         if not coldest.hot:

@@ -6,10 +6,9 @@ of the largest size. They work without Python's global lock: run them on a threa
 
 from __future__ import annotations
 
+import functools
 import zlib
 from typing import Final
-
-import zstandard
 
 from spanledger.processor.component import Rejected
 
@@ -19,7 +18,6 @@ HTTP_ENCODINGS: Final = ("gzip", "deflate", "zlib", "zstd", "identity")
 _GZIP_WBITS = 16 + zlib.MAX_WBITS
 _ZSTD_MAX_WINDOW = 32 * 1024 * 1024
 _END: Final = b"spanledger: end of the body\n" * 8
-_END_FRAME: Final = zstandard.compress(_END)
 
 
 class TooLarge(Rejected):
@@ -90,10 +88,12 @@ def _inflate_zlib(body: bytes, limit: int, wbits: int, name: str) -> bytes:
 
 
 def _inflate_zstd(body: bytes, limit: int) -> bytes:
+    import zstandard  # few clients use it, and at rest it would be most of a MiB
+
     decompressor = zstandard.ZstdDecompressor(max_window_size=_ZSTD_MAX_WINDOW)
     try:
         # The library does not say when a frame ends too early, so one of ours must come out behind it.
-        stream = decompressor.stream_reader(body + _END_FRAME, read_across_frames=True)
+        stream = decompressor.stream_reader(body + _end_frame(), read_across_frames=True)
         inflated: bytes = stream.read(limit + len(_END) + 1)
     except zstandard.ZstdError as error:
         raise Damaged(f"the body is not valid zstd: {error}") from error
@@ -102,3 +102,10 @@ def _inflate_zstd(body: bytes, limit: int) -> bytes:
     if not inflated.endswith(_END):
         raise Damaged("the body is not valid zstd: it ends too early")
     return inflated[: -len(_END)]
+
+
+@functools.cache
+def _end_frame() -> bytes:
+    import zstandard
+
+    return zstandard.compress(_END)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.typedefs import Handler, Middleware
 
 from spanledger.processor.auth import CHALLENGE
 from spanledger.processor.component import Rejected
@@ -76,6 +77,7 @@ class HttpServer:
             config.logs_url_path: "logs",
             config.metrics_url_path: "metrics",
         }
+        app.middlewares.append(_says_where(path for path, signal in paths.items() if signal is not None))
         for path, signal in paths.items():
             app.router.add_post(path, self._export(signal))
             if config.cors is not None:
@@ -137,6 +139,19 @@ class HttpServer:
     def _unsupported(self, message: str) -> web.Response:
         self._intake.count_unsupported("http")
         return web.Response(status=415, text=f"415 {message}")
+
+
+def _says_where(paths: Iterable[str]) -> Middleware:
+    text = f"404 nothing is taken here; OTLP is taken by POST to {', '.join(paths)}\n"
+
+    @web.middleware
+    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except web.HTTPNotFound as error:
+            raise web.HTTPNotFound(text=text) from error
+
+    return check
 
 
 def _is_ours(record: logging.LogRecord) -> bool:

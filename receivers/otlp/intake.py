@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, ParamSpec, TypeVar
 
 from spanledger.processor.batch import decode
-from spanledger.processor.component import PipelineError, paced
+from spanledger.processor.component import PipelineError
+from spanledger.processor.turns import Turns
 from spanledger.receivers.otlp import compression, json_codec
 from spanledger.receivers.otlp.answers import CANCELLED, Answer, NoPipeline, answer_to, taken
 from spanledger.receivers.otlp.bare_path import signal_of
@@ -92,22 +93,20 @@ class Intake:
                 started = self._host.monotonic()
                 body = await self._inflate(body, limit_bytes, permit)
                 if signal is None:
-                    found = await self._paced(signal_of(body.data, body.as_json))
+                    found = await self._paced(signal_of(body.data, body.as_json), len(body.data))
                     signal = found
                 wire, left_out = await self._protobuf(signal, body, limit_bytes)
                 del body  # JSON is twice the size of what was made of it
                 permit.hold(len(wire))
                 consume = self._consumer(signal)
-                is_large = len(wire) > _LARGE_BYTES
-                async with self._large if is_large else nullcontext():
-                    batch = await self._paced(decode(signal, wire, self._host.clock_ns()))
+                async with self._one_of_few(wire) as large:
+                    batch = await self._paced(decode(signal, wire, self._host.clock_ns()), len(wire))
                     decoded = batch
+                    large.append(batch)
                     batch.transport = transport
                     batch.rejected.update(left_out)
                     await consume(batch)
                     answer = taken(*batch.partial_success())
-                    if is_large:
-                        await self._discard(batch)
         except PipelineError as error:
             answer = answer_to(error)
         except Exception as error:  # noqa: BLE001 - counted as internal; the process must outlive any request
@@ -134,12 +133,28 @@ class Intake:
             raise NoPipeline(f"no pipeline takes {signal} from receiver {self._host.id}")
         return consume
 
-    async def _discard(self, batch: Batch) -> None:
-        """Give a large batch up before the next one is read, also when the client is gone."""
-        task = asyncio.create_task(self._paced(batch.discard()), name="otlp discarding")
-        self._discarding.add(task)
-        task.add_done_callback(self._discarding.discard)
-        await asyncio.shield(task)
+    @asynccontextmanager
+    async def _one_of_few(self, wire: bytes) -> AsyncIterator[list[Batch]]:
+        """Let few large requests in at a time. What they put into the list is given up after them, before the next."""
+        batches: list[Batch] = []
+        if len(wire) <= _LARGE_BYTES:
+            yield batches
+            return
+        await self._large.acquire()
+        try:
+            yield batches
+        finally:
+            # Nobody waits for this any more: the answer goes first.
+            task = asyncio.create_task(self._discard(batches), name="otlp discarding")
+            self._discarding.add(task)
+            task.add_done_callback(self._discarding.discard)
+
+    async def _discard(self, batches: list[Batch]) -> None:
+        try:
+            for batch in batches:
+                await self._paced(batch.discard(), len(batch.wire))
+        finally:
+            self._large.release()
 
     async def _inflate(self, body: Body, limit_bytes: int, permit: Permit) -> Body:
         permit.hold(len(body.data))
@@ -172,8 +187,8 @@ class Intake:
             return json_codec.to_protobuf(signal, body.data, limit_bytes)
         return await self._on_thread(self._converting, json_codec.to_protobuf, signal, body.data, limit_bytes)
 
-    async def _paced(self, work: Generator[None, None, _T]) -> _T:
-        return await paced(work, _SLICE_S, self._host.monotonic)
+    async def _paced(self, work: Generator[None, None, _T], size_bytes: int) -> _T:
+        return await Turns(_SLICE_S, self._host.monotonic, self._host.working, size_bytes).run(work)
 
     async def _on_thread(
         self, thread: ThreadPoolExecutor, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs

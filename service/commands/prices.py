@@ -160,9 +160,9 @@ def _check(args: argparse.Namespace) -> int:
 
 
 def _sources(_: argparse.Namespace) -> int:
+    from spanledger.conventions.prices.catalogue import shipped_catalogue
     from spanledger.conventions.prices.price_lists import shipped_corrections
     from spanledger.conventions.prices.second_catalogue import shipped_second_catalogue
-    from spanledger.processor.price_source import shipped_catalogue
 
     first, second, corrections = shipped_catalogue(), shipped_second_catalogue(), shipped_corrections()
     models = sum(1 for _ in first.models())

@@ -22,11 +22,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check the configuration. Returns 0 when it is valid; raises `InvalidConfig` when it is not."""
+    """Check the configuration. Returns 0 when it is valid; raises `InvalidConfig` when it is not.
+
+    Files and directories that are not there are warnings: the configuration may be another machine's.
+    """
     from spanledger.service.config import load
+    from spanledger.service.premises import lacking
 
     config = load(args.config, args.set, os.environ)
-    for warning in config.warnings:
+    for warning in (*config.warnings, *lacking(config)):
         print(f"warning: {warning}", file=sys.stderr)
     print(f"valid: {', '.join(map(str, config.pipelines))}")
     return 0

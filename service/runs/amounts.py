@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Final
 
 PICO: Final = 10**12
 
 _NONE: Final = "-"
+_EXACT: Final = Context(prec=400)
+"""Digits for whatever a float may be, in pico-dollars."""
 
 
 def usd(pico: int | None) -> str:
-    """Return pico-dollars as dollars: cents for amounts above ten dollars, else three digits that count."""
+    """Return pico-dollars as dollars: cents for amounts above ten dollars, else three digits that count.
+
+    Exact, and halves are rounded away from 0, as on a bill.
+    """
     if pico is None:
         return _NONE
-    dollars = abs(pico) / PICO
-    sign = "-" if pico < 0 else ""
-    if dollars == 0:
+    if pico == 0:
         return "$0"
-    if dollars >= 10:
-        return f"{sign}${dollars:,.2f}"
-    digits = 2
-    while digits < 12 and dollars * 10**digits < 99.5:
-        digits += 1
-    return f"{sign}${dollars:.{digits}f}"
+    dollars = Decimal(abs(pico)).scaleb(-12, _EXACT)
+    digits = 2 if dollars >= 10 else min(12, max(2, 2 - dollars.adjusted()))
+    if digits > 2 and _rounded(dollars, digits) >= Decimal(1000).scaleb(-digits):
+        digits -= 1  # 0.9996 is 1.00 and not 1.000
+    return f"{'-' if pico < 0 else ''}${_rounded(dollars, digits):,f}"
+
+
+def _rounded(amount: Decimal, digits: int) -> Decimal:
+    return amount.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP, _EXACT)
 
 
 def money(pico: int | None, code: str, rate: Decimal) -> str:

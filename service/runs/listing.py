@@ -59,7 +59,7 @@ def lines(runs: Sequence[Listed], terminal: Terminal) -> Iterator[str]:
     said = "".join(row[-1].text for row in rows)
     used = [f"{terminal.glyph(sign)} {word}" for sign, word in words.items() if terminal.glyph(sign) in said]
     if any(run.columns.unpriced_calls for run in runs):
-        used.append("+? calls without a price")
+        used.append("+? calls not or only partly priced")
     if used:
         yield terminal.paint("  ".join(used), "dim")
 

@@ -55,7 +55,7 @@ def heading(run: Run, terminal: Terminal) -> Iterator[str]:
     yield from wrapped(when, dot, terminal.width)
     cached = f" ({count(totals.cache_read_tokens)} cached)" if totals.cache_read_tokens else ""
     thought = f" ({count(totals.reasoning_tokens)} reasoning)" if totals.reasoning_tokens else ""
-    unpriced = f" + {many(totals.unpriced_calls, 'call')} without a price" if totals.unpriced_calls else ""
+    unpriced = f" + {many(totals.unpriced_calls, 'call')} not or only partly priced" if totals.unpriced_calls else ""
     hidden = totals.unattributed_cost_pico_usd
     beyond = f" + {terminal.money(hidden)} that agents report beyond their calls" if hidden else ""
     yield (
@@ -128,16 +128,26 @@ def _steps(run: Run, events: Sequence[Mapping[str, Any]], terminal: Terminal) ->
     yield from render(columns, rows, terminal)
     words = {"error": "error", "retry": "retry", "parallel": "in parallel", "critical": "critical path",
              "finding": "finding"}  # fmt: skip
-    if signs:
-        legend = "  ".join(f"{terminal.glyph(sign)} {word}" for sign, word in words.items() if sign in signs)
-        yield terminal.paint(legend, "dim")
+    legend = [f"{terminal.glyph(sign)} {word}" for sign, word in words.items() if sign in signs]
+    if any(is_partly_priced(step) for step in run.steps):
+        legend.append("+? only a part has a price: it cost more")
+    if legend:
+        yield terminal.paint("  ".join(legend), "dim")
 
 
 def cost(step: RunStep, terminal: Terminal) -> str:
     """Return what a step cost; why nothing is known of a model call that has no price."""
     if step.cost_pico_usd is None:
         return "unpriced" if step.cost_status == "unpriced" else ""
-    return terminal.money(step.cost_pico_usd)
+    return terminal.money(step.cost_pico_usd) + ("+?" if is_partly_priced(step) else "")
+
+
+def is_partly_priced(step: RunStep) -> bool:
+    """Tell whether the cost of a model call is known for its input or its output only: each has both."""
+    usage = step.usage
+    if step.kind != "llm" or step.cost_status != "priced" or step.cost_pico_usd is None or usage is None:
+        return False
+    return usage.input is None or usage.output is None
 
 
 def marks_of(step: RunStep, found: bool, side_by_side: bool) -> list[str]:

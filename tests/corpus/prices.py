@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Final
 
-from spanledger.conventions.prices.catalogue import Catalogue
+from spanledger.conventions.prices.catalogue import shipped_catalogue
 from spanledger.conventions.prices.engine import PricedCall, PriceEngine
 from spanledger.conventions.usage import Usage
 
@@ -19,7 +19,7 @@ _PROVIDERS: Final = {"google": "gcp.gemini", "gemini": "gcp.gemini"}
 @functools.cache
 def engine() -> PriceEngine:
     """Return the prices that come with the sidecar."""
-    return PriceEngine(Catalogue())
+    return PriceEngine(shipped_catalogue())
 
 
 def true_price(call: TrueCall) -> int | None:

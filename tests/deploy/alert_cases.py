@@ -528,6 +528,10 @@ _SIDECARS: Final = (
         metric="spanledger_llm_calls_total",
     ),
     _counted(
+        "SpansUnread", "long-spans", "spanledger_unread_spans_total", "SpansUnread", minutes_ago=30, reason="oversized"
+    ),
+    _counted("SpansUnread", "all-read", "spanledger_unread_spans_total", minutes_ago=None, reason="oversized"),
+    _counted(
         "SidecarFaults", "faults", "spanledger_normalizer_errors_total", "SidecarFaults", minutes_ago=30, dialect="otel"
     ),
     _counted("SidecarFaults", "no-faults", "spanledger_normalizer_errors_total", minutes_ago=None, dialect="otel"),

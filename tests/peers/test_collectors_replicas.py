@@ -47,6 +47,7 @@ class Replica:
         """Return its configuration: queue, runs and open runs on disk."""
         exporter = to_backend(self.backend.endpoint, sending_queue={"storage": "file_storage"})
         config = with_storage(self.sidecar.config({"otlp": exporter}), self.directory / "queues")
+        config["connectors"]["genai_metrics"] = {"agent_wait": "1s"}  # of a split trace, one half never sees its agent
         return with_runs(config, self.directory, idle_timeout=idle_timeout)
 
     def spans(self) -> list[tuple[bytes, bytes]]:
@@ -241,7 +242,7 @@ def test_what_a_change_of_replicas_costs(new_collector: NewCollector, fleet: Fle
         replica.sidecar.write(replica.config(idle_timeout="1s"))
         replica.sidecar.reload()
     first.process.wait_until(lambda: runs("rootless") == split_in_all)
-    assert fleet.total("spanledger_llm_calls_total", service_name=own) == 2 * TRACES * CALLS
+    first.process.wait_until(lambda: fleet.total("spanledger_llm_calls_total", service_name=own) == 2 * TRACES * CALLS)
     for name in ("spanledger_llm_cost_usd_total", "spanledger_run_cost_usd_total"):
         spent = fleet.total(name, service_name=own)
         assert spent == pytest.approx(2 * TRACES * CALLS * CALL_USD, abs=1e-9), name

@@ -204,6 +204,16 @@ ALERTS: Final = (
         f"right, but agents, models or tools are told apart no longer. A label has more values than it should.",
     ),
     Alert(
+        "SpansUnread",
+        "pipeline",
+        "ticket",
+        "cost",
+        happened('spanledger_unread_spans_total{reason!="error"}', f"{_BY}, reason", "1h", 3600),
+        f"{INSTANCE} handed spans on without reading them, {{{{ $labels.reason }}}}",
+        f"{_TIMES} spans in the last hour were too much to read. They passed unchanged: if they are model calls, they "
+        f"have no price, count nowhere and are in no run.",
+    ),
+    Alert(
         "SidecarFaults",
         "pipeline",
         "ticket",

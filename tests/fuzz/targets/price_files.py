@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 
-from spanledger.conventions.prices.catalogue import Catalogue, read_catalogue
+from spanledger.conventions.prices.catalogue import read_catalogue, shipped_catalogue
 from spanledger.conventions.prices.engine import PricedCall, PriceEngine
 from spanledger.conventions.prices.litellm_data import cut
 from spanledger.conventions.prices.override_file import BadPrices, read_book
@@ -13,7 +13,7 @@ from spanledger.conventions.prices.second_catalogue import read_second
 from spanledger.conventions.usage import Usage
 from tests.fuzz.draw import Draw
 
-_CATALOGUE = Catalogue()
+_CATALOGUE = shipped_catalogue()
 _CALLS = tuple(
     PricedCall(Usage(input=tokens, output=7, cache_read=tokens // 2), provider, model)
     for tokens in (0, 1000, 10**12)

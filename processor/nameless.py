@@ -1,0 +1,184 @@
+"""Steps whose agent is not known yet: they wait for the spans above them, each for a bounded time.
+
+An agent's span is sent when the agent has ended, mostly in a later request than its calls. What waits is not counted
+meanwhile: a counter that was seen under one name cannot be moved to another.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+from spanledger.conventions.step import altered
+
+if TYPE_CHECKING:
+    from spanledger.conventions.ledger import Report
+    from spanledger.conventions.step import Bridge, Step
+
+FIRST_S: Final = 5.0
+"""The longest wait in a service of which no agent was seen yet: it may have none, and none of its spans above calls
+may ever be sent. One schedule of the SDKs' batch processor."""
+
+MAX_STEPS: Final = 20_000
+MAX_BYTES: Final = 32 << 20
+MAX_SERVICES: Final = 1_024
+"""Services that are known to have agents."""
+
+_STEP_BYTES: Final = 1_024
+"""What a waiting step takes without its texts, about."""
+
+Ending = Literal["found", "none", "timeout", "full", "shutdown"]
+"""How a wait ended: an agent was found, or no span above names one; or nobody knows what would have come."""
+
+
+@dataclass(slots=True, eq=False)
+class Nameless:
+    """A step that waits."""
+
+    step: Step
+    is_work: bool
+    """It counts as work of its own, and not only for what it tells of others."""
+    report: Report | None
+    """What the ledger has of it."""
+    since_s: float
+    missing: bytes
+    """The span that has to come before more is known of those above."""
+    size: int
+    agent: str = ""
+    """Whose it is, when that was found."""
+
+
+class Waiting:
+    """The steps that wait. One owner; time comes with each call. A step leaves once: whoever takes it counts it."""
+
+    def __init__(self, wait_s: float, max_steps: int = MAX_STEPS, max_bytes: int = MAX_BYTES) -> None:
+        self._wait_s = wait_s
+        self._first_s = min(FIRST_S, wait_s)
+        self._max_steps = max_steps
+        self._max_bytes = max_bytes
+        self._traces: dict[bytes, dict[bytes, dict[Nameless, None]]] = {}
+        """Trace id -> missing span id -> steps below it, in the order they came."""
+        self._new: OrderedDict[Nameless, None] = OrderedDict()
+        """Those of the first seconds, in the order they came."""
+        self._longer: OrderedDict[Nameless, None] = OrderedDict()
+        """Those of services that have agents, after their first seconds: in the same order."""
+        self._bytes = 0
+        self._services: OrderedDict[str, None] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._new) + len(self._longer)
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether anything is to wait."""
+        return self._wait_s > 0
+
+    def close(self) -> None:
+        """Let nothing more wait."""
+        self._wait_s = 0.0
+
+    @property
+    def size_bytes(self) -> int:
+        """What all that waits takes, about."""
+        return self._bytes
+
+    def expect_agents(self, service_name: str) -> None:
+        """Note that a service has agents: its steps are worth a longer wait."""
+        if service_name not in self._services:
+            self._services[service_name] = None
+            if len(self._services) > MAX_SERVICES:
+                self._services.popitem(last=False)
+
+    def add(self, step: Step, is_work: bool, report: Report | None, missing: bytes, now_s: float) -> Nameless:
+        """Let a step wait for a span of its trace."""
+        step = altered(
+            step, detail=None, resource={}, name="", response_id="", tool_call_id="", conversation_id="", user_id=""
+        )
+        nameless = Nameless(step, is_work, report, now_s, missing, _size(step))
+        self._new[nameless] = None
+        self._bytes += nameless.size
+        self._traces.setdefault(step.trace_id, {}).setdefault(missing, {})[nameless] = None
+        return nameless
+
+    def awaited(self, records: Iterable[Step | Bridge]) -> Iterator[Step | Bridge]:
+        """Yield those of the spans that steps wait for. These may be taken or moved meanwhile."""
+        traces = self._traces
+        for record in records:
+            trace = traces.get(record.trace_id)
+            if trace is not None and record.span_id in trace:
+                yield record
+
+    def move(self, trace_id: bytes, span_id: bytes, missing: bytes) -> None:
+        """Let those that waited for a span, which has come, go on waiting for one further up."""
+        trace = self._traces[trace_id]
+        group = trace.pop(span_id)
+        for nameless in group:
+            nameless.missing = missing
+        trace.setdefault(missing, {}).update(group)
+
+    def take(self, trace_id: bytes, span_id: bytes) -> list[Nameless]:
+        """Take the steps that wait for this span."""
+        return [self._taken(one) for one in list(self._traces[trace_id][span_id])]
+
+    def take_trace(self, trace_id: bytes) -> list[Nameless]:
+        """Take all steps of a trace."""
+        return [self._taken(one) for group in list(self._traces.get(trace_id, {}).values()) for one in list(group)]
+
+    def take_due(self, now_s: float) -> Iterator[Nameless]:
+        """Take those that waited for long enough, the oldest first."""
+        while self._new:
+            nameless = next(iter(self._new))
+            if nameless.since_s + self._first_s > now_s:
+                break
+            if nameless.step.service_name in self._services:
+                del self._new[nameless]
+                self._longer[nameless] = None
+            else:
+                yield self._taken(nameless)
+        while self._longer:
+            nameless = next(iter(self._longer))
+            if nameless.since_s + self._wait_s > now_s:
+                break
+            yield self._taken(nameless)
+
+    def take_surplus(self) -> Iterator[Nameless]:
+        """Take the oldest, as long as there are too many."""
+        while len(self) > self._max_steps or self._bytes > self._max_bytes:
+            yield self._taken(next(iter(self._longer or self._new)))
+
+    def take_all(self) -> Iterator[Nameless]:
+        """Take everything, the oldest first."""
+        while self:
+            yield self._taken(next(iter(self._longer or self._new)))
+
+    def next_due_s(self) -> float | None:
+        """Return when `take_due` has something to do; None while nothing waits."""
+        due_s = [
+            next(iter(queue)).since_s + wait_s
+            for queue, wait_s in ((self._new, self._first_s), (self._longer, self._wait_s))
+            if queue
+        ]
+        return min(due_s, default=None)
+
+    def _taken(self, nameless: Nameless) -> Nameless:
+        del (self._new if nameless in self._new else self._longer)[nameless]
+        self._bytes -= nameless.size
+        trace_id = nameless.step.trace_id
+        trace = self._traces[trace_id]
+        group = trace[nameless.missing]
+        del group[nameless]
+        if not group:
+            del trace[nameless.missing]
+            if not trace:
+                del self._traces[trace_id]
+        return nameless
+
+
+def _size(step: Step) -> int:
+    texts = (
+        step.service_name, step.operation, step.error_type, step.provider, step.model, step.tool_name,
+        step.workflow_name, step.request_model, step.response_model,
+    )  # fmt: skip
+    return _STEP_BYTES + sum(map(len, texts))

@@ -1,0 +1,345 @@
+"""Calls and tools that name no agent, and are counted with the name that a span above them brings later."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from spanledger.conventions.call import Call
+from spanledger.conventions.metrics import METRICS
+from spanledger.conventions.reading import Cost
+from spanledger.conventions.step import Bridge, Step
+from spanledger.conventions.usage import Usage
+from spanledger.processor import ancestry, nameless
+from spanledger.processor.ancestry import MAX_ABOVE, Ancestry
+from spanledger.processor.batch import Delivery
+from spanledger.processor.genai_metrics import GenAIMetrics, GenAIMetricsConfig
+from spanledger.processor.metric_store import MetricTable
+from spanledger.processor.nameless import FIRST_S, Waiting
+from tests.fakes import Clock, host
+from tests.steps import CALL, TOOL
+
+TRACE = CALL.trace_id
+
+
+class Sidecar:
+    """The connector, its table and a clock."""
+
+    def __init__(self, **config: Any) -> None:
+        self.clock, self.table = Clock(CALL.end_ns / 1e9), MetricTable(METRICS)
+        self.connector = GenAIMetrics(GenAIMetricsConfig(**config), host("genai_metrics", self.clock, self.table))  # type: ignore[arg-type]
+
+    def send(self, *records: Step | Bridge, after_s: float = 1.0) -> None:
+        """Take a request, some time after the last one."""
+        self.clock.now_s += after_s
+        steps = tuple(one for one in records if isinstance(one, Step))
+        bridges = tuple(one for one in records if isinstance(one, Bridge))
+        self.connector.commit(Delivery("traces", b"", len(records), self.clock.time_ns(), steps, bridges))
+
+    def pass_time(self, seconds: float) -> None:
+        """Let the alarm ring."""
+        self.clock.now_s += seconds
+        self.connector._ring()
+
+    def by_agent(self, name: str = "spanledger_llm_calls_total", label: str = "agent_name") -> dict[str, float]:
+        """Return a counter or the observations of a histogram, by agent."""
+        (family,) = (one for one in self.table.families() if one.metric.name == name)
+        at = family.metric.label_names.index(label)
+        found: dict[str, float] = {}
+        for labels, cell in family._cells.items():
+            if value := sum(getattr(cell, "counts", [cell.value])):
+                found[labels[at]] = found.get(labels[at], 0) + value
+        return found
+
+    def waits(self) -> dict[str, float]:
+        """Return how waits ended."""
+        return self.by_agent("spanledger_agent_waits_total", "ending")
+
+    @property
+    def waiting(self) -> int:
+        """The steps that wait."""
+        return int(self.connector.statistics()["nameless_steps"])
+
+
+def ids(number: int, parent: int = 0) -> dict[str, bytes]:
+    """Return the ids of a span."""
+    return {"span_id": number.to_bytes(8, "big"), "parent_span_id": parent.to_bytes(8, "big") if parent else b""}
+
+
+def call(number: int, parent: int, **facts: Any) -> Step:
+    """Return a priced model call that names no agent."""
+    told = Call(inference=True, scope="sdk", input=100 + number, output=20)
+    return replace(CALL, agent_name="", call=told, price=CALL.cost, **ids(number, parent), **facts)
+
+
+def tool(number: int, parent: int, **facts: Any) -> Step:
+    """Return a tool call that names no agent."""
+    return replace(TOOL, **{"agent_name": "", **ids(number, parent), **facts})
+
+
+def agent(number: int, parent: int = 0, **facts: Any) -> Step:
+    """Return an agent without tokens of its own."""
+    facts = {"agent_name": "planner", "usage": None, "cost": None, **facts}
+    return replace(CALL, kind="agent", operation="invoke_agent", **ids(number, parent), **facts)
+
+
+def bridge(number: int, parent: int = 0, *, remote: bool = False) -> Bridge:
+    """Return a span that is no GenAI work."""
+    return Bridge(TRACE, *ids(number, parent).values(), 1, CALL.start_ns, CALL.end_ns, remote_parent=remote)
+
+
+async def test_calls_and_tools_are_counted_when_their_agent_comes() -> None:
+    """As SDKs send it: what is below first, the agent when it has ended."""
+    sidecar = Sidecar()
+    sidecar.send(call(3, 1), call(4, 1, status="error", error_type="429"))
+    sidecar.send(tool(5, 1))
+    assert sidecar.by_agent() == sidecar.by_agent("spanledger_tool_calls_total") == {}
+    assert sidecar.by_agent("spanledger_spans_total", "kind") == {"llm": 2, "tool": 1}
+    sidecar.send(agent(1))
+
+    assert sidecar.by_agent() == {"planner": 2}
+    assert sidecar.by_agent("spanledger_llm_cost_usd_total") == {"planner": pytest.approx(0.0005)}
+    assert sidecar.by_agent("spanledger_llm_tokens_total") == {"planner": 2 * 120}
+    assert sidecar.by_agent("spanledger_tool_calls_total") == {"planner": 1}
+    for name in ("spanledger_llm_duration_seconds", "spanledger_llm_time_to_first_chunk_seconds"):
+        assert sidecar.by_agent(name) == {"planner": 2}
+    assert sidecar.by_agent("gen_ai_execute_tool_duration_seconds", "gen_ai_agent_name") == {"planner": 1}
+    assert (sidecar.waits(), sidecar.waiting) == ({"found": 3}, 0)
+
+
+async def test_the_span_between_a_call_and_its_agent_may_come_first_or_last() -> None:
+    """The wait goes on one span further up; a call that comes after its agent finds it."""
+    sidecar = Sidecar()
+    sidecar.send(call(3, 2))
+    sidecar.send(bridge(2, 1))
+    assert sidecar.waiting == 1
+    sidecar.send(agent(1))
+    assert sidecar.by_agent() == {"planner": 1}
+    sidecar.send(call(4, 2))
+    assert (sidecar.by_agent(), sidecar.waits()) == ({"planner": 2}, {"found": 1})
+
+    sidecar = Sidecar()
+    sidecar.send(bridge(2, 1))
+    sidecar.send(agent(1))
+    sidecar.send(call(3, 2))
+    assert (sidecar.by_agent(), sidecar.waits()) == ({"planner": 1}, {})
+
+
+async def test_a_span_on_the_way_that_names_the_agent_is_enough() -> None:
+    """A framework's span of the call itself, or the tool that a call is made in: the agent may run for hours yet."""
+    sidecar = Sidecar()
+    sidecar.send(call(3, 2))
+    sidecar.send(tool(2, 1, agent_name="planner"))
+    assert sidecar.by_agent() == {"planner": 1}
+
+
+async def test_the_nearest_agent_has_the_calls() -> None:
+    """Also when the one above it came first."""
+    sidecar = Sidecar()
+    sidecar.send(call(3, 2))
+    sidecar.send(agent(1))
+    sidecar.send(agent(2, 1, agent_name="booker"))
+    assert sidecar.by_agent() == {"booker": 1}
+
+
+async def test_the_work_of_another_service_is_not_its_callers() -> None:
+    """In whatever order they come: as in runs."""
+    inner, outer = call(3, 1, service_name="search"), agent(1)
+    for requests in ([inner, outer], [outer, inner]), ([outer], [inner]), ([inner], [outer]):
+        sidecar = Sidecar()
+        for request in requests:
+            sidecar.send(*request)
+        assert sidecar.by_agent() == {"": 1}
+
+
+async def test_where_no_agent_is_above_nothing_more_is_waited_for() -> None:
+    """The root has come and is none; there is no parent; the parent is in another process, or in a circle."""
+    sidecar = Sidecar()
+    sidecar.send(call(3, 2))
+    sidecar.send(bridge(2))
+    assert (sidecar.by_agent(), sidecar.waits()) == ({"": 1}, {"none": 1})
+
+    sidecar = Sidecar()
+    sidecar.send(call(3, 0), call(4, 9, remote_parent=True))
+    sidecar.send(bridge(2, 9, remote=True))
+    sidecar.send(call(5, 2))
+    sidecar.send(bridge(6, 7), bridge(7, 6))
+    sidecar.send(call(8, 6))
+    assert (sidecar.by_agent(), sidecar.waits()) == ({"": 4}, {})
+
+
+async def test_who_names_the_agent_is_counted_at_once() -> None:
+    """Whatever is above; and so is everybody when waiting is off."""
+    sidecar = Sidecar()
+    sidecar.send(replace(call(3, 1), agent_name="planner"), tool(4, 1, agent_name="planner"))
+    assert (sidecar.by_agent(), sidecar.waiting) == ({"planner": 1}, 0)
+
+    sidecar = Sidecar(agent_wait="0")
+    sidecar.send(call(3, 1))
+    sidecar.send(agent(1))
+    assert (sidecar.by_agent(), sidecar.waits()) == ({"": 1}, {})
+
+
+async def test_a_service_that_showed_no_agent_waits_for_one_schedule() -> None:
+    """Its spans above calls may never be sent: a filter, or an SDK that exports model calls only."""
+    sidecar = Sidecar()
+    sidecar.send(call(3, 1))
+    sidecar.pass_time(FIRST_S - 0.1)
+    assert sidecar.by_agent() == {}
+    sidecar.pass_time(0.1)
+    assert (sidecar.by_agent(), sidecar.waits()) == ({"": 1}, {"timeout": 1})
+
+
+async def test_a_service_with_agents_waits_as_long_as_configured() -> None:
+    """From the first moment that an agent of it was seen; each call by itself."""
+    sidecar = Sidecar(agent_wait="1m")
+    sidecar.send(call(3, 1), agent(9), after_s=0)
+    sidecar.pass_time(59.9)
+    assert sidecar.by_agent() == {}
+
+    sidecar = Sidecar(agent_wait="1m")
+    sidecar.send(call(3, 1))
+    sidecar.send(agent(9), after_s=4)
+    sidecar.send(call(4, 1), after_s=45)
+    sidecar.pass_time(10.9)
+    assert sidecar.by_agent() == {}
+    sidecar.pass_time(0.1)
+    assert sidecar.by_agent() == {"": 1}
+    sidecar.send(agent(1), after_s=39)
+    assert (sidecar.by_agent(), sidecar.waits()) == ({"": 1, "planner": 1}, {"timeout": 1, "found": 1})
+
+
+async def test_the_alarm_rings_for_whatever_is_due_first() -> None:
+    """A sum of calls five seconds after its end, a call after ten."""
+    sidecar = Sidecar(settle="2s")
+    sidecar.send(call(3, 1), after_s=0)
+    assert sidecar.connector._alarm_s == sidecar.clock.now_s + FIRST_S
+    sums = Call(inference=False, scope="framework", input=500, output=50)
+    sidecar.send(replace(agent(7, agent_name=""), call=sums, price=CALL.cost, cost=CALL.cost), after_s=0)
+    assert sidecar.connector._alarm_s == sidecar.clock.now_s + 2
+    sidecar.pass_time(2)
+    assert sidecar.connector._alarm_s == sidecar.clock.now_s + FIRST_S - 2
+    sidecar.pass_time(FIRST_S - 2)
+    assert sidecar.connector._alarm is None
+    await sidecar.connector.shutdown(0.0)
+
+
+async def test_a_sum_of_calls_waits_for_its_calls_and_for_its_agent() -> None:
+    """An unnamed agent in a named one, of which only the sum is told."""
+    sums = Call(inference=False, scope="framework", input=500, output=50)
+    inner = replace(agent(2, 1, agent_name=""), call=sums, usage=Usage(500, 50), cost=CALL.cost, price=CALL.cost)
+    sidecar = Sidecar()
+    sidecar.send(inner, after_s=0)
+    sidecar.send(agent(1))
+    assert sidecar.by_agent("spanledger_llm_tokens_total") == {}
+    sidecar.pass_time(4)
+    assert sidecar.by_agent("spanledger_llm_tokens_total") == {"planner": 550}
+
+    sidecar = Sidecar(settle="2s")
+    sidecar.send(inner, after_s=0)
+    sidecar.pass_time(4)
+    assert sidecar.by_agent("spanledger_llm_tokens_total") == {}
+    sidecar.send(agent(1))
+    assert sidecar.by_agent("spanledger_llm_tokens_total") == {"planner": 550}
+
+
+async def test_what_waits_at_shutdown_is_counted() -> None:
+    """Without an agent."""
+    sidecar = Sidecar()
+    sidecar.send(call(3, 1), tool(4, 1))
+    assert await sidecar.connector.shutdown(0.0) == 0
+    assert sidecar.by_agent() == sidecar.by_agent("spanledger_tool_calls_total") == {"": 1}
+    assert sidecar.waits() == {"shutdown": 2}
+    sidecar.send(call(5, 1))
+    assert (sidecar.by_agent(), sidecar.waiting) == ({"": 2}, 0)
+
+
+async def test_a_call_that_is_told_again_while_it_waits_counts_once() -> None:
+    """With more, with the same, or as the twin of another one that waits."""
+    sidecar = Sidecar()
+    first = replace(call(3, 1), call=Call(inference=True, scope="sdk"), usage=None, cost=Cost("no_usage"), price=None)
+    sidecar.send(first)
+    sidecar.send(call(3, 1))
+    sidecar.send(call(3, 1))
+    twin = Call(inference=True, scope="other", input=900, output=20, response_id="r", family="gpt-4o")
+    sidecar.send(replace(call(4, 1), call=twin), replace(call(5, 1), call=replace(twin, scope="third", detail=1)))
+    sidecar.send(agent(1))
+    assert sidecar.by_agent() == {"planner": 2}
+    assert sidecar.by_agent("spanledger_llm_cost_usd_total") == {"planner": pytest.approx(0.0005)}
+    assert sidecar.by_agent("spanledger_duplicate_spans_total", "service_name") == {"trip": 1}
+
+
+async def test_a_tool_told_by_framework_client_and_server_counts_once_after_its_wait() -> None:
+    """Which of them is the call is decided when they come."""
+    sidecar = Sidecar()
+    sidecar.send(tool(5, 4))
+    sidecar.send(tool(4, 3))
+    sidecar.send(tool(3, 1))
+    sidecar.send(agent(1))
+    assert sidecar.by_agent("spanledger_tool_calls_total") == {"planner": 1}
+    assert sidecar.by_agent("spanledger_tool_duration_seconds") == {"planner": 1}
+
+
+async def test_a_retry_that_waits_is_one() -> None:
+    """Calls leave in the order in which they came."""
+    sidecar = Sidecar()
+    sidecar.send(call(3, 1, status="error", error_type="429", response_model=""))
+    sidecar.send(call(4, 1, start_ns=CALL.end_ns, end_ns=CALL.end_ns + 1))
+    sidecar.send(agent(1))
+    assert sidecar.by_agent("spanledger_llm_retries_total") == {"planner": 1}
+
+
+async def test_too_many_that_wait_are_counted_oldest_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By number and by bytes."""
+    sidecar = Sidecar()
+    sidecar.connector._nameless = Waiting(60.0, max_steps=3)
+    sidecar.send(*(call(number, 1) for number in range(3, 8)))
+    assert (sidecar.by_agent(), sidecar.waiting, sidecar.waits()) == ({"": 2}, 3, {"full": 2})
+    sidecar.send(agent(1))
+    assert sidecar.by_agent() == {"": 2, "planner": 3}
+
+    sidecar.connector._nameless = Waiting(60.0, max_bytes=5_000)
+    sidecar.send(*(call(number, 2, model="x" * 1000) for number in range(10, 15)))
+    assert sidecar.waiting == 2
+    assert sidecar.connector.statistics()["nameless_bytes"] <= 5_000
+
+    monkeypatch.setattr(nameless, "MAX_SERVICES", 2)
+    for number in range(9):
+        sidecar.connector._nameless.expect_agents(f"service {number}")
+    assert list(sidecar.connector._nameless._services) == ["service 7", "service 8"]
+
+
+async def test_what_waits_in_a_trace_that_is_forgotten_is_counted() -> None:
+    """What nobody remembers the calls of cannot be compared with others any more."""
+    sidecar = Sidecar(agent_wait="1h")
+    sidecar.send(agent(9))
+    sidecar.send(call(3, 1))
+    sidecar.send(replace(call(3, 1), trace_id=b"other" + bytes(11)), after_s=601)
+    assert (sidecar.by_agent(), sidecar.waiting, sidecar.waits()) == ({"": 1}, 1, {"full": 1})
+
+
+def test_spans_are_remembered_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of two generations; a request is always known as a whole."""
+    monkeypatch.setattr(ancestry, "GENERATION", 3)
+    known = Ancestry()
+
+    def learn(records: Sequence[Bridge]) -> None:
+        known.learn([], records)
+
+    learn([bridge(1, 0), bridge(2, 1), bridge(3, 2), bridge(4, 3)])
+    assert known.above(bridge(5, 4)) == ("", "", b"")
+    learn([bridge(11, 10), bridge(12, 11), bridge(13, 12)])
+    assert known.above(bridge(5, 4)) == ("", "", b"")
+    learn([bridge(21, 20)])
+    assert known.above(bridge(5, 4)) == ("", "", (4).to_bytes(8, "big"))
+
+
+def test_a_search_upwards_ends() -> None:
+    """However deep a trace is."""
+    known = Ancestry()
+    known.learn([agent(1)], [bridge(number, number - 1) for number in range(2, 200)])
+    assert known.above(bridge(500, MAX_ABOVE)) == ("planner", "trip", b"")
+    assert known.above(bridge(500, MAX_ABOVE + 1)) == ("", "", b"")

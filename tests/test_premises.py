@@ -1,0 +1,88 @@
+"""Files, directories and ports that a configuration needs and a machine does not have, told all at once."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from spanledger.__main__ import main
+from spanledger.processor.metric_store import MetricTable
+from spanledger.service.config import load
+from spanledger.service.graph import CannotStart
+from spanledger.service.sidecar import Sidecar
+
+CONFIG = """
+receivers:
+  otlp:
+    protocols:
+      grpc: {{endpoint: "127.0.0.1:{0}"}}
+      http: {{endpoint: "127.0.0.1:{1}", tls: {{cert_file: {folder}/no.crt, key_file: {folder}/no.key}}}}
+processors: {{genai_normalizer: , genai_pricing: {{overrides: [{folder}/prices.yaml]}}}}
+exporters:
+  prometheus: {{endpoint: "127.0.0.1:{2}"}}
+  run_store: {{directory: {folder}/a-file}}
+service:
+  pipelines:
+    traces: {{receivers: [otlp], processors: [genai_normalizer, genai_pricing], exporters: [genai_metrics]}}
+    logs: {{receivers: [otlp], exporters: [run_store]}}
+    metrics: {{receivers: [genai_metrics], exporters: [prometheus]}}
+connectors: {{genai_metrics: }}
+"""
+
+
+@pytest.fixture
+def ports() -> Iterator[list[int]]:
+    """Ports that somebody has."""
+    with ExitStack() as stack:
+        taken = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
+        yield [one.getsockname()[1] for one in taken]
+
+
+@pytest.fixture
+def config(ports: list[int], tmp_path: Path) -> str:
+    """Return a configuration of which this machine has nothing."""
+    (tmp_path / "a-file").write_text("in the way")
+    return CONFIG.format(*ports, folder=tmp_path)
+
+
+async def test_a_failed_start_names_every_port_and_file_by_its_whole_key(config: str, ports: list[int]) -> None:
+    """One try for each of them would be a nuisance; each is told once."""
+    with pytest.raises(CannotStart) as caught:
+        await Sidecar(load([f"yaml:{config}"], [], {}), MetricTable()).start()
+
+    said = str(caught.value)
+    for key in (
+        "receivers::otlp::protocols::grpc::endpoint", "receivers::otlp::protocols::http::endpoint",
+        "receivers::otlp::protocols::http::tls::cert_file", "receivers::otlp::protocols::http::tls::key_file",
+        "processors::genai_pricing::overrides::0", "exporters::prometheus::endpoint",
+    ):  # fmt: skip
+        assert said.count(key) == 1, key
+    assert all(said.count(f"127.0.0.1:{port}: address already in use") == 1 for port in ports)
+    assert "a-file is a file" in said
+
+
+def test_validate_warns_of_what_is_not_on_this_machine(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The sidecar may run on another one. Ports are not looked at: it may run here already."""
+    assert main(["validate", "--config", f"yaml:{config}"]) == 0
+
+    said = capsys.readouterr().err
+    assert said.count("warning: ") == said.count("\n") == 4
+    for key in ("http::tls::cert_file: cannot read", "http::tls::key_file", "overrides::0", "directory: cannot write"):
+        assert key in said
+
+
+def test_validate_says_nothing_where_all_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Directories are made when they are needed, unless the configuration says otherwise."""
+    text = """
+      receivers: {{otlp: {{protocols: {{grpc: }}}}}}
+      exporters: {{file: {{path: {0}/new/spans.json, create_directory: {1}}}}}
+      service: {{pipelines: {{traces: {{receivers: [otlp], exporters: [file]}}}}}}
+    """
+    assert main(["validate", "--config", f"yaml:{text.format(tmp_path, 'true')}"]) == 0
+    assert capsys.readouterr().err == ""
+    assert main(["validate", "--config", f"yaml:{text.format(tmp_path, 'false')}"]) == 0
+    assert "create_directory is off" in capsys.readouterr().err
