@@ -105,27 +105,50 @@ def twins(places: Iterable[Place]) -> dict[Place, Place]:
     ranked = sorted(named, key=_rank)
     found: dict[Place, Place] = {}
     for kind in _ALIKE:
-        standing: dict[Name, list[Place]] = {}
         told_by: dict[Place, set[str]] = {}
-        for place in ranked:
-            names = [name for name in named[place] if name[0] == kind]
-            if place in found or not names or place.call is None:
-                continue
-            teller = teller_of(names[0], place.call)
-            others = [
-                other
-                for name in names
-                for other in standing.get(name, ())
-                if (not teller or teller not in told_by[other]) and _ALIKE[kind](other, place)
-            ]
-            if others:
-                other = found[place] = min(others, key=lambda one: _apart(one, place)) if teller else others[0]
-                told_by[other].add(teller)
-            else:
-                told_by[place] = {teller}
-                for name in names:
-                    standing.setdefault(name, []).append(place)
-    return found
+        if kind == "tokens":  # many calls at once may be alike, each in a trace: what lies together belongs together
+            _pair_off(kind, ranked, named, found, told_by, in_trace=True)
+        _pair_off(kind, ranked, named, found, told_by)
+    return {place: _stands_for(better, found) for place, better in found.items()}
+
+
+def _pair_off(
+    kind: str | int | bytes,
+    ranked: Sequence[Place],
+    named: Mapping[Place, Sequence[Name]],
+    found: dict[Place, Place],
+    told_by: dict[Place, set[str]],
+    *,
+    in_trace: bool = False,
+) -> None:
+    """Put the reports that one before them tells better into `found`, by one kind of names."""
+    standing: dict[Name, list[Place]] = {}
+    for place in ranked:
+        names = [name for name in named[place] if name[0] == kind]
+        if place in found or not names or place.call is None:
+            continue
+        teller = teller_of(names[0], place.call)
+        tellers = told_by.setdefault(place, {teller})
+        others = [
+            other
+            for name in names
+            for other in standing.get(name, ())
+            if (not teller or tellers.isdisjoint(told_by[other]))
+            and (not in_trace or other.trace_id == place.trace_id)
+            and _ALIKE[kind](other, place)
+        ]
+        if others:
+            other = found[place] = min(others, key=lambda one: _apart(one, place)) if teller else others[0]
+            told_by[other] |= tellers
+        else:
+            for name in names:
+                standing.setdefault(name, []).append(place)
+
+
+def _stands_for(place: Place, found: Mapping[Place, Place]) -> Place:
+    while place in found:
+        place = found[place]
+    return place
 
 
 def _any_in_common(named: Iterable[Sequence[Name]]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -89,7 +89,7 @@ class ZPages(Served):
             (
                 (key if first == 0 else "", name.replace("_", " "), _plain(value))
                 for key, statistics in self._view.statistics().items()
-                for first, (name, value) in enumerate(statistics.items())
+                for first, (name, value) in enumerate(_flat(statistics))
             ),
         )
         return page("Pipelines", {"": pipelines, "In numbers": numbers}, _LINKS)
@@ -127,7 +127,18 @@ def _stack(task: asyncio.Task[object]) -> str:
     )
 
 
+def _flat(statistics: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    """Yield names and values; what is told for each signal has a line each."""
+    for name, value in statistics.items():
+        if isinstance(value, Mapping) and all(isinstance(inner, Mapping) for inner in value.values()):
+            yield from ((f"{name} {key}", inner) for key, inner in value.items())
+        else:
+            yield name, value
+
+
 def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{str(name).replace('_', ' ')} {_plain(inner)}" for name, inner in value.items())
     if isinstance(value, bool):
         return "yes" if value else "no"
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else value

@@ -319,6 +319,7 @@ def _size(value: int) -> bytes:
 
 _ITEM: Final[dict[Signal, type[Message]]] = {"traces": Span, "logs": LogRecord, "metrics": Metric}
 _SHAPE: Final = {signal: shape_of(message) for signal, message in _ITEM.items()}
+_SERVICE: Final[dict[Signal, str]] = {"traces": "Trace", "logs": "Logs", "metrics": "Metrics"}
 _NOUN: Final[dict[Signal, str]] = {"traces": "span", "logs": "log record", "metrics": "metric"}
 
 
@@ -334,7 +335,7 @@ def decode(signal: Signal, wire: bytes, received_ns: int) -> Generator[None, Non
     try:
         outline.ParseFromString(wire)
     except DecodeError as error:
-        raise Rejected(f"the body is not a protobuf Export{signal.capitalize()}ServiceRequest: {error}") from error
+        raise Rejected(f"the body is not a protobuf Export{_SERVICE[signal]}ServiceRequest: {error}") from error
     batch = Batch(signal, wire, received_ns, [], outline)
     resources = _Heads(_RESOURCE_SHAPE, _resource, lambda wire: Resource({}, _service_name(wire)))
     scopes = _Heads(_SCOPE_SHAPE, _scope, lambda _wire: Scope("", ""))

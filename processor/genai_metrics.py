@@ -6,7 +6,7 @@ import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 import pydantic
 
@@ -20,13 +20,15 @@ from spanledger.processor.component import ComponentConfig, Host, Refused, regis
 from spanledger.processor.metric_store import MAX_LINES, MAX_SERIES
 from spanledger.processor.nameless import Nameless, Waiting
 from spanledger.processor.settings import Duration
-from spanledger.processor.step_metrics import Entry, SemconvMetrics, StepMetrics, bill_of
+from spanledger.processor.step_metrics import Entry, SemconvMetrics, StepMetrics, bill_of, counts
 from spanledger.processor.turns import Beside
 
 if TYPE_CHECKING:
     from spanledger.conventions.ledger import Report
     from spanledger.processor.batch import Delivery
     from spanledger.processor.nameless import Ending
+
+_T = TypeVar("_T")
 
 SLICE_S: Final = 0.002
 """Seconds of counting in one go, some 50 steps; the rest of a large delivery takes turns with other work."""
@@ -45,7 +47,7 @@ class GenAIMetricsConfig(ComponentConfig):
 
     settle: Duration = 5.0
     """How long after its end the tokens of an agent or workflow without model calls below it are held back: they may
-    be the sum of calls that are yet to come. Calls themselves count at once."""
+    be the sum of calls that are yet to come. Calls themselves do not wait for that."""
     agent_wait: Duration = 15.0
     """How long a call, tool or agent that names no agent waits to be counted until the spans above it have come: they
     end after it, and are sent when they end. What is above by then says whose it is; else `agent_name` is "". At most
@@ -114,8 +116,13 @@ class GenAIMetrics:
             self._alarm.cancel()
         now_s = self._host.monotonic()
         self._nameless.close()
+        until = now_s + SLICE_S
         for nameless in self._nameless.take_all():
             self._guarded(self._end_wait, nameless, "shutdown", now_s)
+            if self._host.monotonic() >= until:
+                # In a reload requests go on beside this.
+                await asyncio.sleep(0)
+                until = self._host.monotonic() + SLICE_S
         for trace_id in tuple(self._held):
             self._release(trace_id)
         return 0
@@ -147,7 +154,7 @@ class GenAIMetrics:
         if delivery.bridges:
             self._step_metrics.count_bridges(len(delivery.bridges))
         steps = self._records(delivery.steps, delivery.bridges)
-        if not self._waiting and self._count(steps, SLICE_S):
+        if not self._waiting and self._guarded(self._count, steps, SLICE_S) is not False:
             return
         count = len(delivery.steps) + len(delivery.bridges)
         self._waiting.append((steps, count))
@@ -164,7 +171,8 @@ class GenAIMetrics:
             while self._waiting and left_s > 0:
                 began_s = self._host.monotonic()
                 steps, count = self._waiting[0]
-                if self._count(steps, left_s):
+                # After a fault the rest of a delivery is given up: it would meet the fault again, and others wait.
+                if self._guarded(self._count, steps, left_s) is not False:
                     self._waiting.popleft()
                     self._waiting_spans -= count
                 left_s -= self._host.monotonic() - began_s
@@ -193,30 +201,33 @@ class GenAIMetrics:
         now_s = self._host.monotonic()
         until = now_s + slice_s
         done = True
-        for looked, (record, tool_around) in enumerate(records, 1):
-            if isinstance(record, Bridge):
-                self._counted += 1
-                self._accounts.add(_place(record), now_s)
-            elif isinstance(record, Step):
-                self._counted += 1
-                self._guarded(self._count_step, record, tool_around, now_s)
-            else:
-                self._guarded(self._end_wait, record, "found" if record.agent else "none", now_s)
-            if looked % CHECK_EVERY == 0 and self._host.monotonic() >= until:
-                done = False
-                break
-        self._settle(now_s)
+        try:
+            for looked, (record, tool_around) in enumerate(records, 1):
+                if isinstance(record, Bridge):
+                    self._counted += 1
+                    self._accounts.add(_place(record), now_s)
+                elif isinstance(record, Step):
+                    self._counted += 1
+                    self._guarded(self._count_step, record, tool_around, now_s)
+                else:
+                    self._guarded(self._end_wait, record, "found" if record.agent else "none", now_s)
+                if looked % CHECK_EVERY == 0 and self._host.monotonic() >= until:
+                    done = False
+                    break
+        finally:
+            self._settle(now_s)
         return done
 
-    def _guarded(self, work: Callable[..., None], *given: Any) -> None:
+    def _guarded(self, work: Callable[..., _T], *given: Any) -> _T | None:
         try:
-            work(*given)
+            return work(*given)
         except Exception:
             # A fault of ours. Its neighbours still count, and the request was acknowledged already.
             if not self._failed:
                 self._host.log.exception("a step could not be counted; spanledger_uncounted_steps_total goes on")
             self._failed += 1
             self._uncounted.add(())
+            return None
 
     def _count_step(self, step: Step, tool_around: Step | None, now_s: float) -> None:
         added = self._accounts.add(_place(step), now_s)
@@ -236,7 +247,7 @@ class GenAIMetrics:
             if above and (agent := whose(step, above, service_name)):
                 step = _slim(step, agent)
         is_work = self._step_metrics.count(step, tool_around)
-        if missing and self._nameless.is_open and (is_work or report is not None):
+        if missing and self._nameless.is_open and (report is not None or (is_work and counts(step))):
             self._let_wait(step, is_work, report, missing, now_s)
             return
         if is_work:
@@ -274,10 +285,16 @@ class GenAIMetrics:
         if nameless.is_work:
             self._count_work(step)
         if report is None:
-            self._bill(Entry(step), bill_of(step))
+            self._bill(Entry(step), nameless.bill or bill_of(step))
         elif report.kept is nameless:  # and its span was not told again by one that says more
             report.kept = Entry(step)
             self._consider(report, now_s)
+
+    def _decide(self, nameless: Nameless) -> None:
+        """Note what is counted of a step that the ledger is about to forget: it may wait for much longer."""
+        report, nameless.report = nameless.report, None
+        if report is not None:
+            nameless.bill = report.bill if report.kept is nameless else Bill()
 
     # -- what counts --
 
@@ -288,8 +305,8 @@ class GenAIMetrics:
         for report in self._accounts.sums():
             self._consider(report, now_s)
         for trace_id in self._accounts.outgrown(now_s):
-            for nameless in self._nameless.take_trace(trace_id):
-                self._guarded(self._end_wait, nameless, "full", now_s)
+            for nameless in self._nameless.of(trace_id):
+                self._guarded(self._decide, nameless)
             self._release(trace_id)
         self._release_due(now_s)
 

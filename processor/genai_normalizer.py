@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import pydantic
 
-from spanledger.conventions.dialect import PROVIDER, REQUEST_MODEL, Dialect
+from spanledger.conventions.dialect import FINISH_REASONS, PROVIDER, REQUEST_MODEL, Dialect
 from spanledger.conventions.dialects import DIALECTS
 from spanledger.conventions.lending import Lending
 from spanledger.conventions.log_reports import LogReports
@@ -29,7 +29,7 @@ from spanledger.conventions.lookup import DIALECT, ORIGINAL, Tuning
 from spanledger.conventions.profile import PROFILES, ProfileName
 from spanledger.conventions.providers import provider_of_model
 from spanledger.conventions.reader import Reader
-from spanledger.conventions.running_totals import RunningTotals
+from spanledger.conventions.running_totals import RunningTotals, Told
 from spanledger.conventions.span_attributes import SpanAttributes
 from spanledger.conventions.values import Value, any_value
 from spanledger.processor.batch import PAUSE_EVERY
@@ -54,6 +54,9 @@ LOG_INTERVAL_S: Final = 60.0
 
 _INPUT: Final = "gen_ai.usage.input_tokens"
 _OUTPUT: Final = "gen_ai.usage.output_tokens"
+_TOTAL: Final = "gen_ai.usage.total_tokens"
+_ASKS: Final = re.compile(r"tool|function|none", re.IGNORECASE)
+"""In why a model stopped: it asked for a tool, or nobody knows. Gemini and Ollama say `stop` then, too."""
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_.-]{0,62}")
 
@@ -188,20 +191,27 @@ class GenaiNormalizer(Passive):
 
     def _take_apart(self, groups: Sequence[ScopeGroup]) -> None:
         """Give calls that tell a running total the tokens that are their own."""
-        calls = [
-            (group, at, span, reading, reading.usage)
+        steps = [
+            (group, at, span, reading)
             for group in groups
             for at, (span, reading) in enumerate(zip(group.items, group.readings, strict=True))
-            if reading is not None and reading.kind == "llm" and reading.usage is not None
+            if reading is not None
+            and (reading.kind == "tool" or (reading.kind == "llm" and reading.usage is not None))
             # Others write under such a scope, too; and a sidecar before this one may have done it.
-            if DIALECT not in reading.attributes and self._shows(reading)
+            and DIALECT not in reading.attributes
+            and self._shows(reading)
         ]
-        for number, usage in self._totals.own([(span, told) for _, _, span, _, told in calls]).items():
-            group, at, span, reading, _ = calls[number]
+        told = [
+            Told(span, reading.usage if reading.kind == "llm" else None, _may_ask(reading))
+            for _, _, span, reading in steps
+        ]
+        for number, usage in self._totals.own(told).items():
+            group, at, span, reading = steps[number]
             reading.usage = usage
             group.changed.add(at)
             present = {pair.key: pair.value for pair in span.attributes}
-            for key, value in ((_INPUT, usage.input), (_OUTPUT, usage.output)):
+            total = None if usage.input is None or usage.output is None else usage.input + usage.output
+            for key, value in ((_INPUT, usage.input), (_OUTPUT, usage.output), (_TOTAL, total)):
                 if key in present and value is not None:
                     if ORIGINAL + key not in present:
                         span.attributes.add(key=ORIGINAL + key).value.CopyFrom(present[key])
@@ -334,6 +344,12 @@ def apply(span: Span, reading: Reading) -> bool:
             if span.attributes[position].key in gone:
                 del span.attributes[position]
     return True
+
+
+def _may_ask(reading: Reading) -> bool:
+    """Tell whether a model may have asked for a tool, by why it stopped."""
+    reasons = reading.attributes.get(FINISH_REASONS)
+    return reasons is None or _ASKS.search(str(reasons)) is not None
 
 
 def put(message: AnyValue, value: Value) -> None:

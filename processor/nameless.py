@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Final, Literal
 
 from spanledger.conventions.step import altered
 
 if TYPE_CHECKING:
-    from spanledger.conventions.ledger import Report
+    from spanledger.conventions.ledger import Bill, Report
     from spanledger.conventions.step import Bridge, Step
 
 FIRST_S: Final = 5.0
@@ -34,6 +35,16 @@ Ending = Literal["found", "none", "timeout", "full", "shutdown"]
 
 
 @dataclass(slots=True, eq=False)
+class Below:
+    """The steps that wait for the same span."""
+
+    missing: bytes
+    """It has to come before more is known of those above."""
+    steps: dict[Nameless, None]
+    """A set that keeps its order."""
+
+
+@dataclass(slots=True, eq=False)
 class Nameless:
     """A step that waits."""
 
@@ -43,11 +54,12 @@ class Nameless:
     report: Report | None
     """What the ledger has of it."""
     since_s: float
-    missing: bytes
-    """The span that has to come before more is known of those above."""
+    below: Below
     size: int
     agent: str = ""
     """Whose it is, when that was found."""
+    bill: Bill | None = None
+    """What is counted of it, when the ledger has forgotten it."""
 
 
 class Waiting:
@@ -58,8 +70,8 @@ class Waiting:
         self._first_s = min(FIRST_S, wait_s)
         self._max_steps = max_steps
         self._max_bytes = max_bytes
-        self._traces: dict[bytes, dict[bytes, dict[Nameless, None]]] = {}
-        """Trace id -> missing span id -> steps below it, in the order they came."""
+        self._traces: dict[bytes, dict[bytes, Below]] = {}
+        """Trace id -> missing span id -> steps below it."""
         self._new: OrderedDict[Nameless, None] = OrderedDict()
         """Those of the first seconds, in the order they came."""
         self._longer: OrderedDict[Nameless, None] = OrderedDict()
@@ -96,10 +108,11 @@ class Waiting:
         step = altered(
             step, detail=None, resource={}, name="", response_id="", tool_call_id="", conversation_id="", user_id=""
         )
-        nameless = Nameless(step, is_work, report, now_s, missing, _size(step))
-        self._new[nameless] = None
+        trace = self._traces.setdefault(step.trace_id, {})
+        below = trace.get(missing) or trace.setdefault(missing, Below(missing, {}))
+        nameless = Nameless(step, is_work, report, now_s, below, _size(step))
+        self._new[nameless] = below.steps[nameless] = None
         self._bytes += nameless.size
-        self._traces.setdefault(step.trace_id, {}).setdefault(missing, {})[nameless] = None
         return nameless
 
     def awaited(self, records: Iterable[Step | Bridge]) -> Iterator[Step | Bridge]:
@@ -113,18 +126,23 @@ class Waiting:
     def move(self, trace_id: bytes, span_id: bytes, missing: bytes) -> None:
         """Let those that waited for a span, which has come, go on waiting for one further up."""
         trace = self._traces[trace_id]
-        group = trace.pop(span_id)
-        for nameless in group:
-            nameless.missing = missing
-        trace.setdefault(missing, {}).update(group)
+        moved, there = trace.pop(span_id), trace.get(missing)
+        if there is not None:
+            # There may be thousands below a span, and many spans above them: each step joins the fewest others.
+            fewer, moved = sorted((there, moved), key=lambda below: len(below.steps))
+            for nameless in fewer.steps:
+                nameless.below = moved
+            moved.steps.update(fewer.steps)
+        moved.missing = missing
+        trace[missing] = moved
 
     def take(self, trace_id: bytes, span_id: bytes) -> list[Nameless]:
         """Take the steps that wait for this span."""
-        return [self._taken(one) for one in list(self._traces[trace_id][span_id])]
+        return [self._taken(one) for one in list(self._traces[trace_id][span_id].steps)]
 
-    def take_trace(self, trace_id: bytes) -> list[Nameless]:
-        """Take all steps of a trace."""
-        return [self._taken(one) for group in list(self._traces.get(trace_id, {}).values()) for one in list(group)]
+    def of(self, trace_id: bytes) -> Iterator[Nameless]:
+        """Yield the steps of a trace. None may be taken meanwhile."""
+        return chain.from_iterable(below.steps for below in self._traces.get(trace_id, {}).values())
 
     def take_due(self, now_s: float) -> Iterator[Nameless]:
         """Take those that waited for long enough, the oldest first."""
@@ -167,10 +185,10 @@ class Waiting:
         self._bytes -= nameless.size
         trace_id = nameless.step.trace_id
         trace = self._traces[trace_id]
-        group = trace[nameless.missing]
-        del group[nameless]
-        if not group:
-            del trace[nameless.missing]
+        below = nameless.below
+        del below.steps[nameless]
+        if not below.steps:
+            del trace[below.missing]
             if not trace:
                 del self._traces[trace_id]
         return nameless

@@ -70,6 +70,11 @@ def bill_of(step: Step) -> Bill:
     return Bill(told and step.kind in _CALLS, told, told)
 
 
+def counts(step: Step) -> bool:
+    """Tell whether anything but its span is counted of a step that nobody has told the ledger of."""
+    return step.kind in _TIMED or bill_of(step) != Bill()
+
+
 def disjoint(usage: Usage) -> dict[str, int]:
     """Return the known token counts by `token_type`, taken apart so that they add up to the total."""
     tokens: dict[str, int] = {}

@@ -28,7 +28,7 @@ from spanledger.processor.component import (
 )
 from spanledger.processor.settings import Duration, IdOfComponent
 from spanledger.service.confmap import ConfigError, InvalidConfig, Node, read_file, resolve
-from spanledger.service.crosschecks import cross_check, loops, missing_extensions, open_to_all, shared_files
+from spanledger.service.crosschecks import cross_check, loops, missing_extensions, open_to_all, shared_files, unread
 from spanledger.service.presets import PREFIX
 from spanledger.service.suggestions import did_you_mean, for_type
 from spanledger.service.validation import validate
@@ -235,7 +235,7 @@ def load(
     late = [*missing_extensions(config, root), *(ConfigError((), root.place, why) for why in loops(config))]
     if late:
         raise InvalidConfig(sorted(late, key=_position), config.warnings)
-    return replace(config, warnings=(*config.warnings, *shared_files(config), *open_to_all(config)))
+    return replace(config, warnings=(*config.warnings, *shared_files(config), *open_to_all(config), *unread(config)))
 
 
 def _position(error: ConfigError) -> tuple[str, int, int]:

@@ -129,6 +129,21 @@ def open_to_all(config: Config) -> list[str]:
     ]
 
 
+def unread(config: Config) -> list[str]:
+    """Return a warning for each pipeline whose spans reach a reader of calls and agents before they are recognised."""
+    return [
+        f"service::pipelines::{id_}: {reader} sees no model call and no agent, for nothing recognises them: list "
+        "genai_normalizer under processors"
+        for id_, pipeline in config.pipelines.items()
+        if id_.signal == "traces" and all(processor.type != "genai_normalizer" for processor in pipeline.processors)
+        for reader in pipeline.exporters
+        if reader.type in _READERS and reader in config.connectors
+    ]
+
+
+_READERS: Final = frozenset({"genai_metrics", "trajectory"})
+
+
 def _servers(settings: pydantic.BaseModel, path: Path) -> Iterator[tuple[Path, Any]]:
     """Yield every block that says where to listen and whom to let in, with its place."""
     annotation = type(settings).model_fields.get("auth")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import typing
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -106,17 +107,24 @@ def _leaves(config: Settings, path: str) -> Iterator[tuple[str, str, FieldInfo, 
 
 def _unreadable(file: str) -> str:
     # Not opened: it may be a pipe, which waits for its other end.
-    if not Path(file).exists():
-        return os.strerror(errno.ENOENT)
-    if Path(file).is_dir():
+    try:
+        is_directory = stat.S_ISDIR(Path(file).stat().st_mode)
+    except (OSError, ValueError) as error:
+        return getattr(error, "strerror", None) or str(error)
+    if is_directory:
         return os.strerror(errno.EISDIR)
     return "" if os.access(file, os.R_OK) else os.strerror(errno.EACCES)
 
 
 def _unwritable(directory: Path, *, makes: bool) -> str:
-    if not directory.exists() and not makes:
+    if not _exists(directory) and not makes:
         return "there is no such directory, and create_directory is off"
-    there = next((one for one in (directory, *directory.absolute().parents) if one.exists()), directory)
+    there = next((one for one in (directory, *directory.absolute().parents) if _exists(one)), directory)
     if not there.is_dir():
         return f"{there} is a file"
     return "" if os.access(there, os.W_OK | os.X_OK) else f"no permission to write to {there}"
+
+
+def _exists(path: Path) -> bool:
+    # Path.exists raises where a directory on the way may not be looked into, or a name is too long.
+    return os.path.exists(path)  # noqa: PTH110

@@ -118,7 +118,7 @@ class Sidecar:
                 failures += (_cannot_start(node, why) for _, why in lacks)
         if failures:
             await self._shutdown(self._graph.nodes.values(), time_left_s=SWITCH_S)
-            raise CannotStart("; ".join(dict.fromkeys(failures)))
+            raise CannotStart(_report(list(dict.fromkeys(failures))))
         self._vitals.start()
         self._ready = True
         log.info("ready: %s", ", ".join(_listening(self.statistics())))
@@ -297,6 +297,11 @@ def _unfinished(node: Node) -> str:
 
 def _cannot_start(node: Node, why: str) -> str:
     return f"cannot start {node.kind} {node.id}: {why}"
+
+
+def _report(failures: Sequence[str]) -> str:
+    """Return what failed as one message: in a line when it is one, else a line each, as `validate` says it."""
+    return failures[0] if len(failures) == 1 else "\n  ".join((f"not started, {len(failures)} errors:", *failures))
 
 
 async def _lacks(node: Node) -> list[tuple[str, str]]:

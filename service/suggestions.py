@@ -24,7 +24,6 @@ _LEARNED: Final[dict[tuple[Kind, str], str]] = {
     ("processor", "k8sattributes"): "set OTEL_RESOURCE_ATTRIBUTES in the pod, or do it in a Collector behind",
     ("processor", "resourcedetection"): "set OTEL_RESOURCE_ATTRIBUTES in the app, or do it in a Collector behind",
     ("exporter", "logging"): "the logging exporter has been deprecated, use the debug exporter instead",
-    ("exporter", "otlp_grpc"): "here it is called otlp",
     ("exporter", "jaeger"): "Jaeger takes OTLP: use the otlp exporter",
     ("exporter", "zipkin"): "use the otlp exporter, with a Collector for Zipkin behind",
     ("exporter", "prometheusremotewrite"): "use the prometheus exporter and let Prometheus scrape it",

@@ -273,7 +273,7 @@ def test_changed_request_is_what_protobuf_would_write(shape: list[list[int]], da
 
 def test_what_is_not_protobuf_is_rejected_as_a_whole() -> None:
     """There is no neighbour to save."""
-    with pytest.raises(Rejected, match="ExportTracesServiceRequest"):
+    with pytest.raises(Rejected, match="ExportTraceServiceRequest"):
         read(b"\x0a\xff\xff")
 
 

@@ -1,4 +1,4 @@
-"""What no single block shows: exporters that send to their own sidecar, and files with two writers."""
+"""What no single block shows: exporters that send to their own sidecar, files with two writers, spans unread."""
 
 from __future__ import annotations
 
@@ -88,3 +88,21 @@ def test_two_exporters_on_one_file_are_found(paths: Sequence[str], expected: int
     found = shared_files(config(GRPC.replace("HOST", "localhost"), exporters, "file/a, file/b"))
     assert len(found) == expected
     assert all("file/a and file/b" in message for message in found)
+
+
+@pytest.mark.parametrize(("processors", "expected"), [("", 1), ("memory_limiter", 1), ("genai_normalizer/mine", 0)])
+def test_counting_spans_that_nothing_recognised_is_a_warning(processors: str, expected: int) -> None:
+    """Every call would be missing in the metrics, without a word."""
+    text = f"""yaml:
+      receivers: {{otlp: {{protocols: {{grpc: }}}}}}
+      processors: {{memory_limiter: {{check_interval: 1s, limit_mib: 9}}, genai_normalizer/mine: }}
+      connectors: {{genai_metrics: }}
+      exporters: {{prometheus: , debug: }}
+      service:
+        pipelines:
+          traces: {{receivers: [otlp], processors: [{processors}], exporters: [genai_metrics, debug]}}
+          metrics: {{receivers: [genai_metrics], exporters: [prometheus]}}
+    """
+    found = [each for each in load([text], [], {}).warnings if "list genai_normalizer" in each]
+    assert len(found) == expected
+    assert all(each.startswith("service::pipelines::traces: genai_metrics sees no model call") for each in found)

@@ -45,7 +45,8 @@ class FakeService:
 
     def statistics(self) -> Mapping[str, Mapping[str, Any]]:
         """Return one component's numbers."""
-        return {"exporter:otlp/backend": {"queue_size": 3, "queue_capacity": 1000}}
+        queues = {"traces": {"size": 3, "in_flight": 1}, "logs": {"size": 0, "in_flight": 0}}
+        return {"exporter:otlp/backend": {"queue_size": 3, "queue_capacity": 1000, "queues": queues}}
 
     def recent(self) -> Sequence[Step]:
         """Say what the test wants."""
@@ -172,8 +173,9 @@ async def test_pages_show_pipelines_and_their_numbers(pages: str) -> None:
     status, body = await get(pages + "/debug/pipelinez")
 
     assert status == 200
-    for expected in ("memory_limiter", "otlp/backend", "queue size", "1000", "/debug/tracez"):
+    for expected in ("memory_limiter", "otlp/backend", "queue size", "1000", "queues logs", "/debug/tracez"):
         assert expected in body
+    assert "size 3, in flight 1" in body
 
 
 async def test_recent_traces_show_steps_with_their_money(pages: str, service: FakeService) -> None:

@@ -194,6 +194,17 @@ def test_twins_of_a_coarse_clock_are_known_in_two_traces() -> None:
     assert verdicts(outer, longer) == ["counts", "counts"]
 
 
+def test_of_calls_at_once_that_are_alike_each_counts_once() -> None:
+    """A fan-out of one prompt, each call in a trace of its own and told twice there: what is of one trace is one."""
+    spans = []
+    for trace, outer, inner in ((1, (5_300, 107_100), (5_000, 106_600)), (2, (5_200, 106_700), (5_000, 106_000))):
+        for number, (start, end), scope in ((1, outer, LEAF.scope), (2, inner, "native")):
+            one = place(number, 0, replace(LEAF, scope=scope), trace=trace)
+            spans.append(replace(one, start_ns=start * 1000, end_ns=end * 1000))
+    for order in itertools.permutations(spans):
+        assert sorted(verdicts(*order)) == ["counts", "counts", "twin", "twin"]
+
+
 def test_one_instrumentation_repeating_an_id_speaks_of_several_calls() -> None:
     """A test server that always answers with one id must not hide spend in other traces."""
     call = replace(LEAF, response_id="chatcmpl-123")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -257,6 +258,73 @@ async def test_what_waits_at_shutdown_is_counted() -> None:
     assert (sidecar.by_agent(), sidecar.waiting) == ({"": 2}, 0)
 
 
+async def test_others_run_while_a_shutdown_counts_what_waits() -> None:
+    """In a reload requests are answered meanwhile."""
+    sidecar = Sidecar()
+    sidecar.send(*(call(number, 1) for number in range(3, 40)))
+    passing, turns = sidecar.clock.monotonic, 0
+
+    def monotonic() -> float:
+        sidecar.clock.now_s += 0.001
+        return passing()
+
+    async def count() -> None:
+        nonlocal turns
+        while sidecar.waiting:
+            turns += 1
+            await asyncio.sleep(0)
+
+    sidecar.connector._host = replace(sidecar.connector._host, monotonic=monotonic)
+    counting = asyncio.create_task(count())
+    await sidecar.connector.shutdown(0.0)
+    await counting
+    assert sidecar.by_agent() == {"": 37}
+    assert turns > 10
+
+
+async def test_a_fault_takes_no_more_with_it_than_its_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those in line behind it are counted, and what waits when it ends."""
+    sidecar = Sidecar()
+    sidecar.connector._count = lambda records, slice_s: False  # type: ignore[method-assign]
+    sidecar.send(call(3, 1))
+    sidecar.send(call(4, 2))
+    del sidecar.connector.__dict__["_count"]
+    learn = sidecar.connector._ancestry.learn
+
+    def fails(*_: object) -> None:
+        monkeypatch.setattr(sidecar.connector._ancestry, "learn", learn)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(sidecar.connector._ancestry, "learn", fails)
+    await sidecar.connector.shutdown(0.0)
+    assert (sidecar.by_agent(), sidecar.waits()) == ({"": 1}, {"shutdown": 1})
+    assert sidecar.connector.statistics()["failed"] == 1
+    assert sidecar.connector.statistics()["waiting_spans"] == 0
+
+
+async def test_what_counts_as_a_span_only_does_not_wait() -> None:
+    """A framework's own spans are many, and nothing but their number is told of them."""
+    sidecar = Sidecar()
+    other = replace(agent(3, 1, agent_name=""), kind="other", operation="")
+    sidecar.send(other, replace(other, kind="retrieval", **ids(4, 1)))
+    assert (sidecar.waiting, sidecar.by_agent("spanledger_spans_total", "kind")) == (0, {"other": 1, "retrieval": 1})
+
+
+async def test_the_spans_between_may_come_one_by_one_and_meet() -> None:
+    """What waits for the same span waits together: whichever was more, and whichever came first."""
+    for sizes in ((1, 5), (5, 1)):
+        sidecar = Sidecar()
+        for middle, size in enumerate(sizes, 11):
+            sidecar.send(*(call(100 * middle + number, middle) for number in range(size)))
+        for number in (11, 12):
+            sidecar.send(bridge(number, 10))
+        sidecar.send(call(5, 10), bridge(10, 9))
+        assert len(sidecar.connector._nameless._traces[TRACE]) == 1
+        sidecar.send(agent(9))
+        assert (sidecar.by_agent(), sidecar.waiting) == ({"planner": 7}, 0)
+        assert not sidecar.connector._nameless._traces
+
+
 async def test_a_call_that_is_told_again_while_it_waits_counts_once() -> None:
     """With more, with the same, or as the twin of another one that waits."""
     sidecar = Sidecar()
@@ -312,13 +380,20 @@ async def test_too_many_that_wait_are_counted_oldest_first(monkeypatch: pytest.M
     assert list(sidecar.connector._nameless._services) == ["service 7", "service 8"]
 
 
-async def test_what_waits_in_a_trace_that_is_forgotten_is_counted() -> None:
-    """What nobody remembers the calls of cannot be compared with others any more."""
+async def test_what_waits_in_a_trace_that_is_forgotten_waits_on() -> None:
+    """With what it was by then: an agent that runs for hours has its calls, each once."""
     sidecar = Sidecar(agent_wait="1h")
-    sidecar.send(agent(9))
-    sidecar.send(call(3, 1))
+    sums = Call(inference=False, scope="framework", input=103, output=20)
+    plain = replace(call(3, 2), call=Call(inference=True, scope="sdk"), usage=None, cost=Cost("no_usage"), price=None)
+    sidecar.send(agent(9), plain)
+    sidecar.send(call(3, 2), replace(agent(2, 1, agent_name=""), call=sums, usage=Usage(103, 20), price=CALL.cost))
     sidecar.send(replace(call(3, 1), trace_id=b"other" + bytes(11)), after_s=601)
-    assert (sidecar.by_agent(), sidecar.waiting, sidecar.waits()) == ({"": 1}, 1, {"full": 1})
+    assert (sidecar.by_agent(), sidecar.waiting) == ({}, 4)
+    assert sidecar.connector.statistics()["traces"] == 1
+    sidecar.send(agent(1), after_s=601)
+    assert (sidecar.by_agent(), sidecar.waits()) == ({"planner": 1}, {"found": 3})
+    assert sidecar.by_agent("spanledger_llm_tokens_total") == {"planner": 120}
+    assert sidecar.by_agent("spanledger_llm_cost_usd_total") == {"planner": pytest.approx(0.00025)}
 
 
 def test_spans_are_remembered_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -177,6 +177,7 @@ async def test_who_misses_the_path_is_told_which_ones_there_are(path: str) -> No
         assert b"POST to " in body
         for known in (b"/v1/traces", b"/v1/logs", b"/v1/metrics", b"/api/public/otel/v1/traces"):
             assert known in body
+        assert body.index(b" /v1/traces") < body.index(b"/api/public/otel")
 
 
 async def test_wrong_method_path_and_media_type_are_plain_text() -> None:
@@ -206,7 +207,8 @@ async def test_media_type_parameters_are_allowed() -> None:
 async def test_bare_path_tells_the_signal_by_its_content() -> None:
     """Exporters set up with a bare endpoint post every signal to `/`; Langfuse clients have a path of their own."""
     logs = ExportLogsServiceRequest()
-    logs.resource_logs.add().scope_logs.add().log_records.add(time_unix_nano=5).body.string_value = "hello"
+    record = logs.resource_logs.add().scope_logs.add().log_records.add(time_unix_nano=5)
+    record.body.string_value = "hi"  # reads as a gauge, too
     metrics = ExportMetricsServiceRequest()
     metric = metrics.resource_metrics.add().scope_metrics.add().metrics.add(name="sixteen.letters.")
     metric.gauge.data_points.add(as_int=5)

@@ -86,3 +86,19 @@ def test_validate_says_nothing_where_all_is_there(tmp_path: Path, capsys: pytest
     assert capsys.readouterr().err == ""
     assert main(["validate", "--config", f"yaml:{text.format(tmp_path, 'false')}"]) == 0
     assert "create_directory is off" in capsys.readouterr().err
+
+
+def test_names_that_no_file_can_have_are_told_like_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Too long for the file system, or below a file; a directory that nobody may look into is asked in the same way."""
+    (tmp_path / "a-file").write_text("in the way")
+    text = """
+      receivers: {{otlp: {{protocols: {{grpc: {{tls: {{cert_file: {0}, key_file: {1}}}}}}}}}}}
+      exporters: {{run_store: {{directory: {0}}}}}
+      service: {{pipelines: {{logs: {{receivers: [otlp], exporters: [run_store]}}}}}}
+    """
+    too_long, below = f"{tmp_path}/{'x' * 300}", f"{tmp_path}/a-file/key"
+    assert main(["validate", "--config", f"yaml:{text.format(too_long, below)}"]) == 0
+
+    said = capsys.readouterr().err
+    assert "File name too long" in said
+    assert "Not a directory" in said

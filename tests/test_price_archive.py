@@ -15,6 +15,7 @@ import pytest
 from spanledger.conventions.prices import catalogue
 from spanledger.conventions.prices.archive import UNREADABLE, Archive, packed
 from spanledger.conventions.prices.genai_cut import installed
+from spanledger.conventions.prices.override_file import BadPrices
 
 KEPT = Path(catalogue.__file__).with_name(catalogue.FILE)
 
@@ -84,3 +85,13 @@ def test_what_is_no_archive_is_refused(data: bytes) -> None:
     """Before anything is unpacked."""
     with pytest.raises(UNREADABLE):
         Archive(data)
+
+
+def test_a_broken_file_of_the_package_is_found_out_at_the_start() -> None:
+    """And not when a seller is first asked for, in the midst of a request."""
+    data = KEPT.read_bytes()
+    with zipfile.ZipFile(io.BytesIO(data)) as file:
+        at = file.getinfo("openai.json").header_offset + 200
+    for broken in (b"", data[:-40], data[:at] + bytes(4) + data[at + 4 :]):
+        with patch.object(Path, "read_bytes", return_value=broken), pytest.raises(BadPrices, match="install"):
+            catalogue.shipped_catalogue.__wrapped__()

@@ -332,6 +332,27 @@ def test_the_rules_of_a_swap() -> None:
     assert old.names_in_use() == new.names_in_use()  # what was in use is known to the new one already
 
 
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"prices": {"input_mtok": -1}},
+        {"prices": {"input_mtok": "1e400"}},
+        {"prices": {"input_mtok": {"base": 1, "tiers": [{"start": 10, "price": -2}]}}},
+        {"match": {"regex": "("}},
+        {"match": {"or": [{"starts_with": ""}]}},
+    ],
+    ids=["negative", "huge", "negative above a threshold", "no expression", "no characters"],
+)
+def test_a_list_that_nobody_can_price_by_is_refused(part: dict[str, object]) -> None:
+    """The package takes it; it would be found out by the first call, and not when the file was read."""
+    model = {"id": "m", "match": {"equals": "m"}, "prices": {"input_mtok": 1}}
+    sellers = [{"id": "groq", "name": "Groq", "api_pattern": "https://api.groq.com", "models": [model]}]
+    assert read_catalogue(json.dumps(sellers).encode(), "list.json", "1").find("groq", ("m",)) is not None
+    model.update(part)
+    with pytest.raises(BadPrices, match=r"list\.json"):
+        read_catalogue(json.dumps(sellers).encode(), "list.json", "1")
+
+
 def test_the_newest_price_is_not_from_the_future() -> None:
     """Lists date price changes that are announced."""
     catalogue = shipped_catalogue()

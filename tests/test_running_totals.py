@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from spanledger.conventions.running_totals import MAX_PARENTS, RunningTotals
+from spanledger.conventions.running_totals import MAX_PARENTS, RunningTotals, Told
 from spanledger.conventions.usage import Usage
 from spanledger.conventions.values import attributes_of
 from spanledger.processor.batch import Batch, decode, finish
@@ -22,26 +22,29 @@ LOOP_OF_ANTHROPIC = [(223, 27), (302, 16), (371, 28)]
 """What the model server billed for the calls of `spring_ai/tool_loop`."""
 
 
-def calls(*told: tuple[int, int], parent: int = 9) -> list[tuple[Span, Usage]]:
+def calls(*told: tuple[int, int], parent: int = 9, asks: bool = True) -> list[Told]:
     """Return calls one after the other."""
     return [
-        (
+        Told(
             Span(
                 trace_id=b"t" * 16,
                 span_id=number.to_bytes(8, "big"),
                 parent_span_id=parent.to_bytes(8, "big") if parent else b"",
                 start_time_unix_nano=1000 * number,
+                end_time_unix_nano=1000 * number + 500,
             ),
             Usage(*counts),
+            asks,
         )
         for number, counts in enumerate(told, 1)
     ]
 
 
-def counted(totals: RunningTotals, told: Sequence[tuple[Span, Usage]]) -> list[tuple[int | None, int | None]]:
+def counted(totals: RunningTotals, told: Sequence[Told]) -> list[tuple[int | None, int | None]]:
     """Return what each call counts with."""
     own = totals.own(told)
-    return [(use.input, use.output) for use in (own.get(at, usage) for at, (_, usage) in enumerate(told))]
+    uses = [own.get(at, one.usage) for at, one in enumerate(told)]
+    return [(use.input, use.output) for use in uses if use is not None]
 
 
 def stage(spans: Sequence[Span], version: str) -> Batch:
@@ -84,6 +87,33 @@ def test_a_loop_goes_on_in_the_next_request() -> None:
     ]  # fmt: skip
 
 
+def test_what_is_sent_again_is_taken_apart_as_before() -> None:
+    """A client that was told to wait sends a request again whose first call is not the first of its loop."""
+    totals, told = RunningTotals(), calls(*LOOP)
+    totals.own(told[:1])
+    assert counted(totals, told[1:]) == counted(totals, told[1:]) == list(OWN[1:])
+    assert not totals.own(told[:1])  # and a first call told its own
+
+
+def test_calls_of_an_application_that_asks_twice_are_left_alone() -> None:
+    """Below one parent, each with more tokens than the one before: no tool stands between them, or both run at once."""
+    assert not RunningTotals().own(calls(*LOOP, asks=False))
+    at_once = calls(*LOOP)
+    for call in at_once:
+        call.span.end_time_unix_nano = 10_000
+    assert not RunningTotals().own(at_once)
+
+
+def test_a_tool_that_ran_tells_that_a_loop_goes_on() -> None:
+    """Gemini and Ollama say `stop` when they ask for one."""
+    first, second, third = calls(*LOOP, asks=False)
+    tool = Span(
+        trace_id=b"t" * 16, parent_span_id=first.span.parent_span_id, span_id=b"the tool", start_time_unix_nano=1600
+    )
+    found = RunningTotals().own([Told(tool, None, asks=True), third, second, first])
+    assert {at: (usage.input, usage.output) for at, usage in found.items()} == {2: OWN[1]}
+
+
 def test_calls_that_tell_their_own_are_left_alone() -> None:
     """A history only grows: less than the input of the call before is no own input. Nor are loops of others."""
     for told in (calls((224, 27), (309, 40)), calls((224, 27), (900, 20)), calls((224, 27), (533, 43), parent=0)):
@@ -112,6 +142,17 @@ def test_spring_ai_1_tells_running_totals() -> None:
     assert usages(stage(spans, "4.0.0")) == [(223, 27), (525, 43), (896, 71)]
 
 
+def test_calls_that_end_for_good_begin_no_loop() -> None:
+    """An application on Spring AI 1.x that asks a model three times by itself, with its tools at hand."""
+    spans = [span for _, _, span in spans_of("spring_ai/tool_loop") if span.name.startswith("chat")]
+    for span in spans:
+        for pair in span.attributes:
+            if pair.key == "gen_ai.response.finish_reasons":
+                pair.value.string_value = '["end_turn"]'
+
+    assert usages(stage(spans, "3.5.7")) == [(223, 27), (525, 43), (896, 71)]
+
+
 def test_others_under_the_scope_are_left_alone() -> None:
     """Whatever an application observes has that scope: LangChain4j's calls tell each its own."""
     spans = [span for _, _, span in spans_of("spring_ai/tool_loop")]
@@ -132,4 +173,5 @@ def test_the_span_says_its_own_and_keeps_what_it_said() -> None:
     said = attributes_of(last.attributes)
 
     assert (said["gen_ai.usage.input_tokens"], said["spanledger.original.gen_ai.usage.input_tokens"]) == (371, "896")
+    assert (said["gen_ai.usage.total_tokens"], said["spanledger.original.gen_ai.usage.total_tokens"]) == (399, "967")
     assert usages(stage(passed, "3.5.7")) == usages(once)

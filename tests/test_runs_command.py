@@ -549,3 +549,17 @@ def test_a_cost_that_is_only_a_part_is_marked(tmp_path: Path, run: Run) -> None:
     assert "$0.500+?" not in shown
     assert "+? only a part has a price: it cost more" in shown
     assert json.loads(run("list", "--json", *where)[1])[0]["unpriced_calls"] == 1
+
+
+def test_a_cost_that_was_told_is_whole_without_tokens(tmp_path: Path, run: Run) -> None:
+    """What a provider bills does not follow from tokens: the run knows of no call without a price."""
+    billed = call(1, 0.1, 1.0, 0, 0, 46, 0.12)
+    billed["usage"]["input_tokens"] = None
+    told = document(steps=[step(0, "agent", "planner", 0, 1.5, None), billed])
+    told["totals"] |= {"steps": 2, "llm_calls": 1, "output_tokens": 46, "cost_usd": 0.12}
+    store_of(tmp_path, [told]).close()
+
+    shown = run("show", "latest", "--store", str(tmp_path))[1]
+
+    assert "$0.120" in shown
+    assert "+?" not in shown

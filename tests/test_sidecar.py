@@ -231,7 +231,9 @@ async def test_start_names_everything_that_did_not_start_and_takes_nothing(stage
     config = configured(stage, "{exporters: {sink/a: {broken: true}}, extensions: {watch: {broken: true}}}")
     broken = Sidecar(config, Numbers())  # type: ignore[arg-type]
 
-    with pytest.raises(CannotStart, match=r"extension watch: .*; cannot start exporter sink/a: "):
+    with pytest.raises(
+        CannotStart, match=r"not started, 2 errors:\n  .*extension watch: .*\n  cannot start exporter sink/a: "
+    ):
         await broken.start()
 
     assert "start source" not in stage.events

@@ -856,6 +856,77 @@ async def test_runs_go_on_in_the_connector_that_a_reload_puts_in_the_place_of_th
     assert total(bed.table, "spanledger_runs_total") == 2
 
 
+async def test_a_large_run_that_is_put_together_while_a_reload_takes_over_is_told_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By whoever goes on: its group was handed over as one that is not told of yet."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(work: Generator[None, None, Any], *_: object) -> Any:
+        begun.set()
+        assert go_on.wait(10)
+        return finish(work)
+
+    monkeypatch.setattr(connector_module, "resting", slow)
+    bed = Bed()
+    await bed.connector.start()
+    bed.take(*(step(number, 1) for number in range(2, 400)), agent(1, spans=400))
+    await bed.wait(6)
+    assert await asyncio.to_thread(begun.wait, 10)
+
+    before, after = bed.connector, bed.again()
+    await after.start()
+    await after.take_over(before)
+    go_on.set()
+    await before.shutdown(bed.clock.now_s)
+    await bed.wait(6)
+    await after.shutdown(bed.clock.now_s)
+
+    assert [one["completeness"] for one in bed.documents] == ["complete"]
+    assert total(bed.table, "spanledger_runs_total") == 1
+
+
+async def test_runs_that_were_closed_to_make_room_before_a_reload_are_told() -> None:
+    """Nobody remembers them but the line of those that are to be told of; the others go over to the heir."""
+    bed = Bed(memory={"max_runs": 10})
+    await bed.connector.start()
+    for number in range(1, 41):
+        bed.take(step(2, 1, number), step(3, 1, number))
+    bed.take(*(step(number, 1, 41) for number in range(2, 400)))
+    for number in range(42, 82):
+        bed.take(step(2, 1, number), step(3, 1, number))
+    assert bed.connector.assembly.store.leaving_groups == 71
+    before, after = bed.connector, bed.again()
+    await after.start()
+    await after.take_over(before)
+    await before.shutdown(bed.clock.now_s)
+    await after.shutdown(bed.clock.now_s)
+
+    assert len({one["trace_ids"][0] for one in bed.documents}) == len(bed.documents) == 81
+    assert total(bed.table, "spanledger_runs_total") == 81
+
+
+async def test_log_records_that_are_being_read_at_a_reload_are_heard() -> None:
+    """What they say is of runs that somebody else has by now."""
+    bed = Bed()
+    bed.take(*run())
+    message = ExportLogsServiceRequest()
+    for records in ([LogRecord()], [judged()]):
+        message.resource_logs.add().scope_logs.add().log_records.extend(records)
+    before = bed.connector
+    before.commit(Delivery("logs", message.SerializeToString(), 2, 0))
+    reading = asyncio.create_task(before._read_logs())
+    await asyncio.sleep(0)
+    assert not reading.done()
+
+    after = bed.again()
+    await after.take_over(before)
+    await reading
+    await before.shutdown(bed.clock.now_s)
+    await after.shutdown(bed.clock.now_s)
+    assert [one["name"] for one in bed.documents[-1]["evaluations"] if one["basis"] != "builtin"] == ["helpful"]
+
+
 async def test_digests_of_content_are_the_same_after_a_reload() -> None:
     """What was said before joins what is said after."""
     bed = Bed()

@@ -153,6 +153,19 @@ def test_fields_of_another_release_are_left_out() -> None:
     assert wire.read(text, {}) == replace(step(1), resource={})
 
 
+def test_what_a_price_and_a_cost_saved_stays_apart() -> None:
+    """They are equal in what they come to."""
+    cost = Cost("priced", total=5, saved=1)
+    for price in (cost, Cost("priced", total=5, saved=1), Cost("priced", total=5, saved=2)):
+        origins: list[Origin] = []
+        [kept] = unpack(pack([replace(step(1), cost=cost, price=price)], Origins(), origins), origins)
+
+        assert isinstance(kept, Step)
+        assert (kept.cost, kept.price) == (cost, price)
+        assert kept.price is not None
+        assert kept.price.saved == price.saved
+
+
 def test_of_a_long_history_the_end_is_kept() -> None:
     """That is where the call before is."""
     long = replace(step(1), detail=Detail(history=tuple(range(64))))

@@ -39,7 +39,7 @@ _OUTPUTS: Final = "mlflow.spanOutputs"
 _USAGE: Final = "mlflow.chat.tokenUsage"
 _MODEL: Final = "mlflow.llm.model"
 
-_RUNNER: Final = "AgentRunner."
+_RUNNER: Final = re.compile(r"AgentRunner\.run(_sync|_streamed)?(_\d+)?")
 _MEMORY: Final = re.compile(r"search|retriev|recall|query", re.IGNORECASE)
 _model_in: Final = coerce.matching(re.compile(r'"model(?:_name|_id|Id)?": ?"([\w.:/@-]{1,256})"'))
 _id_in: Final = coerce.matching(re.compile(r'^\{"id": ?"([\w.:-]{1,256})"'))
@@ -56,8 +56,8 @@ def _is_prompt(request: Value) -> bool:
 
 
 def _agent(facts: Facts) -> Kinded:
-    """Tell an agent from what runs agents, of OpenAI's Agents SDK."""
-    return STRUCTURAL if facts.span.name.startswith(_RUNNER) else Kinded("agent", "invoke_agent")
+    """Tell an agent from what runs agents, of OpenAI's Agents SDK; LlamaIndex's of that name are agents."""
+    return STRUCTURAL if _RUNNER.fullmatch(facts.span.name) else Kinded("agent", "invoke_agent")
 
 
 def _memory(facts: Facts) -> Kinded:

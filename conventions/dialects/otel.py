@@ -65,6 +65,7 @@ _TYPES: Final = {
     "embedding": "embeddings",
     "embeddings": "embeddings",
 }
+_AGENTS: Final = "openai_agents"
 _ANY_AGENT: Final = "OpenAI Agent"
 """What OTel's instrumentation of OpenAI's Agents SDK calls whoever it is, on all spans but those of agents."""
 _MESSAGE_EVENTS: Final = ("gen_ai.content.", "gen_ai.user.message", "gen_ai.choice", "gen_ai.assistant.message")
@@ -77,7 +78,7 @@ def _complete(facts: Facts) -> None:
         _recognize_unnamed(facts)
         if facts.kind == "other" and any(map(_JUDGES, facts.attributes)):
             facts.kind = "evaluation"
-    if facts.kind != "agent" and facts.text(AGENT_NAME) == _ANY_AGENT:
+    if _AGENTS in facts.scope and facts.kind != "agent" and facts.text(AGENT_NAME) == _ANY_AGENT:
         facts.forget(AGENT_NAME)
     if "gen_ai.usage.input_cost" in facts.attributes:  # Laminar's words, and others'
         facts.offer_sum(COST, "gen_ai.usage.input_cost", "gen_ai.usage.output_cost")

@@ -47,6 +47,7 @@ _TOLD_APART: Final = ("ai.usage.inputTokenDetails.noCacheTokens", "ai.usage.inpu
 _AGENT_HEADER: Final = "ai.request.headers.user-agent"
 _PROPERTIES: Final = "ai.telemetry.metadata."
 
+_INPUT: Final = "gen_ai.usage.input_tokens"
 _INPUTS: Final = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 _LEFT_OUT: Final = ("anthropic", "bedrock")
 """Whose models' cache is not in the input until 5.0; Anthropic's on Vertex AI count as Anthropic's."""
@@ -101,11 +102,11 @@ def _complete(facts: Facts) -> None:
         if facts.find_known(target, _is_nan):
             facts.forget(target)  # how 4.0 says that it does not know
     attributes = facts.attributes
-    if (
-        any(key in attributes for key in _TOLD_APART)
-        or facts.find(_AGENT_HEADER, _counts_all)
-        or facts.is_found("gen_ai.usage.input_tokens", _METADATA, _whole_input)
-    ):
+    if facts.is_found(_INPUT, _METADATA, _whole_input):
+        facts.emitter = "ai@6"
+    elif facts.is_found(_INPUT, _METADATA, _bare_input):  # 6.0 takes providers made for 5.0, too
+        facts.emitter = "ai@5 anthropic"
+    elif any(key in attributes for key in _TOLD_APART) or facts.find(_AGENT_HEADER, _counts_all):
         facts.emitter = "ai@6"
     elif facts.find(_METADATA, _leaves_out):
         facts.emitter = "ai@5 anthropic"
@@ -127,12 +128,21 @@ def _counts_all(user_agent: Value) -> bool:
 
 def _whole_input(metadata: Value) -> int | None:
     """Return all input as Anthropic's own words have it."""
+    counts = _inputs(metadata)
+    return sum(counts) if counts else None
+
+
+def _bare_input(metadata: Value) -> int | None:
+    """Return Anthropic's input without the cache."""
+    counts = _inputs(metadata)
+    return counts[0] if counts else None
+
+
+def _inputs(metadata: Value) -> tuple[int, ...]:
     said = _providers(metadata).get("anthropic")
     usage = said.get("usage") if isinstance(said, dict) else None
-    if not isinstance(usage, dict):
-        return None
-    counts = [coerce.count(usage.get(key)) for key in _INPUTS]
-    return sum(count for count in counts if isinstance(count, int)) if isinstance(counts[0], int) else None
+    counts = [coerce.count(usage.get(key)) for key in _INPUTS] if isinstance(usage, dict) else [None]
+    return tuple(count if isinstance(count, int) else 0 for count in counts) if isinstance(counts[0], int) else ()
 
 
 def _is_nan(count: Value) -> bool:

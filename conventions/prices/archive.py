@@ -13,7 +13,10 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
+from importlib import resources
 from typing import Any, Final
+
+from spanledger.conventions.prices.override_file import BadPrices
 
 _ABOUT: Final = "about.json"
 
@@ -65,6 +68,19 @@ class Archive(Mapping[str, Any]):
     def _read(self, member: str) -> Any:
         with self._open() as file:
             return json.loads(file.read(member), parse_float=Decimal)
+
+
+def shipped(name: str) -> Archive:
+    """Return a file that comes with spanledger. Raises `BadPrices` at once if any of it is broken."""
+    try:
+        data = resources.files("spanledger.conventions.prices").joinpath(name).read_bytes()
+        with zipfile.ZipFile(io.BytesIO(data)) as file:
+            broken = file.testzip()
+        if broken is not None:
+            raise ValueError(f"{broken} is not what was packed")
+        return Archive(data)
+    except UNREADABLE as error:
+        raise BadPrices(f"{name}: is damaged, install spanledger anew: {' '.join(str(error).split())[:200]}") from error
 
 
 def packed(about: Mapping[str, Any], rows: Mapping[str, Any]) -> bytes:

@@ -13,11 +13,10 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from importlib import resources
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
-from spanledger.conventions.prices.archive import Archive
+from spanledger.conventions.prices.archive import shipped
 from spanledger.conventions.prices.genai_data import Model, Seller, model_of, seller_of
 from spanledger.conventions.prices.genai_rates import choices_of
 from spanledger.conventions.prices.matching import names, suggests, whole_names
@@ -123,7 +122,7 @@ def shipped_catalogue() -> Catalogue:
     Of the release that spanledger was made with, that is a file; another one is imported, which takes a fifth of a
     second and 9 MiB.
     """
-    kept = Archive(resources.files("spanledger.conventions.prices").joinpath(FILE).read_bytes())
+    kept = shipped(FILE)
     if kept.about["release"] == version("genai_prices"):
         return Catalogue(kept.about, kept)
     from spanledger.conventions.prices.genai_cut import installed

@@ -9,18 +9,24 @@ writes `genai_prices.zip` anew, of the package that is installed. Importing the 
 from __future__ import annotations
 
 import json
+import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, time
+from decimal import Decimal
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from genai_prices import types
 
 from spanledger.conventions.prices.archive import packed
 from spanledger.conventions.prices.catalogue import FILE
 from spanledger.conventions.prices.override_file import BadPrices
+
+_MAX_USD: Final = 1_000_000
+"""For as many units as a price is for; none comes near."""
+_ANY: Final[Mapping[str, Any]] = {}
 
 
 def main() -> int:
@@ -43,10 +49,12 @@ def read(data: bytes, name: str, release: str) -> tuple[dict[str, Any], dict[str
         # The one way in that the package has; it is what its own updates go through.
         from genai_prices.types import _providers_from_raw
 
-        return cut(_providers_from_raw(json.loads(data)), release)
+        about, models = cut(_providers_from_raw(json.loads(data)), release)
+        _check(about, models)
+        return about, models
     except ImportError as error:
         raise BadPrices(f"{name}: this release of genai-prices cannot read its data from a file") from error
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError, re.error) as error:
         raise BadPrices(f"{name}: not the data of genai-prices: {' '.join(str(error).split())[:200]}") from error
 
 
@@ -66,6 +74,31 @@ def cut(providers: Iterable[types.Provider], release: str) -> tuple[dict[str, An
         for row in rows:
             days.update(dated["start"] for dated in (*row["prices"], *row.get("variants", ())) if "start" in dated)
     return {"release": release, "sellers": sellers, "days": sorted(days)}, models
+
+
+def _check(about: Mapping[str, Any], models: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    """Raise ValueError or `re.error` for what the package takes and nobody can price by."""
+    for seller in about["sellers"]:
+        re.compile(seller["address"])
+        _check_clause(seller.get("models", _ANY))
+    for model in (model for rows in models.values() for model in rows):
+        _check_clause(model["match"])
+        for row in (*model["prices"], *model.get("variants", ())):
+            for price in row["rates"].values():
+                base, *steps = (price,) if isinstance(price, str) else price
+                if not all(0 <= Decimal(amount) < _MAX_USD for amount in (base, *(step[1] for step in steps))):
+                    raise ValueError(f"a price of {model['id']} is negative, or no price")
+
+
+def _check_clause(clause: Mapping[str, Any]) -> None:
+    for kind, wanted in clause.items():
+        if kind in ("or", "and"):
+            for part in wanted:
+                _check_clause(part)
+        elif not wanted:
+            raise ValueError("a name to match has no characters")
+        elif kind == "regex":
+            re.compile(wanted)
 
 
 def _model(model: types.ModelInfo) -> dict[str, Any]:

@@ -12,10 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
-from importlib import resources
 from typing import Any, Final, cast
 
-from spanledger.conventions.prices.archive import UNREADABLE, Archive
+from spanledger.conventions.prices.archive import UNREADABLE, Archive, shipped
 from spanledger.conventions.prices.litellm_data import cut
 from spanledger.conventions.prices.override_file import BadPrices
 from spanledger.conventions.prices.resolve import names_area
@@ -116,11 +115,12 @@ class SecondCatalogue:
         """Return the names without what stands before the last slash; None where two models share it."""
         tails = self._tails.get(seller)
         if tails is None:
-            tails = self._tails[seller] = {}
+            tails = {}
             for name in models:
                 short = name.rpartition("/")[2] if seller != "aws" else name.partition(".")[2]
                 if short and short != name and not (seller == "aws" and names_area(name)):
                     tails[short] = name if short not in tails else None
+            self._tails[seller] = tails  # whole: a list may be asked in two threads
         return tails
 
 
@@ -190,5 +190,5 @@ def _is_row(row: Any) -> bool:
 @functools.cache
 def shipped_second_catalogue() -> SecondCatalogue:
     """Return the second catalogue that comes with spanledger. Its rows were checked when it was made."""
-    kept = Archive(resources.files("spanledger.conventions.prices").joinpath(FILE).read_bytes())
+    kept = shipped(FILE)
     return SecondCatalogue(kept, kept.about["release"], kept.about["as_of"])

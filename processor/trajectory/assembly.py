@@ -137,7 +137,10 @@ class Assembly:
         self._gauges.show(self.store, now_s)
 
     def give_up(self) -> Remembered:
-        """Return what `restore` of another assembly takes, and know nothing more of it."""
+        """Return what `restore` of another assembly takes, and know nothing more of it.
+
+        Runs that were closed to make room and are not told of yet are in nobody's memory any more: they are told here.
+        """
         now_s, now_ns = self._host.monotonic(), self._host.clock_ns()
         while self._take_waiting(now_s):
             pass
@@ -146,8 +149,8 @@ class Assembly:
             return now_ns - int(max(0.0, now_s - at_s) * 1e9)
 
         groups, ended = self.store.everything()
-        self.store = Store(self._config)
-        self.large.clear()
+        self.store = self.store.only_leaving()
+        self.large = deque((group, reason) for group, reason in self.large if group.state == "gone")
         self._fresh.clear()
         closed = {trace_id: when(at_s) for trace_id, at_s in ended.items()}
         told = (group for group in groups if group.state != "open" and not group.leaving)

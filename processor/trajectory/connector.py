@@ -285,7 +285,9 @@ class Trajectory:
         changes = await asyncio.get_running_loop().run_in_executor(
             self._thread, resting, composing(snapshot), self._host.monotonic, rest
         )
-        self.assembly.publish(group, reason, snapshot, changes)
+        # Meanwhile an heir may have taken all groups but those that are gone: it tells of them.
+        if self._heir is None or group.state == "gone":
+            self.assembly.publish(group, reason, snapshot, changes)
 
     async def _run(self) -> None:
         while not self._ending:
@@ -329,10 +331,12 @@ class Trajectory:
                 self._journal.settled(number)
 
     def _hear(self, trace_id: bytes, span_id: bytes, detail: Detail) -> None:
+        # There may be an heir since this request is being read.
+        assembly = (self._heir or self).assembly
         for evaluation in detail.evaluations:
-            self.assembly.judge(_judgement(evaluation, trace_id, span_id))
+            assembly.judge(_judgement(evaluation, trace_id, span_id))
         if trace_id and span_id and not detail.evaluations:
-            self.assembly.hear(trace_id, span_id, detail)
+            assembly.hear(trace_id, span_id, detail)
 
 
 def _is_worth_reading(delivery: Delivery) -> bool:

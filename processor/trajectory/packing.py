@@ -209,8 +209,9 @@ def _flat(step: Step) -> list[Any]:
     if detail is not None:
         values[_DETAIL] = True
     if price is not None:
-        # Mostly the cost is that price.
-        values[_PRICE] = True if price is cost or price == cost else _cost(price)
+        # Mostly the cost is that price. Two may be equal although they did not save the same.
+        same = price is cost or (cost is not None and _cost(price) == _cost(cost))
+        values[_PRICE] = True if same else _cost(price)
     values += _usage(usage) if usage is not None else _NO_USAGE
     values += _cost(cost) if cost is not None else _NO_COST
     values += _call(call) if call is not None else _NO_CALL

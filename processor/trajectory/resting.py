@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import TypeVar
+from typing import Final, TypeVar
+
+MAX_S: Final = 1.0
+"""Seconds of one rest: a part that took longer was stopped with the whole process."""
 
 _T = TypeVar("_T")
 
 
 def resting(work: Generator[None, None, _T], monotonic: Callable[[], float], rest: Callable[[float], object]) -> _T:
-    """Run a generator to its end, and after each part of it call `rest` with the seconds that it took.
+    """Run a generator to its end, and after each part of it call `rest` with the seconds that it took, or `MAX_S`.
 
     While two threads want the interpreter each has half of it, however little the one needs. At half load that is all
     the loop needs and nothing to spare: what came late once would stay late until the other is done.
@@ -21,4 +24,4 @@ def resting(work: Generator[None, None, _T], monotonic: Callable[[], float], res
         except StopIteration as done:
             result: _T = done.value
             return result
-        rest(monotonic() - began_s)
+        rest(min(monotonic() - began_s, MAX_S))

@@ -219,6 +219,12 @@ class Store:
         kept_s = self._config.late.remember + self._config.late.forget
         return groups, {trace_id: summary.until_s - kept_s for trace_id, summary in self._summaries.items()}
 
+    def only_leaving(self) -> Store:
+        """Return a store that knows nothing but the groups that `everything` leaves out: they are to be told of yet."""
+        other = Store(self._config)
+        other._leaving.extend((group, reason) for group, reason in self._leaving if group.state == "gone")
+        return other
+
     def report(self, trace_id: bytes, run_id: str, said: Emitted) -> None:
         """Remember what was said of a run in a former life of the process."""
         # What only time had joined is not joined again: the run is where its first step is.

@@ -43,7 +43,9 @@ def signal_of(wire: bytes, as_json: bool) -> Generator[None, None, Signal]:
     except DecodeError:
         pass
     try:
-        if Metric.FromString(item).WhichOneof("data"):
+        metric = Metric.FromString(item)
+        # The body of a log record stands where a gauge would, and "hi" reads as one; no record has a name.
+        if metric.name and metric.WhichOneof("data"):
             return "metrics"
     except DecodeError:
         pass

@@ -77,7 +77,9 @@ class HttpServer:
             config.logs_url_path: "logs",
             config.metrics_url_path: "metrics",
         }
-        app.middlewares.append(_says_where(path for path, signal in paths.items() if signal is not None))
+        # The usual ones first: who mistyped one looks for it there.
+        known = sorted((path for path, signal in paths.items() if signal), key=lambda path: path.startswith(_LANGFUSE))
+        app.middlewares.append(_says_where(known))
         for path, signal in paths.items():
             app.router.add_post(path, self._export(signal))
             if config.cors is not None:

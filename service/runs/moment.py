@@ -137,7 +137,7 @@ def lines(run: Run, index: int, terminal: Terminal, *, full: bool = False) -> It
     yield from _title("had seen", terminal)
     if moment.seen:
         for one in moment.seen:
-            yield from _brief(one, terminal, full=full)
+            yield from _brief(run, one, terminal, full=full)
     else:
         yield "  nothing of this run"
     if moment.elsewhere:
@@ -155,7 +155,7 @@ def lines(run: Run, index: int, terminal: Terminal, *, full: bool = False) -> It
     if moment.led_to:
         yield from _title("which was read by" if step.kind == "tool" else "which led to", terminal)
         for one in moment.led_to:
-            yield from _brief(one, terminal, full=full)
+            yield from _brief(run, one, terminal, full=full)
 
 
 def _title(text: str, terminal: Terminal) -> Iterator[str]:
@@ -182,12 +182,14 @@ def _not_kept(run: Run) -> str:
     return "not kept: set the trajectory connector's content to full to keep what was said"
 
 
-def _brief(step: RunStep, terminal: Terminal, *, full: bool) -> Iterator[str]:
+def _brief(run: Run, step: RunStep, terminal: Terminal, *, full: bool) -> Iterator[str]:
     style: Style = "bad" if step.status == "error" else ""
     error = (
         f"{terminal.glyph('error')} {terminal.safe(step.error_type or 'error', 60)}" if step.status == "error" else ""
     )
-    facts = "  ".join(filter(None, (error, seconds(step.duration_s), tokens(step, terminal), cost(step, terminal))))
+    facts = "  ".join(
+        filter(None, (error, seconds(step.duration_s), tokens(step, terminal), cost(run, step, terminal)))
+    )
     yield f"  {terminal.paint(f'{step.index} {label(step, terminal)}', style)}  {terminal.paint(facts, 'dim')}"
     told = (("got", step.input), ("gave", step.output)) if step.kind == "tool" else (("said", step.output),)
     for word, content in told:

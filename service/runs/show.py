@@ -121,7 +121,7 @@ def _steps(run: Run, events: Sequence[Mapping[str, Any]], terminal: Terminal) ->
                 Cell(_indent(descent, terminal) + label(step, terminal), _style(step)),
                 Cell(terminal.safe(step.model or ""), "dim"),
                 Cell(tokens(step, terminal)),
-                Cell(cost(step, terminal)),
+                Cell(cost(run, step, terminal)),
                 Cell(_marks(step, marks, terminal), "bad" if step.status == "error" else "warn"),
             )
         )
@@ -129,23 +129,32 @@ def _steps(run: Run, events: Sequence[Mapping[str, Any]], terminal: Terminal) ->
     words = {"error": "error", "retry": "retry", "parallel": "in parallel", "critical": "critical path",
              "finding": "finding"}  # fmt: skip
     legend = [f"{terminal.glyph(sign)} {word}" for sign, word in words.items() if sign in signs]
-    if any(is_partly_priced(step) for step in run.steps):
+    if any(is_partly_priced(run, step) for step in run.steps):
         legend.append("+? only a part has a price: it cost more")
     if legend:
         yield terminal.paint("  ".join(legend), "dim")
 
 
-def cost(step: RunStep, terminal: Terminal) -> str:
+def cost(run: Run, step: RunStep, terminal: Terminal) -> str:
     """Return what a step cost; why nothing is known of a model call that has no price."""
     if step.cost_pico_usd is None:
         return "unpriced" if step.cost_status == "unpriced" else ""
-    return terminal.money(step.cost_pico_usd) + ("+?" if is_partly_priced(step) else "")
+    return terminal.money(step.cost_pico_usd) + ("+?" if is_partly_priced(run, step) else "")
 
 
-def is_partly_priced(step: RunStep) -> bool:
-    """Tell whether the cost of a model call is known for its input or its output only: each has both."""
+def is_partly_priced(run: Run, step: RunStep) -> bool:
+    """Tell whether the cost of a model call is known for its input or its output only: each has both.
+
+    Unless the run knows of no such call: then it is what the provider or the application told, and that is whole.
+    """
     usage = step.usage
-    if step.kind != "llm" or step.cost_status != "priced" or step.cost_pico_usd is None or usage is None:
+    if (
+        not run.totals.unpriced_calls
+        or step.kind != "llm"
+        or step.cost_status != "priced"
+        or step.cost_pico_usd is None
+        or usage is None
+    ):
         return False
     return usage.input is None or usage.output is None
 

@@ -118,6 +118,14 @@ TOKENS = [
                 "ai.response.providerMetadata": json.dumps({"anthropic": {"usage": {
                     "cache_creation_input_tokens": 20, "cache_creation": {"ephemeral_1h_input_tokens": 20}}}})}, 20),
     ),
+    # AI SDK 6 with a provider made for 5: what it tells apart is of an input without the cache
+    *rows("input", *(
+        ("ai", {"ai.operationId": "ai.generateText.doGenerate", "ai.request.headers.user-agent": "ai/6.0.3",
+                "ai.usage.inputTokenDetails.cacheReadTokens": 40, "gen_ai.usage.input_tokens": told,
+                "ai.response.providerMetadata": json.dumps({"anthropic": {"usage": {
+                    "input_tokens": 60, "cache_read_input_tokens": 40}}})}, 100)
+        for told in (60, 100)
+    )),
     # sums over children stay where they are
     *rows("usage", ("pydantic-ai", {OP: "invoke_agent", "gen_ai.aggregated_usage.input_tokens": 100}, None)),
 ]  # fmt: skip
@@ -251,6 +259,9 @@ IDENTITIES = [
         ("@voltagent/core", {"entity.type": "agent", "voltagent.x": 1, "entity.name": "planner"}, "planner"),
         ("agentops", {"agentops.span.kind": "agent", "agent.name": "planner"}, "planner"),
         ("livekit-agents", {OP: "invoke_agent", "lk.agent_name": "planner"}, "planner"),
+        # Who is so called by OTel's instrumentation of the Agents SDK may be anybody, and elsewhere is that agent.
+        ("opentelemetry.instrumentation.openai_agents", {OP: "chat", "gen_ai.agent.name": "OpenAI Agent"}, None),
+        ("app", {OP: "chat", "gen_ai.agent.name": "OpenAI Agent"}, "OpenAI Agent"),
     ),
     *rows(
         "gen_ai.agent.description",

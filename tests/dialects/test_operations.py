@@ -194,6 +194,8 @@ def test_kind_and_operation(row: Row, expected: tuple[str, str | None] | str) ->
         (Row("mlflow", {"mlflow.spanType": '"LLM"', "mlflow.spanInputs": '{"prompt": "x"}'}, {"operation": 0}),
          "text_completion"),
         (Row("mlflow", {"mlflow.spanType": '"MEMORY"'}, {"operation": 0}, "search_memories"), "search_memory"),
+        (Row("mlflow", {"mlflow.spanType": '"AGENT"'}, {"kind": 0}, "AgentRunner.run_1"), "other"),
+        (Row("mlflow", {"mlflow.spanType": '"AGENT"'}, {"kind": 0}, "AgentRunner.chat"), "agent"),
         (Row("@mastra/x", {"mastra.span.type": "model_generation", OP: "chat"}, {"kind": 0}), "llm"),
         (Row("@mastra/x", {"mastra.span.type": "model_inference", OP: "chat"}, {"kind": 0}), "llm"),
         (Row("@mastra/x", {"mastra.span.type": "model_generation", OP: "model_generation"}, {"kind": 0}), "other"),
