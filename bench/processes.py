@@ -47,8 +47,8 @@ SUMS: Final = {
 ON_SPANS: Final = "cost on spans, USD"
 ROOTS: Final = "roots with a roll-up"
 COST: Final = "gen_ai.usage.cost"
-SETTLED_S: Final = 16.0
-"""Calls whose agent never comes are counted after 15 seconds (`genai_metrics::agent_wait`)."""
+SETTLED_S: Final = 11.0
+"""Calls whose agent never comes are counted after ten seconds (`genai_metrics::agent_wait`)."""
 ROLLED_UP: Final = "spanledger.run.id"
 
 

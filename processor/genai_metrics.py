@@ -48,11 +48,11 @@ class GenAIMetricsConfig(ComponentConfig):
     settle: Duration = 5.0
     """How long after its end the tokens of an agent or workflow without model calls below it are held back: they may
     be the sum of calls that are yet to come. Calls themselves do not wait for that."""
-    agent_wait: Duration = 15.0
+    agent_wait: Duration = 10.0
     """How long a call, tool or agent that names no agent waits to be counted until the spans above it have come: they
-    end after it, and are sent when they end. What is above by then says whose it is; else `agent_name` is "". At most
-    5 s in a service that has not shown a named agent yet. Longer for agents that run longer, 0 to count at once:
-    metrics of calls are late by as much, those of runs and budgets are not."""
+    end after it, and are sent when they end. What is above by then says whose it is; else `agent_name` is "". Two
+    schedules of the SDKs' batch processor; set it to how long your agents run, or 0 to count at once: metrics of calls
+    are late by as much where the spans above them do not come, those of runs and budgets are not."""
 
     series_limit: int = pydantic.Field(default=MAX_SERIES, ge=10, le=1_000_000)
     """Label sets of one metric and service. Further ones count with `__other__` in place of what clients chose."""
@@ -240,8 +240,6 @@ class GenAIMetrics:
             if isinstance(report.kept, Entry):
                 self._bill(report.kept, Bill())  # it says more now than before
         missing = b""
-        if step.kind == "agent" and step.agent_name:
-            self._nameless.expect_agents(step.service_name)
         if not step.agent_name and step.kind != "workflow":
             above, service_name, missing = self._ancestry.above(step)
             if above and (agent := whose(step, above, service_name)):

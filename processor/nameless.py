@@ -18,14 +18,8 @@ if TYPE_CHECKING:
     from spanledger.conventions.ledger import Bill, Report
     from spanledger.conventions.step import Bridge, Step
 
-FIRST_S: Final = 5.0
-"""The longest wait in a service of which no agent was seen yet: it may have none, and none of its spans above calls
-may ever be sent. One schedule of the SDKs' batch processor."""
-
 MAX_STEPS: Final = 20_000
 MAX_BYTES: Final = 32 << 20
-MAX_SERVICES: Final = 1_024
-"""Services that are known to have agents."""
 
 _STEP_BYTES: Final = 1_024
 """What a waiting step takes without its texts, about."""
@@ -67,20 +61,16 @@ class Waiting:
 
     def __init__(self, wait_s: float, max_steps: int = MAX_STEPS, max_bytes: int = MAX_BYTES) -> None:
         self._wait_s = wait_s
-        self._first_s = min(FIRST_S, wait_s)
         self._max_steps = max_steps
         self._max_bytes = max_bytes
         self._traces: dict[bytes, dict[bytes, Below]] = {}
         """Trace id -> missing span id -> steps below it."""
-        self._new: OrderedDict[Nameless, None] = OrderedDict()
-        """Those of the first seconds, in the order they came."""
-        self._longer: OrderedDict[Nameless, None] = OrderedDict()
-        """Those of services that have agents, after their first seconds: in the same order."""
+        self._steps: OrderedDict[Nameless, None] = OrderedDict()
+        """In the order they came."""
         self._bytes = 0
-        self._services: OrderedDict[str, None] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._new) + len(self._longer)
+        return len(self._steps)
 
     @property
     def is_open(self) -> bool:
@@ -96,13 +86,6 @@ class Waiting:
         """What all that waits takes, about."""
         return self._bytes
 
-    def expect_agents(self, service_name: str) -> None:
-        """Note that a service has agents: its steps are worth a longer wait."""
-        if service_name not in self._services:
-            self._services[service_name] = None
-            if len(self._services) > MAX_SERVICES:
-                self._services.popitem(last=False)
-
     def add(self, step: Step, is_work: bool, report: Report | None, missing: bytes, now_s: float) -> Nameless:
         """Let a step wait for a span of its trace."""
         step = altered(
@@ -111,7 +94,7 @@ class Waiting:
         trace = self._traces.setdefault(step.trace_id, {})
         below = trace.get(missing) or trace.setdefault(missing, Below(missing, {}))
         nameless = Nameless(step, is_work, report, now_s, below, _size(step))
-        self._new[nameless] = below.steps[nameless] = None
+        self._steps[nameless] = below.steps[nameless] = None
         self._bytes += nameless.size
         return nameless
 
@@ -146,42 +129,25 @@ class Waiting:
 
     def take_due(self, now_s: float) -> Iterator[Nameless]:
         """Take those that waited for long enough, the oldest first."""
-        while self._new:
-            nameless = next(iter(self._new))
-            if nameless.since_s + self._first_s > now_s:
-                break
-            if nameless.step.service_name in self._services:
-                del self._new[nameless]
-                self._longer[nameless] = None
-            else:
-                yield self._taken(nameless)
-        while self._longer:
-            nameless = next(iter(self._longer))
-            if nameless.since_s + self._wait_s > now_s:
-                break
-            yield self._taken(nameless)
+        while (due_s := self.next_due_s()) is not None and due_s <= now_s:
+            yield self._taken(next(iter(self._steps)))
 
     def take_surplus(self) -> Iterator[Nameless]:
         """Take the oldest, as long as there are too many."""
         while len(self) > self._max_steps or self._bytes > self._max_bytes:
-            yield self._taken(next(iter(self._longer or self._new)))
+            yield self._taken(next(iter(self._steps)))
 
     def take_all(self) -> Iterator[Nameless]:
         """Take everything, the oldest first."""
         while self:
-            yield self._taken(next(iter(self._longer or self._new)))
+            yield self._taken(next(iter(self._steps)))
 
     def next_due_s(self) -> float | None:
         """Return when `take_due` has something to do; None while nothing waits."""
-        due_s = [
-            next(iter(queue)).since_s + wait_s
-            for queue, wait_s in ((self._new, self._first_s), (self._longer, self._wait_s))
-            if queue
-        ]
-        return min(due_s, default=None)
+        return next(iter(self._steps)).since_s + self._wait_s if self._steps else None
 
     def _taken(self, nameless: Nameless) -> Nameless:
-        del (self._new if nameless in self._new else self._longer)[nameless]
+        del self._steps[nameless]
         self._bytes -= nameless.size
         trace_id = nameless.step.trace_id
         trace = self._traces[trace_id]
