@@ -119,7 +119,7 @@ def read_catalogue(data: bytes, name: str, release: str) -> Catalogue:
 def shipped_catalogue() -> Catalogue:
     """Return the list of the `genai-prices` that is installed.
 
-    Of the release that spanledger was made with, that is a file; another one is imported, which takes a fifth of a
+    Of the release that spanledger was made with, that is a file; another one is imported, which takes a tenth of a
     second and 9 MiB.
     """
     kept = shipped(FILE)

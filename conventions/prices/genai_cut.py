@@ -2,7 +2,7 @@
 
     python -m spanledger.conventions.prices.genai_cut
 
-writes `genai_prices.zip` anew, of the package that is installed. Importing the package takes a fifth of a second and
+writes `genai_prices.zip` anew, of the package that is installed. Importing the package takes a tenth of a second and
 9 MiB, so that nothing does it that need not.
 """
 

@@ -1,6 +1,6 @@
 """The data of `genai-prices`, as much of it as is asked for, in plain values.
 
-The package itself reads what it publishes (`genai_cut`), which takes a fifth of a second and 9 MiB; what it read is
+The package itself reads what it publishes (`genai_cut`), which takes a tenth of a second and 9 MiB; what it read is
 cut down to this, and of the release that spanledger was made with the cut is kept in `genai_prices.zip`.
 """
 
