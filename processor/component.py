@@ -122,6 +122,10 @@ class Settings(pydantic.BaseModel):
             elif name.endswith("_file") and isinstance(value, str) and value:
                 yield value
 
+    def misread(self) -> Iterator[str]:
+        """Yield what is wrong inside of the files that this configuration names, where they can be read."""
+        return iter(())
+
     def references(self) -> Iterator[Reference]:
         """Yield the extensions that this configuration refers to."""
         for name, info in type(self).model_fields.items():

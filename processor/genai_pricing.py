@@ -46,7 +46,7 @@ from spanledger.processor.accounts import Accounts
 from spanledger.processor.batch import PAUSE_EVERY
 from spanledger.processor.component import ComponentConfig, Host, Passive, PipelineView, register
 from spanledger.processor.model_prices import ModelPrices
-from spanledger.processor.price_source import CatalogConfig, PriceSource
+from spanledger.processor.price_source import CatalogConfig, PriceSource, misread
 
 if TYPE_CHECKING:
     from opentelemetry.proto.trace.v1.trace_pb2 import Span
@@ -124,6 +124,10 @@ class GenaiPricingConfig(ComponentConfig):
         """Yield the files with prices."""
         yield from self.overrides
         yield from self.catalog.files()
+
+    def misread(self) -> Iterator[str]:
+        """Yield what is wrong in the files with prices."""
+        return misread(self.catalog, self.overrides)
 
 
 @dataclass(slots=True)

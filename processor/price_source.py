@@ -91,11 +91,7 @@ class PriceSource:
         self._book = book
         self._own_hosts = own_hosts
         self._catalog = catalog
-        self._files = [
-            *(_File(path, f"overrides:{Path(path).name}") for path in overrides),
-            *([_File(catalog.file, "genai-prices")] if catalog.file else ()),
-            *([_File(catalog.second_file, "litellm")] if catalog.second_file else ()),
-        ]
+        self._files = list(_files(catalog, overrides))
         self._since: dict[str, float] = {}
         """Source -> when the file that is in use was changed, which one that was refused is not."""
         self._rate = host.metrics.gauge("spanledger_display_currency_rate")
@@ -207,6 +203,26 @@ class PriceSource:
         for source, then_s in since.items():
             if then_s:
                 self._age.set((source,), max(0.0, now_s - then_s))
+
+
+def misread(catalog: CatalogConfig, overrides: Sequence[str]) -> Iterator[str]:
+    """Yield what is wrong inside of files with prices, where they can be read."""
+    parts = _Parts(shipped_catalogue(), shipped_second_catalogue(), {})
+    for file in map(_looked_at, _files(catalog, overrides)):
+        if not file.problem:
+            try:
+                _with(parts, file)
+            except BadPrices as error:
+                yield str(error)
+
+
+def _files(catalog: CatalogConfig, overrides: Sequence[str]) -> Iterator[_File]:
+    for path in overrides:
+        yield _File(path, f"overrides:{Path(path).name}")
+    if catalog.file:
+        yield _File(catalog.file, "genai-prices")
+    if catalog.second_file:
+        yield _File(catalog.second_file, "litellm")
 
 
 def _with(parts: _Parts, file: _File) -> _Parts:

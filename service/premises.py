@@ -31,6 +31,20 @@ _WRITTEN: Final = frozenset({"directory", "storage"})
 
 def lacking(config: Config) -> list[str]:
     """Return what running components name and cannot have here: files to read, directories to write to."""
+    found: list[str] = []
+    for path, settings in _running(config):
+        found += (why for _, why in unreadable(settings, path))
+        found += unwritable(settings, path)
+    return found
+
+
+def misread(config: Config) -> list[str]:
+    """Return what is wrong inside of the files that running components name."""
+    return [problem for _, settings in _running(config) for problem in settings.misread()]
+
+
+def _running(config: Config) -> Iterator[tuple[str, Settings]]:
+    """Yield the configuration of each component that runs, and where it stands."""
     used = {("extensions", id_) for id_ in config.service.extensions}
     for pipeline in config.pipelines.values():
         for section, ids in (
@@ -40,14 +54,10 @@ def lacking(config: Config) -> list[str]:
             ("connectors", (*pipeline.receivers, *pipeline.exporters)),
         ):
             used.update((section, id_) for id_ in ids)
-    found: list[str] = []
     for section in ("extensions", "receivers", "processors", "connectors", "exporters"):
         for id_, component in getattr(config, section).items():
             if (section, id_) in used:
-                path = f"{section}::{id_}"
-                found += (why for _, why in unreadable(component.config, path))
-                found += unwritable(component.config, path)
-    return found
+                yield f"{section}::{id_}", component.config
 
 
 def unreadable(config: Settings, path: str) -> Iterator[tuple[str, str]]:

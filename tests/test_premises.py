@@ -75,6 +75,24 @@ def test_validate_warns_of_what_is_not_on_this_machine(config: str, capsys: pyte
         assert key in said
 
 
+def test_validate_finds_prices_that_a_start_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each file that is there, with its line; the machine that it runs on has the same one, or another fault."""
+    overrides, catalog = tmp_path / "own.yaml", tmp_path / "data.json"
+    overrides.write_text("version: 1\nprices:\n- {provider: acme, model: m, input: two, outpt: 3}\n")
+    catalog.write_text("{}")
+    pricing = f"{{overrides: [{overrides}, {tmp_path}/none.yaml], catalog: {{file: {catalog}}}}}"
+    source = f"yaml:{CONFIG.format(0, 0, 0, folder=tmp_path)}"
+
+    assert main(["validate", "--config", source, "--set", f"processors::genai_pricing={pricing}"]) == 2
+
+    out, said = capsys.readouterr()
+    assert f"{overrides}:3: prices::0::input: 'two' is not a number" in said
+    assert f"{overrides}:3: prices::0::outpt: unknown key; did you mean output?" in said
+    assert f"\n{catalog}: not the data of genai-prices" in said
+    assert "overrides::1: cannot read" in said
+    assert "valid" not in out
+
+
 def test_validate_says_nothing_where_all_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Directories are made when they are needed, unless the configuration says otherwise."""
     text = """

@@ -24,13 +24,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Check the configuration. Returns 0 when it is valid; raises `InvalidConfig` when it is not.
 
-    Files and directories that are not there are warnings: the configuration may be another machine's.
+    Files and directories that are not there are warnings: the configuration may be another machine's. Prices that are
+    there and wrong are errors, as they are at the start.
     """
     from spanledger.service.config import load
-    from spanledger.service.premises import lacking
+    from spanledger.service.premises import lacking, misread
 
     config = load(args.config, args.set, os.environ)
     for warning in (*config.warnings, *lacking(config)):
         print(f"warning: {warning}", file=sys.stderr)
+    if wrong := misread(config):
+        print("\n".join(wrong), file=sys.stderr)
+        return 2
     print(f"valid: {', '.join(map(str, config.pipelines))}")
     return 0
