@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Generator
 
 from spanledger.processor.turns import (
@@ -104,13 +105,13 @@ async def test_a_long_request_gives_way_to_short_ones() -> None:
 
     await asyncio.gather(request("long", LONG_BYTES), request("short", 20_000), request("other", 20_000))
 
-    assert order == ["long", "short", "other", "short", "other", "short", "other", "long", "long"]
-    assert working == Working()
+    assert order == ["long", "short", "short", "short", "other", "other", "other", "long", "long"]
+    assert working.none
 
 
 async def test_short_requests_that_never_end_do_not_stop_a_long_one() -> None:
     """It has a turn when it gave way for long enough."""
-    clock, working, had = Clock(), Working(short=1), list[float]()
+    clock, working, had = Clock(), Working(short={1: None}), list[float]()
     turns = Turns(TURN_S, clock.monotonic, working, LONG_BYTES)
 
     long = asyncio.create_task(turns.run(turns_of(clock, 2, lambda: had.append(clock.now_s))))
@@ -124,6 +125,35 @@ async def test_short_requests_that_never_end_do_not_stop_a_long_one() -> None:
     long.cancel()
 
 
+async def test_an_earlier_request_goes_first_over_all_its_stages() -> None:
+    """In turns both would be as late as the last; the one that is given up holds nobody up."""
+    clock, working, order = Clock(), Working(), list[str]()
+
+    async def request(name: str) -> None:
+        turns = Turns(TURN_S, clock.monotonic, working, 20_000)
+        for _ in range(3):
+            await turns.run(turns_of(clock, 1, lambda: order.append(name)))
+
+    first, given_up, last = (asyncio.create_task(request(name)) for name in ("first", "given up", "last"))
+    await asyncio.sleep(0)
+    given_up.cancel()
+    await asyncio.gather(first, given_up, last, return_exceptions=True)
+
+    assert order == ["first"] * 3 + ["last"] * 3
+    assert working.none
+
+
+async def test_an_earlier_request_that_takes_long_does_not_stop_a_later_one() -> None:
+    """Somewhat more than ten spans, and others behind them: after some milliseconds they take turns."""
+    working, order = Working(short={0: None}), list[str]()
+    turns = Turns(TURN_S, time.monotonic, working, 20_000)
+
+    await turns.run(turns_of(Clock(), 2, lambda: order.append("later")))
+
+    assert order == ["later"] * 2
+    assert list(working.short) == [0]
+
+
 async def test_a_stage_that_fails_is_worked_on_no_more() -> None:
     """Others would give way to it for ever."""
     working = Working()
@@ -135,19 +165,19 @@ async def test_a_stage_that_fails_is_worked_on_no_more() -> None:
     outcome = await asyncio.gather(Turns(TURN_S, Clock().monotonic, working).run(failing()), return_exceptions=True)
 
     assert isinstance(outcome[0], ValueError)
-    assert working == Working()
+    assert working.none
 
 
 async def test_work_beside_requests_waits_until_there_are_none() -> None:
     """And has a short turn then, however long theirs were."""
-    clock, working = Clock(), Working(short=1)
+    clock, working = Clock(), Working(short={1: None})
     beside = Beside(TURN_S, clock.monotonic, working)
     waiting = asyncio.create_task(beside.requests())
 
     await several_rounds()
     clock.now_s += PATIENCE_S / 2
     waited = not waiting.done()
-    working.short = 0
+    working.short.clear()
     await waiting
 
     assert waited
