@@ -125,7 +125,7 @@ def build(config: Config, surroundings: Surroundings, previous: Graph | None = N
     Nothing is started and nothing running is touched. Raises `CannotStart`.
     """
     nodes: dict[Key, Node] = {}
-    for kind, resolved, pipeline in _components(config):
+    for kind, resolved, pipeline in components(config):
         key = (kind, resolved.id, pipeline)
         known = previous.nodes.get(key) if previous else None
         named: dict[Key, Node] = {}
@@ -149,7 +149,7 @@ def _is_same(known: Node, resolved: ResolvedComponent, named: Mapping[Key, Node]
     )
 
 
-def _components(config: Config) -> Iterator[tuple[Kind, ResolvedComponent, str]]:
+def components(config: Config) -> Iterator[tuple[Kind, ResolvedComponent, str]]:
     """Yield what pipelines and the service use, in starting order; the unused is only configured."""
     pipelines = config.pipelines.values()
     taking = {id_ for pipeline in pipelines for id_ in pipeline.exporters}

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from spanledger.processor.component import Settings
 from spanledger.processor.listen import bind
 from spanledger.processor.settings import HostPort
+from spanledger.service.graph import components
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -32,7 +33,7 @@ _WRITTEN: Final = frozenset({"directory", "storage"})
 def lacking(config: Config) -> list[str]:
     """Return what running components name and cannot have here: files to read, directories to write to."""
     found: list[str] = []
-    for path, settings in _running(config):
+    for path, settings in _running(config).items():
         found += (why for _, why in unreadable(settings, path))
         found += unwritable(settings, path)
     return found
@@ -40,24 +41,12 @@ def lacking(config: Config) -> list[str]:
 
 def misread(config: Config) -> list[str]:
     """Return what is wrong inside of the files that running components name."""
-    return [problem for _, settings in _running(config) for problem in settings.misread()]
+    return [problem for settings in _running(config).values() for problem in settings.misread()]
 
 
-def _running(config: Config) -> Iterator[tuple[str, Settings]]:
-    """Yield the configuration of each component that runs, and where it stands."""
-    used = {("extensions", id_) for id_ in config.service.extensions}
-    for pipeline in config.pipelines.values():
-        for section, ids in (
-            ("receivers", pipeline.receivers),
-            ("processors", pipeline.processors),
-            ("exporters", pipeline.exporters),
-            ("connectors", (*pipeline.receivers, *pipeline.exporters)),
-        ):
-            used.update((section, id_) for id_ in ids)
-    for section in ("extensions", "receivers", "processors", "connectors", "exporters"):
-        for id_, component in getattr(config, section).items():
-            if (section, id_) in used:
-                yield f"{section}::{id_}", component.config
+def _running(config: Config) -> dict[str, Settings]:
+    """Return the configuration of each component that runs, by where it stands; that of processors once."""
+    return {f"{kind}s::{resolved.id}": resolved.config for kind, resolved, _ in components(config)}
 
 
 def unreadable(config: Settings, path: str) -> Iterator[tuple[str, str]]:
