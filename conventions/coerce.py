@@ -15,6 +15,7 @@ from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 
 from spanledger.conventions import semconv
+from spanledger.conventions.nesting import loads
 from spanledger.conventions.values import MAX_INT64, Value
 
 Coerce: TypeAlias = Callable[[Value], Value]
@@ -194,10 +195,10 @@ def parse_json(value: Value) -> Value:
     if not isinstance(value, str) or len(value) > MAX_JSON_CHARS:
         return None
     try:
-        parsed: Value = json.loads(value)
+        parsed: Value = loads(value)
         if "\\u" in value:  # an escape may stand for half a character, which no OTLP string can hold
             parsed = json.loads(json.dumps(parsed, ensure_ascii=False).encode(errors="replace"))
-    except (ValueError, RecursionError):
+    except ValueError:
         return None
     return parsed
 

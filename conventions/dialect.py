@@ -407,7 +407,7 @@ class Dialect:
     operations: Mapping[str, Kinded] = field(default_factory=dict)
     """Values of `gen_ai.operation.name` outside the conventions -> what they are."""
     names: Mapping[str, Kinded | Choose] = field(default_factory=dict)
-    """Span name, or the beginning of one that ends in a space, on spans of these scopes -> what that is, where no
+    """Span name, or the beginning of one up to a space or dot, on spans of these scopes -> what that is, where no
     attribute says it. Such spans are GenAI work without any other evidence."""
     any_name: Choose | None = None
     """What a span of these scopes is by a name that is not listed: only for scopes in which all is GenAI work."""

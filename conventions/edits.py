@@ -116,8 +116,10 @@ class Editor:
     def add_content(self, reading: Reading, said: Content) -> None:
         """Write content in its current form, where that is not there."""
         for field, target in CONTENT.items():
-            value, name = getattr(said, field), self._names[target]
-            if value is None or name is None or coerce.present(reading.attributes.get(name)) is not None:
+            if (value := getattr(said, field)) is None:
+                continue
+            name = self._names[target]
+            if name is None or coerce.present(reading.attributes.get(name)) is not None:
                 continue
             self._write(reading, name, value if isinstance(value, str) else _json(value))
         if said.marks:

@@ -183,7 +183,7 @@ class Lookup:
         found: Kinded | Choose | None = dialect.names.get(name)
         if found is None:
             # "invoke_agent planner" is listed as "invoke_agent ".
-            starts = (start for start in dialect.names if start[-1] == " " and name.startswith(start))
+            starts = (start for start in dialect.names if start[-1] in " ." and name.startswith(start))
             found = next((dialect.names[start] for start in starts), dialect.any_name)
         return None if found is None else (found, self.bit_of(dialect.name))
 

@@ -167,6 +167,15 @@ GENAI: Final = (
         SERVICE, PROVIDER, MODEL, Label("reason", "`spanledger.cost.reason` of the span"), unit="tokens",
     ),
     _counter(
+        "spanledger_llm_partly_priced_cost_usd_total",
+        "Cost of calls of which only a part has a price, in US dollars: they cost more. Part of "
+        "`spanledger_llm_cost_usd_total`.",
+        SERVICE, PROVIDER, MODEL,
+        Label("reason", "What is not known (`spanledger.cost.reason` of the span)",
+              ("input_unknown", "output_unknown", "tokens_unknown", "fee_unknown")),
+        unit="usd",
+    ),
+    _counter(
         "spanledger_llm_cache_savings_usd_total",
         "What reading from caches saved, in US dollars: those tokens at the full price of input, less what they cost.",
         *L, unit="usd",
@@ -204,7 +213,8 @@ GENAI: Final = (
         Label("dialect", "`none` for spans that no dialect claims"), KIND,
     ),
     _counter(
-        "spanledger_duplicate_spans_total", "Model and tool calls that were told again and counted once.", SERVICE,
+        "spanledger_duplicate_spans_total", "Model calls, tool calls and agents that were told again and counted once.",
+        SERVICE,
     ),
     _counter(
         "spanledger_usage_conflicts_total", "Token counts that cannot be or do not add up; the spans keep them.",
@@ -628,6 +638,10 @@ SELF: Final = (
     _counter("spanledger_run_store_pruned_total", "Entries of the run store that were too old or too much.", EXPORTER),
     _counter("spanledger_run_store_aside_total", "Run stores that could not be used and were put aside.", EXPORTER),
     _gauge("spanledger_run_store_bytes", "Size of what is in the run store.", EXPORTER, unit="bytes"),
+    _counter(
+        "spanledger_accept_failures_total",
+        "Tries to accept a connection while no file could be opened: it waits until another one is closed.",
+    ),
     _gauge("spanledger_loop_lag_seconds", "How late the event loop last was.", unit="seconds"),
     _histogram(
         "spanledger_request_duration_seconds", "Time from a request's last byte to its answer.",

@@ -17,6 +17,7 @@ from spanledger.conventions import coerce
 from spanledger.conventions.coerce import MAX_EXACT, parse_json
 from spanledger.conventions.content import python_repr
 from spanledger.conventions.dialect import COST, REGION, SPEED, USAGE
+from spanledger.conventions.nesting import is_too_deep
 
 if TYPE_CHECKING:
     from spanledger.conventions.dialect import Facts
@@ -241,10 +242,11 @@ def usage_within(text: Value, keys: tuple[str, ...] = ("usage", "usage_metadata"
         if start < 0:
             continue
         try:
-            found: Value = json.JSONDecoder().raw_decode(text[start : start + MAX_CHARS])[0]
+            found, end = json.JSONDecoder().raw_decode(text[start : start + MAX_CHARS])
         except (ValueError, RecursionError):
             continue
-        return found
+        if not is_too_deep(found, text, start, start + end):
+            return found  # type: ignore[no-any-return]
     return _usage_in_repr(text)
 
 
@@ -296,7 +298,7 @@ def counts_of(usage: Mapping[str, Value]) -> dict[str, int]:
             counts["input"] += counts.get("cache_read", 0) + counts.get("cache_write", 0)
     if thoughts is not None:
         counts["reasoning"] = thoughts
-        if "output" in counts:
+        if "output" in counts and not _has_thoughts(counts, total):
             counts["output"] += thoughts
     return {name: count for name, count in counts.items() if count or not name.startswith("audio")}
 
@@ -314,6 +316,12 @@ def _leaves_cache_out(counts: Mapping[str, int], total: int | None, *, plain: bo
     if total is not None:
         return total == counts["input"] + counts.get("output", 0) + cached
     return plain
+
+
+def _has_thoughts(counts: Mapping[str, int], total: int | None) -> bool:
+    """Tell whether the output includes reasoning under Gemini's word for it, as Genkit for Go has it of OpenAI."""
+    output = counts["output"]
+    return total is not None and counts["reasoning"] <= output and total == counts.get("input", 0) + output
 
 
 def _take(counts: dict[str, int], source: Mapping[str, Value], names: Mapping[str, tuple[str, ...]]) -> None:

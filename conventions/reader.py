@@ -127,8 +127,17 @@ class Reader:
         `scope` and `version` are those of the instrumentation. `content` can be left unread, in which case
         the edits write none.
         """
+        return self.read_as(scope, version, span, *self.look(scope, version, span), content=content)
+
+    def look(self, scope: str, version: str, span: Span) -> tuple[Shape, Sequence[KeyValue]]:
+        """Return what is known of spans with the keys of this one, and its attributes."""
         pairs = span.attributes[:]  # four fifths of the time of `list`
-        shape = self._shapes.of(scope, version, tuple([pair.key for pair in pairs]))
+        return self._shapes.of(scope, version, tuple([pair.key for pair in pairs])), pairs
+
+    def read_as(
+        self, scope: str, version: str, span: Span, shape: Shape, pairs: Sequence[KeyValue], *, content: bool = True
+    ) -> Reading | None:
+        """Do what `read` does, with what `look` returned."""
         if not (shape.claims or shape.by_kind or shape.named):
             return None
         told: list[Value] = []

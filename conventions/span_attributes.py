@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 from spanledger.conventions.values import TooLarge, Value, value_of
 
@@ -79,14 +79,15 @@ class SpanAttributes(Mapping[str, Value]):
         return self[key] if key in self.at else default
 
 
-def by_keys(attributes: Attributes, question: Callable[[Collection[str]], _T]) -> _T:
+def by_keys(attributes: Attributes | Keys, question: Callable[[Collection[str]], _T]) -> _T:
     """Return what a function of a module says of the keys of `attributes`, as it said of others with the same keys."""
-    if not isinstance(attributes, SpanAttributes):
+    if not isinstance(attributes, SpanAttributes | Keys):
         return question(attributes)
     answers = attributes.answers
     if question not in answers:
         answers[question] = question(attributes.at)
-    return cast("_T", answers[question])
+    answer: _T = answers[question]
+    return answer
 
 
 def decode(message: AnyValue) -> Value:

@@ -11,7 +11,6 @@ A push returns None or a `PartialSuccess`, or raises::
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,6 +18,8 @@ from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+
+from spanledger.conventions.nesting import loads
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,9 +102,9 @@ def partial_success(signal: Signal, wire: bytes) -> PartialSuccess | None:
 def partial_success_json(signal: Signal, text: bytes) -> PartialSuccess | None:
     """Read the same response in its JSON form, whose 64-bit numbers are strings or numbers."""
     try:
-        partial = json.loads(text)["partialSuccess"]
+        partial = loads(text)["partialSuccess"]
         return _partial(int(partial.get(_REJECTED_JSON[signal], 0)), str(partial.get("errorMessage", "")))
-    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError):
         return None
 
 

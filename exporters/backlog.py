@@ -137,6 +137,8 @@ class Backlog:
         self._ended = True
         self._bytes.remove((self._id,))
         self._waiting_letters.remove((self._id,))
+        # Whoever is replaced in a reload may be remembered for long, for he is part of circles.
+        self._held.clear()
         await self._in_thread(self._file.close)
 
     def statistics(self) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import json
 import math
 import re
 import ssl
@@ -23,6 +22,7 @@ from google.protobuf.message import DecodeError
 from google.rpc.status_pb2 import Status
 
 from spanledger import __version__
+from spanledger.conventions.nesting import loads
 from spanledger.exporters.answer import (
     PartialSuccess,
     Permanent,
@@ -302,8 +302,8 @@ def describe(media_type: str, body: bytes, location: str) -> str:
         if media_type == _MEDIA_TYPE["proto"]:
             message = Status.FromString(body).message
         elif media_type == _MEDIA_TYPE["json"]:
-            message = str(json.loads(body)["message"])
-    except (DecodeError, ValueError, LookupError, TypeError, RecursionError):
+            message = str(loads(body)["message"])
+    except (DecodeError, ValueError, LookupError, TypeError):
         # Not what its type says: show what came.
         message = body.decode(errors="replace")
     return printable(message.strip()) or "(no message)"

@@ -319,7 +319,8 @@ class Sender(ABC):
                 self._lose(part, "permanent", str(error), error.error_type)
                 return None
             except Retryable as error:
-                failure = error
+                # This frame is among its frames: a circle, which would keep the request when it is long done with.
+                failure = error.with_traceback(None)
             except TimeoutError:
                 failure = Retryable("no answer in time; see `timeout`", "timeout")
             else:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import grpc
 
+from spanledger.processor.authorities import default_context
+
 if TYPE_CHECKING:
     from spanledger.processor.settings import TLSClient
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 def ssl_context(tls: TLSClient) -> ssl.SSLContext:
     """Return the context of an HTTPS client. Raises ValueError naming the key and the file at fault."""
     try:
-        context = ssl.create_default_context(cafile=tls.ca_file or None)
+        context = default_context(ca_file=tls.ca_file or None)
     except (OSError, ssl.SSLError) as error:
         raise ValueError(f"tls::ca_file: cannot use {tls.ca_file}: {error}") from error
     tls.limit(context)

@@ -32,7 +32,8 @@ class HealthCheckConfig(ComponentConfig):
     tls: TLSServer | None = None
     """Answer over HTTPS."""
     path: str = "/"
-    """Path of the plain answer: 200 when requests are taken, 503 when not."""
+    """Path of the plain answer: 200 when requests are taken, 503 when not. With a `/` at its end it stands for all
+    paths below it that are not `status_path`."""
     status_path: str = "/status"
     """Path of the answer in detail: `?verbose` names every component, `?pipeline=traces` one pipeline."""
     status_auth: AuthServer | None = None
@@ -51,11 +52,14 @@ class HealthCheck(Served):
         self._host = host
         self._view: ServiceView = host.view
         app = web.Application()
-        app.router.add_get(config.path, self._plain)
+        # As the Collector's: any method will do, and a path that ends in / stands for all below it, such as /healthz.
+        below = [f"{config.path}{{below:.*}}"] if config.path.endswith("/") else []
+        plain = [app.router.add_route("*", path, self._plain).resource for path in (config.path, *below)]
         if config.status_path != config.path:
             app.router.add_get(config.status_path, self._detailed)
+        open_paths = {resource.canonical for resource in plain if resource is not None}
         key, auth = f"extensions::{host.id}::endpoint", server_auth(config.status_auth, host.extensions)
-        self._server = WebServer(app, config.endpoint, key, config.tls, auth=auth, open_paths={config.path})
+        self._server = WebServer(app, config.endpoint, key, config.tls, auth=auth, open_paths=open_paths)
 
     async def _plain(self, _request: web.Request) -> web.Response:
         if not self._view.ready():

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Any, ClassVar, Final
 from urllib.parse import urlsplit
@@ -12,7 +10,9 @@ from urllib.parse import urlsplit
 import aiohttp
 import pydantic
 
+from spanledger.conventions.nesting import loads
 from spanledger.processor.auth import SERVER, CannotTell, Unauthenticated
+from spanledger.processor.authorities import default_context
 from spanledger.processor.component import ComponentConfig, Host, register
 
 # Signatures by a key that only the issuer has; never `none`, never a shared secret.
@@ -154,12 +154,12 @@ class OidcAuth:
             if self._host.monotonic() - self._asked_s < ASK_AGAIN_S:
                 return
             try:
-                about = json.loads(await self._fetch(f"{self._config.issuer_url.rstrip('/')}/{_DISCOVERY}"))
+                about = loads(await self._fetch(f"{self._config.issuer_url.rstrip('/')}/{_DISCOVERY}"))
                 if about["issuer"] != self._config.issuer_url:
                     raise ValueError("its discovery document names another issuer")
                 if not _trusted(where := str(about["jwks_uri"])):
                     raise ValueError("its keys are not at an https URL")
-                keys = json.loads(await self._fetch(where))["keys"]
+                keys = loads(await self._fetch(where))["keys"]
                 self._keys = dict(self._usable(keys))
             except (aiohttp.ClientError, TimeoutError, OSError, ValueError, LookupError, TypeError) as error:
                 self._why = str(error) or type(error).__name__
@@ -183,9 +183,8 @@ class OidcAuth:
         return usable
 
     async def _get(self, url: str) -> bytes:
-        context: ssl.SSLContext | bool = True
-        if self._config.issuer_ca_path:
-            context = ssl.create_default_context(cafile=self._config.issuer_ca_path)
+        # In a thread: reading all authorities of the system takes a while.
+        context = await asyncio.to_thread(default_context, ca_file=self._config.issuer_ca_path or None)
         timeout = aiohttp.ClientTimeout(total=FETCH_TIMEOUT_S)
         async with (
             aiohttp.ClientSession(timeout=timeout, trust_env=False) as session,

@@ -52,6 +52,7 @@ class ZPages(Served):
         app.router.add_get("/debug/pipelinez", self._pipelines)
         app.router.add_get("/debug/tracez", self._traces)
         app.router.add_get("/debug/tasks", self._tasks)
+        app.router.add_get("/{elsewhere:.*}", self._nothing)
         auth = server_auth(config.auth, host.extensions)
         self._server = WebServer(app, config.endpoint, f"extensions::{host.id}::endpoint", config.tls, auth=auth)
 
@@ -63,13 +64,16 @@ class ZPages(Served):
             ("takes requests", _mark("yes" if self._view.ready() else "no", good=self._view.ready())),
         ]
         components = table(
-            ("component", "status", "why", "since"),
+            ("component", "status", "why", "since (UTC)"),
             (
-                (key, _mark(status, good=status == "ok"), why, _time(since_ns))
+                (key, _mark(status, good=status == "ok"), why, _moment(since_ns))
                 for key, (status, why, since_ns) in self._view.statuses().items()
             ),
         )
         return page("Service", {"": table(("", ""), rows), "Components": components}, _LINKS)
+
+    async def _nothing(self, _request: web.Request) -> web.Response:
+        raise web.HTTPNotFound(text=f"404 there is no such page; there are {', '.join(_LINKS.values())}\n")
 
     async def _pipelines(self, _request: web.Request) -> web.Response:
         pipelines = table(
@@ -141,6 +145,8 @@ def _plain(value: object) -> object:
         return ", ".join(f"{str(name).replace('_', ' ')} {_plain(inner)}" for name, inner in value.items())
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if value is None:
+        return "–"
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
 
 
@@ -150,6 +156,10 @@ def _whole(text: str) -> str:
 
 def _mark(text: str, *, good: bool) -> Html:
     return Html(f'<span class="{"good" if good else "bad"}">{escape(text)}</span>')
+
+
+def _moment(at_ns: int) -> str:
+    return datetime.fromtimestamp(at_ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _time(at_ns: int) -> str:
@@ -217,7 +227,7 @@ def _step_row(step: Step, depth: int) -> tuple[object, ...]:
     return (
         _time(step.start_ns),
         step.kind,
-        "\u2003" * depth + step.name,
+        Html("&emsp;" * depth + escape(step.name)),
         step.agent_name,
         step.model,
         "" if usage is None or usage.input is None else usage.input,

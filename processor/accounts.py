@@ -92,12 +92,12 @@ class Accounts:
 
     def twins(self, report: Report) -> list[Report]:
         """Return the other reports of a call that stands."""
-        found = [pair for pair in self._namesakes(report) if pair[1].twin_of is report]
         place = report.place
         return [
             one
-            for name, one in found
-            if one.place is not None and place is not None and are_one(name, one.place, place)
+            for name, others in self._namesakes(report)
+            for one in others
+            if one.twin_of is report and one.place is not None and place is not None and are_one(name, one.place, place)
         ]
 
     def changed(self) -> list[Report]:
@@ -257,32 +257,33 @@ class Accounts:
         if place is None:
             return []
         first, last = sorted((place.start_ns, place.end_ns))
+        earliest, latest = first - MAX_APART_NS, last + MAX_APART_NS
         found: list[Report] = []
-        for name, one in self._namesakes(report):
-            other = one.place
-            if other is None:
-                continue
-            # Of equal tokens nearly all are of another moment, and those `are_one` never finds to be one.
-            if name[0] == "tokens" and not (
-                (other.start_ns <= last + MAX_APART_NS or other.end_ns <= last + MAX_APART_NS)
-                and (other.end_ns >= first - MAX_APART_NS or other.start_ns >= first - MAX_APART_NS)
-            ):
-                continue
-            if are_one(name, other, place):
-                found.append(one)
+        for name, others in self._namesakes(report):
+            by_tokens = name[0] == "tokens"
+            for one in others:
+                other = one.place
+                if other is None or one is report:
+                    continue
+                # Of equal tokens nearly all are of another moment, and those `are_one` never finds to be one.
+                if by_tokens and (
+                    (other.end_ns < earliest and other.start_ns < earliest)
+                    or (other.start_ns > latest and other.end_ns > latest)
+                ):
+                    continue
+                if are_one(name, other, place):
+                    found.append(one)
         return found
 
-    def _namesakes(self, report: Report) -> Iterator[tuple[Name, Report]]:
-        """Yield each other call that has a name in common, and that name."""
+    def _namesakes(self, report: Report) -> Iterator[tuple[Name, list[Report]]]:
+        """Yield each name of a call with those who may tell of it again under that name; it may be among them."""
         for name, own in report.names.items():
             tellers = self._alike[name]
             if len(tellers) == 1 and (own or len(tellers[own]) == 1):
                 continue
             for teller, others in tellers.items():
                 if teller != own or not own:
-                    for other in others:
-                        if other is not report:
-                            yield name, other
+                    yield name, others
 
     def _list(self, report: Report) -> None:
         call, place = report.call, report.place

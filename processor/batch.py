@@ -38,6 +38,7 @@ from spanledger.processor.outline_limit import check_parts, has_few_parts, shape
 
 if TYPE_CHECKING:
     from spanledger.conventions.reading import Reading
+    from spanledger.conventions.span_attributes import Keys
     from spanledger.conventions.step import Bridge, Step
     from spanledger.conventions.trajectory import Judgement
     from spanledger.processor.outline_limit import Shape
@@ -143,6 +144,8 @@ class ScopeGroup:
     """Set to replace the scope's schema URL."""
     rewritten: bool = False
     """The resource or the scope was edited, in `parent` or `node`, and so the request is written anew."""
+    keys: dict[int, Keys] = field(default_factory=dict)
+    """Traces: by index the keys, as they came, of spans that genai_normalizer found to be no GenAI work."""
 
     def like(self, scope: str) -> ScopeGroup:
         """Return an empty group of the same resource, and of the scope of that name, that is not sent on."""
@@ -321,6 +324,10 @@ _ITEM: Final[dict[Signal, type[Message]]] = {"traces": Span, "logs": LogRecord, 
 _SHAPE: Final = {signal: shape_of(message) for signal, message in _ITEM.items()}
 _SERVICE: Final[dict[Signal, str]] = {"traces": "Trace", "logs": "Logs", "metrics": "Metrics"}
 _NOUN: Final[dict[Signal, str]] = {"traces": "span", "logs": "log record", "metrics": "metric"}
+_OTHER_FORMATS: Final = {
+    b"{": "it begins like JSON, which is sent as application/json",
+    b"\x1f\x8b": "it begins like gzip, which is sent with Content-Encoding: gzip",
+}
 
 
 def decode(signal: Signal, wire: bytes, received_ns: int) -> Generator[None, None, Batch]:
@@ -335,7 +342,9 @@ def decode(signal: Signal, wire: bytes, received_ns: int) -> Generator[None, Non
     try:
         outline.ParseFromString(wire)
     except DecodeError as error:
-        raise Rejected(f"the body is not a protobuf Export{_SERVICE[signal]}ServiceRequest: {error}") from error
+        # Protobuf's own text would name `Outline`, which nobody who sends knows.
+        advice = next((f": {what}" for head, what in _OTHER_FORMATS.items() if wire.startswith(head)), "")
+        raise Rejected(f"the body is not a protobuf Export{_SERVICE[signal]}ServiceRequest{advice}") from error
     batch = Batch(signal, wire, received_ns, [], outline)
     resources = _Heads(_RESOURCE_SHAPE, _resource, lambda wire: Resource({}, _service_name(wire)))
     scopes = _Heads(_SCOPE_SHAPE, _scope, lambda _wire: Scope("", ""))

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from spanledger.conventions.detail import Detail
     from spanledger.conventions.reading import Reading
+    from spanledger.conventions.span_attributes import Keys
     from spanledger.conventions.step import Bridge, Step
     from spanledger.conventions.trajectory import Judgement
     from spanledger.processor.batch import Batch, Delivery, Resource, Signal
@@ -310,7 +311,7 @@ class Trajectories(Protocol):
         """Return what joins this step to others. Never raises because of data."""
         ...
 
-    def judgements(self, span: Span) -> Sequence[Judgement]:
+    def judgements(self, span: Span, keys: Keys | None = None) -> Sequence[Judgement]:
         """Return what a span that is no GenAI work says of others. Never raises because of data."""
         ...
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
@@ -100,6 +100,8 @@ class GenAIMetrics:
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_s = 0.0
         """When it rings."""
+        self._heir: GenAIMetrics | None = None
+        """Who goes on counting; what is still on its way here is theirs."""
 
     async def start(self) -> None:
         """Give the table its limits and buckets."""
@@ -108,14 +110,30 @@ class GenAIMetrics:
             family = self._host.metrics.histogram(name)
             family.set_bounds(self._config.buckets.get(name, family.metric.buckets))
 
+    def take_over(self, predecessor: GenAIMetrics) -> Awaitable[None]:
+        """Go on with all that another one remembers: what waits goes on waiting, what was counted is known."""
+        self._accounts, self._ancestry = predecessor._accounts, predecessor._ancestry
+        self._held, self._nameless = predecessor._held, predecessor._nameless
+        self._nameless.wait_for(self._config.agent_wait)
+        self._step_metrics.take_over(predecessor._step_metrics)
+        self._waiting, predecessor._waiting = predecessor._waiting, deque()
+        self._waiting_spans, predecessor._waiting_spans = predecessor._waiting_spans, 0
+        predecessor._heir = self
+        predecessor._silence()
+        if self._waiting:
+            self._count_later()
+        self._set_alarm()
+        return asyncio.sleep(0)
+
     async def shutdown(self, deadline: float) -> int:
-        """Count what waits and what is held."""
+        """Count what waits and what is held, unless another one goes on with it."""
         if self._task is not None:
             await self._task
-        if self._alarm is not None:
-            self._alarm.cancel()
+        if self._heir is not None:
+            return 0
+        self._silence()
         now_s = self._host.monotonic()
-        self._nameless.close()
+        self._nameless.wait_for(0.0)
         until = now_s + SLICE_S
         for nameless in self._nameless.take_all():
             self._guarded(self._end_wait, nameless, "shutdown", now_s)
@@ -150,6 +168,9 @@ class GenAIMetrics:
 
     def commit(self, delivery: Delivery) -> None:
         """Count the steps of `delivery`: at once, but for those of a huge one."""
+        if self._heir is not None:
+            self._heir.commit(delivery)
+            return
         self._host.metrics.tick(delivery.received_ns)
         if delivery.bridges:
             self._step_metrics.count_bridges(len(delivery.bridges))
@@ -159,6 +180,9 @@ class GenAIMetrics:
         count = len(delivery.steps) + len(delivery.bridges)
         self._waiting.append((steps, count))
         self._waiting_spans += count
+        self._count_later()
+
+    def _count_later(self) -> None:
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._count_waiting(), name="genai_metrics")
 
@@ -358,11 +382,15 @@ class GenAIMetrics:
             dues_s.append(due_s)
         if not dues_s or (self._alarm is not None and self._alarm_s <= min(dues_s)):
             return
-        if self._alarm is not None:
-            self._alarm.cancel()
+        self._silence()
         self._alarm_s = min(dues_s)
         delay_s = max(0.0, self._alarm_s - self._host.monotonic())
         self._alarm = asyncio.get_running_loop().call_later(delay_s, self._ring)
+
+    def _silence(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
 
     def _ring(self) -> None:
         self._alarm = None

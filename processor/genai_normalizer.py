@@ -240,7 +240,7 @@ class GenaiNormalizer(Passive):
                 if held is None:
                     held = made[found.scope] = group.like(found.scope)
                     batch.reports.append(held)
-                if (reading := self._read(held, found.span)) is not None:
+                if (reading := self._read(held, len(held.items), found.span)) is not None:
                     reading.turn = found.turn
                     held.add(found.span, reading)
                     self._reported.add((reading.dialect, reading.kind))
@@ -268,7 +268,7 @@ class GenaiNormalizer(Passive):
         if len(span.attributes) > MAX_ATTRIBUTES:
             self._unread.add(("too_many_attributes",))
             return False
-        reading = self._read(group, span)
+        reading = self._read(group, index, span)
         if reading is None:
             return False
         group.readings[index] = reading
@@ -279,12 +279,16 @@ class GenaiNormalizer(Passive):
             group.changed.add(index)
         return changed
 
-    def _read(self, group: ScopeGroup, span: Span) -> Reading | None:
+    def _read(self, group: ScopeGroup, index: int, span: Span) -> Reading | None:
         """Read one span. A fault of ours costs its content, or else its reading, never the span."""
         scope = group.scope
         for content in (True, False):
             try:
-                return self._reader.read(scope.name, scope.version, span, content=content)
+                shape, pairs = self._reader.look(scope.name, scope.version, span)
+                reading = self._reader.read_as(scope.name, scope.version, span, shape, pairs, content=content)
+                if reading is None:
+                    group.keys[index] = shape.common
+                return reading
             except Exception as error:  # noqa: BLE001 - counted and named below; data must not stop a request
                 self._report(scope.name, error)
         self._unread.add(("error",))

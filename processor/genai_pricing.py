@@ -9,7 +9,7 @@ this stage applies both. A price is that of the day a span started. A call witho
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -313,8 +313,8 @@ class GenaiPricing(Passive):
         if isinstance(report.kept, Passed):
             return report.kept  # a request that comes again
         verdict: Verdict = report.verdict
-        others = (*self._passed.twins(report), *report.finding.echoes)
-        other = self._free_twin(report)
+        others = self._others(report)
+        other = self._free_twin(report, _twin(report, others))
         if verdict in MONEY:
             passed = [one for one in others if _has_passed(one) and one.verdict == "twin"]
             if passed:
@@ -327,25 +327,24 @@ class GenaiPricing(Passive):
             other.kept.paired = report
         return report.kept
 
-    def _free_twin(self, report: Report) -> Report | None:
+    def _others(self, report: Report) -> tuple[Report, ...]:
+        """Return the other reports of the call that a report stands for, as far as it does."""
+        return (*self._passed.twins(report), *report.finding.echoes)
+
+    def _free_twin(self, report: Report, first: Report | None) -> Report | None:
         """Return another report of the same call; of calls that are quite alike, one that no other was told.
 
-        With each report that comes the ledger pairs such calls anew, and what was told stays: whoever finds its twin
-        given away takes the one that is now left over by who has it.
+        With each report that comes the ledger pairs such calls anew, and what was told stays: whoever finds its twin,
+        `first`, given away takes the one that is now left over by who has it.
         """
-        first = other = self._twin(report)
+        other = first
         for _ in range(_MAX_ALIKE):
             holder = _holder(other) if other is not None else None
-            left = self._twin(holder) if holder is not None and holder is not report else None
+            left = _twin(holder, self._others(holder)) if holder is not None and holder is not report else None
             if left in (None, other):
                 return other
             other = left
         return first
-
-    def _twin(self, report: Report) -> Report | None:
-        """Return the call that a report is a twin of, or else the first twin of it."""
-        others = (*self._passed.twins(report), *report.finding.echoes) if report.twin_of is None else ()
-        return report.twin_of or next((one for one in others if one.verdict == "twin"), None)
 
     def _report_unpriced(self, reading: Reading, reason: str) -> None:
         """Log a model without a price, once an hour."""
@@ -368,6 +367,11 @@ class GenaiPricing(Passive):
             "no price for model %.100r of provider %.60r (%s); `spanledger price` shows how to add one",
             *reversed(name), reason,
         )  # fmt: skip
+
+
+def _twin(report: Report, others: Sequence[Report]) -> Report | None:
+    """Return the call that a report is a twin of, or else the first of `others` that is its twin."""
+    return report.twin_of or next((one for one in others if one.verdict == "twin"), None)
 
 
 def _holder(report: Report) -> Report | None:
@@ -443,7 +447,7 @@ def report(reading: Reading, scope: str, resource: Resource, cost: Cost, *, fail
 def _knows(reading: Reading, cost: Cost, *, units: bool) -> int:
     """Return what decides the price that a span tells beside its tokens."""
     usage = reading.usage
-    return int(
+    return (
         (Knows.BILL if cost.reason == "reported" else 0)
         | (Knows.TIER if reading.service_tier else 0)
         | (Knows.SPECIAL if reading.service_tier and tier_of(reading.service_tier) else 0)

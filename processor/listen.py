@@ -19,6 +19,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from spanledger.processor.auth import CHALLENGE, CannotTell, ServerAuth, Unauthenticated
+from spanledger.processor.authorities import default_context
 from spanledger.processor.settings import TLSServer, host_and_port
 from spanledger.processor.watched_files import WatchedFiles
 
@@ -173,7 +174,7 @@ class _Newest:
 
 
 def _context(tls: TLSServer) -> ssl.SSLContext:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context = default_context(ssl.Purpose.CLIENT_AUTH)
     tls.limit(context)
     try:
         context.load_cert_chain(tls.cert_file, tls.key_file, password=_no_passphrase)

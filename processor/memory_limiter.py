@@ -6,6 +6,7 @@ once every `check_interval` and only while requests come; the soft limit is `lim
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import os
@@ -144,12 +145,12 @@ class MemoryLimiter(Passive):
             )
 
     def _check(self) -> None:
-        self._used = self._measure()
+        self._look()
         now = self._host.monotonic()
         if self._used > self._soft and now - self._relieved >= self._relief_s[self._used > self._hard]:
             self._relieved = now
             self._relieve()
-            self._used = self._measure()
+            self._look()
         over = self._used > self._soft
         if over != self._over:
             self._over = over
@@ -162,6 +163,11 @@ class MemoryLimiter(Passive):
             else:
                 self._host.log.info("memory use is %d MiB, back below the soft limit", self._used // _MIB)
                 self._host.report("ok", "")
+
+    def _look(self) -> None:
+        # While no file can be opened, what was last seen is the best that is known.
+        with contextlib.suppress(OSError):
+            self._used = self._measure()
 
     def statistics(self) -> Mapping[str, Any]:
         """Return the last measurement and the limits, in bytes."""

@@ -19,13 +19,14 @@ as long as any exporter shows it.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from spanledger.conventions.metrics import METRICS, OTHER, Metric
 
@@ -48,9 +49,9 @@ MAX_LABEL_CHARS: Final = 128
 MAX_MERGED: Final = 1024
 """What was told by a gauge, as it was told, that is remembered."""
 
-MAX_ELSEWHERE: Final = 8192
-MAX_ELSEWHERE_CHARS: Final = 512
-"""Label sets without a series of their own, of at most so many characters, whose series is remembered."""
+MAX_CLEANED: Final = 1024
+MAX_CLEANED_CHARS: Final = 512
+"""Label sets that had to be cleaned, of at most so many characters, of which it is remembered how they read then."""
 
 MAX_VALUE: Final = 2**53
 """Up to here a float64, which is what Prometheus keeps, counts by ones. A larger value is no measurement."""
@@ -74,6 +75,19 @@ def clean(value: str) -> str:
     value = value[: 2 * MAX_LABEL_CHARS].translate(_CONTROL)
     value = value.encode("utf-8", "replace").decode("utf-8")
     return value if len(value) <= MAX_LABEL_CHARS else value[: MAX_LABEL_CHARS - 1] + _CUT
+
+
+def cleaned(labels: Labels) -> Labels:
+    """Return clean label values. Nearly always they are."""
+    together = "".join(labels)
+    if len(together) <= MAX_LABEL_CHARS and together.isascii() and together.isprintable():
+        return labels
+    return _cleaned(labels) if len(together) <= MAX_CLEANED_CHARS else tuple(map(clean, labels))
+
+
+@functools.lru_cache(MAX_CLEANED)
+def _cleaned(labels: Labels) -> Labels:
+    return tuple(map(clean, labels))
 
 
 def escape(value: str) -> str:
@@ -118,14 +132,6 @@ class Distribution(Cell):
     shown_counts: list[int] = field(default_factory=list)
 
 
-class _Elsewhere(NamedTuple):
-    """Where what is counted under labels goes that have no series of their own."""
-
-    cell: Any
-    full: Labels | None
-    """These labels, cleaned, where there is no room for them; None where they only read otherwise once cleaned."""
-
-
 @dataclass(slots=True, eq=False)
 class _Shared:
     """What the families of one table have in common."""
@@ -145,20 +151,19 @@ class _Shared:
     """None for never."""
     owners: dict[tuple[str | None, ...], Owner] = field(default_factory=dict)
     next_sweep_ns: int = 0
-    elsewhere: dict[tuple[Family[Any], Labels], _Elsewhere] = field(default_factory=dict)
-    """Until a series is dropped: where there was no room, there is none until then."""
     overflow: CounterFamily | None = None
     refused: CounterFamily | None = None
 
-    def sweep(self) -> None:
-        """Forget what nobody has added to for long; at most once in ten seconds, for it looks at all."""
+    def sweep(self) -> bool:
+        """Forget what nobody has added to for long; not again for ten seconds, for it looks at all. Tell if it did."""
         if self.now_ns < self.next_sweep_ns or self.forget_after_ns is None:
-            return
+            return False
         self.next_sweep_ns = self.now_ns + SWEEP_EVERY_NS
         oldest = self.now_ns - self.forget_after_ns
         for key in [key for key, owner in self.owners.items() if owner.seen_ns < oldest]:
             for family, labels in tuple(self.owners.pop(key).series):
                 family.remove(labels)
+        return True
 
 
 _C = TypeVar("_C", bound=Cell)
@@ -192,10 +197,6 @@ class Family(Generic[_C]):
         """Return the series of these labels."""
         return self._cells.get(labels)
 
-    def has_begun(self, labels: Labels) -> bool:
-        """Tell whether what is counted under these labels has a series, if need be under another name."""
-        return labels in self._cells or (self, labels) in self._shared.elsewhere
-
     def cells(self, since_ns: int = 0) -> list[_C]:
         """Return the series of this moment, oldest first, without those that are stale since then."""
         self._shared.readings += 1
@@ -210,7 +211,6 @@ class Family(Generic[_C]):
             cell.owner.series.pop((self, labels), None)
             self._count(labels, -1)
             self._shared.removals += 1
-            self._shared.elsewhere.clear()
 
     def _count(self, labels: Labels, by: int) -> None:
         if not self._limited:
@@ -229,44 +229,29 @@ class Family(Generic[_C]):
     def _make(self, text: str, owner: Owner) -> _C:
         raise NotImplementedError
 
-    def _find(self, labels: Labels, weight: float) -> _C:
-        """Return the series of labels that are not known as they are: after cleaning, `__other__`, or new.
+    def _find(self, told: Labels, weight: float) -> _C:
+        """Return the series of labels that are not known as they are: after cleaning, new, or `__other__`.
 
         `weight` is what will be added: only what counts counts as overflow.
         """
-        shared = self._shared
-        found = shared.elsewhere.get((self, labels))
-        if found is not None and found.full is not None:
-            shared.sweep()  # which may make room
-            found = shared.elsewhere.get((self, labels))
-        if found is None:
-            found = self._place(labels)
-        if weight and found.full is not None:
-            self._overflow(found.full)
-        cell: _C = found.cell
-        return cell
-
-    def _place(self, told: Labels) -> _Elsewhere:
-        if len(told) != len(self.metric.labels):
+        if len(told) != len(self._from_data):
             raise ValueError(f"{self.metric.name} takes {self.metric.label_names}, not {len(told)} values")
-        labels = told
-        together = "".join(labels)
-        if len(together) > MAX_LABEL_CHARS or not together.isascii() or not together.isprintable():
-            labels = tuple(map(clean, labels))
-        full = None
-        if labels not in self._cells and self._limited and not self._has_room(labels):
-            self._shared.sweep()
-            if not self._has_room(labels):
-                full = labels
-                # "" stays: it says that nothing is known, and is only one value.
-                folds = zip(labels, self._from_data, strict=True)
-                labels = tuple([OTHER if value and from_data else value for value, from_data in folds])
-        found = _Elsewhere(self._cells.get(labels) or self._new(labels), full)
-        if labels != told and len(together) <= MAX_ELSEWHERE_CHARS:
-            if len(self._shared.elsewhere) >= MAX_ELSEWHERE:
-                self._shared.elsewhere.clear()
-            self._shared.elsewhere[self, told] = found
-        return found
+        labels = cleaned(told)
+        if (known := self._cells.get(labels)) is not None:
+            return known
+        service = self._service(labels)
+        full = self._full_for(service)
+        if full is not None and self._shared.sweep():
+            full = self._full_for(service)
+        if full is None:
+            return self._new(labels)
+        # "" stays: it says that nothing is known, and is only one value.
+        folds = zip(labels, self._from_data, strict=True)
+        other = tuple([OTHER if value and from_data else value for value, from_data in folds])
+        cell = self._cells.get(other) or self._new(other)
+        if weight:
+            self._overflow(service, full)
+        return cell
 
     def _new(self, labels: Labels) -> _C:
         pairs = zip(self.metric.label_names, labels, strict=True)
@@ -286,23 +271,20 @@ class Family(Generic[_C]):
         at = self._owner_at[0]
         return "" if at is None else labels[at]
 
-    def _has_room(self, labels: Labels) -> bool:
-        """Tell whether the service may have one more: at most half of what the others leave of each limit."""
-        service, shared = self._service(labels), self._shared
-        own = shared.lines[service]
-        enough = 2 * (own + self._lines()) <= shared.max_lines - (shared.all_lines - own)
-        return enough and not self._is_full_of(service)
+    def _full_for(self, service: str) -> Family[Any] | _Shared | None:
+        """Return what has no room for one more series of a service: at most half of what the others leave of it."""
+        if not self._limited:
+            return None
+        shared, own = self._shared, self._counts.get(service, 0)
+        if 2 * (own + 1) > 2 * shared.max_series - (len(self._cells) - own):
+            return self
+        lines = shared.lines.get(service, 0)
+        return shared if 2 * (lines + self._lines()) > shared.max_lines - (shared.all_lines - lines) else None
 
-    def _is_full_of(self, service: str) -> bool:
-        own = self._counts[service]
-        return 2 * (own + 1) > 2 * self._shared.max_series - (len(self._cells) - own)
-
-    def _overflow(self, labels: Labels) -> None:
+    def _overflow(self, service: str, full: Family[Any] | _Shared) -> None:
         """Count a value that finds no series of its own; say once in a while where they all come from."""
         if self._shared.overflow is not None:
             self._shared.overflow.add((self.metric.name,))
-        service = self._service(labels)
-        full: Family[Any] | _Shared = self if self._is_full_of(service) else self._shared
         if self._shared.now_ns < full.say_at_ns:
             return
         full.say_at_ns = self._shared.now_ns + SAY_AGAIN_NS
@@ -396,7 +378,7 @@ class GaugeFamily(Family[Cell]):
         if shown is not None and self._told.get(shown[:2]) == shown:
             self.set(shown, 1)
             return
-        labels = tuple(map(clean, labels))
+        labels = cleaned(labels)
         known = self._told.get(labels[:2])
         if known is not None and known in self._cells:
             pairs = zip(labels, known, strict=True)
@@ -539,7 +521,6 @@ class MetricTable:
         """Change how much a service may have of a metric, and all of all metrics; what is there stays."""
         self._shared.max_series = max_series
         self._shared.max_lines = max_lines
-        self._shared.elsewhere.clear()
 
     def keep(self, shown_ns: int) -> None:
         """Forget nothing that was silent for less than `shown_ns`; 0 for never. The longest ever asked for holds."""

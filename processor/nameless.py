@@ -77,9 +77,9 @@ class Waiting:
         """Tell whether anything is to wait."""
         return self._wait_s > 0
 
-    def close(self) -> None:
-        """Let nothing more wait."""
-        self._wait_s = 0.0
+    def wait_for(self, wait_s: float) -> None:
+        """Let what waits, and what is yet to come, wait for so long; nothing more waits with 0."""
+        self._wait_s = wait_s
 
     @property
     def size_bytes(self) -> int:

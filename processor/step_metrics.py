@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from spanledger.conventions.ledger import Bill
 from spanledger.conventions.metrics import TOKEN_TYPE
@@ -33,8 +33,11 @@ NO_TYPE: Final = "_OTHER"
 UNKNOWN_MODEL: Final = "unknown_model"
 """The usual reason for tokens without a price."""
 
-MAX_TOOLS: Final = 8192
-"""Tool spans that are remembered, for those that are told again."""
+OUTPUT_UNKNOWN: Final = "output_unknown"
+"""The usual reason for a price of a part: a stream that was broken off."""
+
+MAX_TOLD: Final = 8192
+"""Tool spans that are remembered, for those that are told again, and as many of agents and workflows."""
 
 MAX_TRACES: Final = 1024
 """Traces whose last tools are known, for another dialect may tell of them too."""
@@ -52,6 +55,9 @@ _CALLS: Final = frozenset({"llm", "embedding"})
 _RUNNERS: Final = frozenset({"agent", "workflow"})
 _TIMED: Final = _RUNNERS | {"tool"}
 """Work that is no call of a model and has a duration of its own in the conventions."""
+
+_K = TypeVar("_K")
+_V = TypeVar("_V")
 
 
 @dataclass(slots=True)
@@ -163,9 +169,9 @@ class ToolCalls:
         return False
 
 
-def _remember(memory: OrderedDict[bytes, Called], key: bytes, called: Called) -> None:
-    memory[key] = called
-    if len(memory) > MAX_TOOLS:
+def _remember(memory: OrderedDict[_K, _V], key: _K, value: _V) -> None:
+    memory[key] = value
+    if len(memory) > MAX_TOLD:
         memory.popitem(last=False)
 
 
@@ -180,6 +186,8 @@ class StepMetrics:
         self._retried = Retries()
         self._told_tools = ToolCalls()
         self._retold_tools = RetoldTools()
+        self._told_runners: OrderedDict[tuple[bytes, int], None] = OrderedDict()
+        """Ids and beginning of agents and workflows: one may be told again with more."""
         self._spans = table.counter("spanledger_spans_total")
         self._duplicates = table.counter("spanledger_duplicate_spans_total")
         self._conflicts = table.counter("spanledger_usage_conflicts_total")
@@ -190,6 +198,7 @@ class StepMetrics:
         self._saved = table.counter("spanledger_llm_cache_savings_usd_total")
         self._without_usage = table.counter("spanledger_llm_calls_without_usage_total")
         self._unpriced = table.counter("spanledger_llm_unpriced_tokens_total")
+        self._partly = table.counter("spanledger_llm_partly_priced_cost_usd_total")
         self._unattributed_tokens = table.counter("spanledger_llm_unattributed_tokens_total")
         self._unattributed_cost = table.counter("spanledger_llm_unattributed_cost_usd_total")
         self._retries = table.counter("spanledger_llm_retries_total")
@@ -198,6 +207,11 @@ class StepMetrics:
         self._tool_calls = table.counter("spanledger_tool_calls_total")
         self._tool_duration = table.histogram("spanledger_tool_duration_seconds")
 
+    def take_over(self, predecessor: StepMetrics) -> None:
+        """Know what another one counted, so that it is not counted again."""
+        self._retried, self._told_runners = predecessor._retried, predecessor._told_runners
+        self._told_tools, self._retold_tools = predecessor._told_tools, predecessor._retold_tools
+
     def count_bridges(self, count: int) -> None:
         """Count spans that no dialect claims."""
         self._spans.add((NO_DIALECT, "other"), count)
@@ -205,7 +219,7 @@ class StepMetrics:
     def count(self, step: Step, around: Step | None = None) -> bool:
         """Count that a step is there; `around` is the tool call that a tool's span is part of.
 
-        Tell whether it is work of its own, and not a tool call that was told before.
+        Tell whether it is work of its own, and no tool call, agent or workflow that was told before.
         """
         if not step.report:
             self._spans.add((step.dialect, step.kind))
@@ -214,12 +228,20 @@ class StepMetrics:
                 self._conflicts.add((step.service_name, conflict))
         if step.agent_name:
             self.tell_agent(step)
-        if step.kind == "tool" and (
-            not self._told_tools.is_new(step, around) or (step.retold and not self._retold_tools.is_new(step))
-        ):
+        if not self._is_new(step, around):
             self._duplicates.add((step.service_name,))
             return False
         return True
+
+    def _is_new(self, step: Step, around: Step | None) -> bool:
+        if step.kind == "tool":
+            return self._told_tools.is_new(step, around) and (not step.retold or self._retold_tools.is_new(step))
+        if step.kind not in _RUNNERS:
+            return True
+        key = step.trace_id + step.span_id, step.start_ns
+        is_new = key not in self._told_runners
+        _remember(self._told_runners, key, None)
+        return is_new
 
     def tell_agent(self, step: Step) -> None:
         """Show the agent of a step."""
@@ -252,12 +274,12 @@ class StepMetrics:
 
     def _begin(self, key: tuple[object, ...], *series: tuple[CounterFamily, Labels]) -> None:
         """Begin series at 0, and remember it by `key` for as long as they are there."""
+        removals = self._table.removals
         for family, labels in series:
             family.add(labels, 0)
-        if all(family.has_begun(labels) for family, labels in series):
-            if len(self._begun) >= MAX_BEGUN:
-                self._begun.clear()
-            self._begun[key] = self._table.removals
+        if len(self._begun) >= MAX_BEGUN:
+            self._begun.clear()
+        self._begun[key] = removals
 
     def count_tool(self, step: Step) -> None:
         """Count a tool call that is work of its own."""
@@ -311,13 +333,19 @@ class StepMetrics:
         trace_id = step.trace_id if self._exemplars else None
         seller = (step.service_name, step.provider, step.model)
         if not self._is_begun(self._unpriced, *seller):
-            self._begin((self._unpriced, *seller), (self._unpriced, (*seller, UNKNOWN_MODEL)))
+            self._begin(
+                (self._unpriced, *seller),
+                (self._unpriced, (*seller, UNKNOWN_MODEL)),
+                (self._partly, (*seller, OUTPUT_UNKNOWN)),
+            )
         if cost.status == "unpriced":
             tokens = sum(disjoint(step.usage).values()) if step.usage is not None else 0
             _add(self._unpriced, (*seller, cost.reason), tokens, trace_id, back)
         else:
             who = (step.service_name, step.agent_name, step.provider, step.model)
             _add(self._cost, who, cost.total_usd or 0, trace_id, back)
+            if cost.is_partial:
+                _add(self._partly, (*seller, cost.reason), cost.total_usd or 0, trace_id, back)
             if cost.saved is not None:
                 _add(self._saved, who, max(0, cost.saved) / 1e12, trace_id, back)
 

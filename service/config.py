@@ -27,8 +27,16 @@ from spanledger.processor.component import (
     Settings,
 )
 from spanledger.processor.settings import Duration, IdOfComponent
-from spanledger.service.confmap import ConfigError, InvalidConfig, Node, read_file, resolve
-from spanledger.service.crosschecks import cross_check, loops, missing_extensions, open_to_all, shared_files, unread
+from spanledger.service.confmap import ConfigError, InvalidConfig, Node, Place, read_file, resolve
+from spanledger.service.crosschecks import (
+    cross_check,
+    loops,
+    missing_extensions,
+    open_to_all,
+    shared_files,
+    unread,
+    unused,
+)
 from spanledger.service.presets import PREFIX
 from spanledger.service.suggestions import did_you_mean, for_type
 from spanledger.service.validation import validate
@@ -140,11 +148,25 @@ class Config:
     connectors: _Section = field(default_factory=_empty)
     extensions: _Section = field(default_factory=_empty)
     warnings: tuple[str, ...] = ()
+    root: Node = field(default=Node({}, Place("")), repr=False, compare=False)
+    """What it was read from, for the places of what is wrong with it."""
 
     @property
     def pipelines(self) -> Mapping[PipelineId, Pipeline]:
         """The pipelines of the service section."""
         return MappingProxyType(self.service.pipelines)
+
+    def used(self, kind: Kind) -> Mapping[ComponentId, ResolvedComponent]:
+        """Return what pipelines and the service use of a kind, in the order of its configuration.
+
+        Extensions are in the order of their list. What is left out does not run.
+        """
+        section: _Section = getattr(self, f"{kind}s")
+        if kind == "extension":
+            return {id_: section[id_] for id_ in self.service.extensions}
+        roles = ("receivers", "exporters") if kind == "connector" else (f"{kind}s",)
+        named = {id_ for pipeline in self.pipelines.values() for role in roles for id_ in getattr(pipeline, role)}
+        return {id_: component for id_, component in section.items() if id_ in named}
 
     def as_dict(self) -> dict[str, Any]:
         """Return the configuration with all defaults, in the form that a file has. Holds secrets by key."""
@@ -207,7 +229,7 @@ def load(
     resolution = resolve(named, sets, environ, read)
     root = resolution.root
     if not root.value:
-        raise InvalidConfig([ConfigError((), root.place, "empty configuration file")], resolution.warnings)
+        raise InvalidConfig([ConfigError((), Place(", ".join(named)), "empty configuration file")], resolution.warnings)
     _, errors = validate(_Root, root, ())
     sections: dict[Kind, dict[ComponentId, Node]] = {}
     registrations: dict[Kind, dict[ComponentId, Registration | None]] = {}
@@ -220,22 +242,23 @@ def load(
         resolved[kind], found = _resolved(sections[kind], kind, registrations[kind])
         errors += found
     service = _service(root)
-    found, unused = cross_check(service, registrations, root, registry)
-    errors += found
+    errors += cross_check(service, registrations, root, registry)
     # A reference that leads nowhere leaves a value that fits nowhere: one report of it is enough.
     broken = {error.keys for error in resolution.errors}
     errors = [*resolution.errors, *(error for error in errors if error.keys not in broken)]
     if errors:
         raise InvalidConfig(sorted(errors, key=_position), resolution.warnings)
     config = Config(
-        service=service,
+        service,
         **{f"{kind}s": MappingProxyType(components) for kind, components in resolved.items()},
-        warnings=(*resolution.warnings, *unused),
+        warnings=(),
+        root=root,
     )
-    late = [*missing_extensions(config, root), *(ConfigError((), root.place, why) for why in loops(config))]
-    if late:
-        raise InvalidConfig(sorted(late, key=_position), config.warnings)
-    return replace(config, warnings=(*config.warnings, *shared_files(config), *open_to_all(config), *unread(config)))
+    found = [*unused(config), *shared_files(config), *open_to_all(config), *unread(config)]
+    warnings = (*resolution.warnings, *map(str, found))
+    if late := [*missing_extensions(config), *loops(config)]:
+        raise InvalidConfig(sorted(late, key=_position), warnings)
+    return replace(config, warnings=warnings)
 
 
 def _position(error: ConfigError) -> tuple[str, int, int]:

@@ -7,7 +7,7 @@ one side only, cycles. The wordings are the Collector's (otelcol/config.go, serv
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 import pydantic
@@ -29,55 +29,61 @@ Configured = Mapping[Kind, Mapping[ComponentId, Registration | None]]
 _ROLES: tuple[Kind, ...] = ("receiver", "processor", "exporter")
 
 
-def cross_check(
-    service: ServiceConfig, configured: Configured, root: Node, registry: Registry
-) -> tuple[list[ConfigError], list[str]]:
-    """Return what is wrong between the parts, and warnings about parts that nothing uses."""
+def cross_check(service: ServiceConfig, configured: Configured, root: Node, registry: Registry) -> list[ConfigError]:
+    """Return what is wrong between the parts."""
     check = _CrossCheck(service, configured, root, registry)
     errors = [*check.presence(), *check.ambiguous_ids(), *check.extensions()]
     for id_, pipeline in service.pipelines.items():
         errors += check.pipeline(id_, pipeline)
-    errors += [*check.connectors(), *check.cycles()]
-    return errors, list(check.unused())
+    return [*errors, *check.connectors(), *check.cycles()]
 
 
-def loops(config: Config) -> list[str]:
+def unused(config: Config) -> Iterator[ConfigError]:
+    """Yield a warning for each component that nothing uses: it may be there on purpose."""
+    for kind in KINDS:
+        used = config.used(kind)
+        where = "service::extensions" if kind == "extension" else "any pipeline"
+        for id_ in getattr(config, f"{kind}s"):
+            if id_ not in used:
+                yield config.root.trouble((f"{kind}s", str(id_)), f"configured but not used in {where}")
+
+
+def loops(config: Config) -> list[ConfigError]:
     """Return an error for each exporter that sends to a receiver of the same configuration.
 
     Such a sidecar hands the same data to itself for ever. Only what pipelines use is looked at; ports chosen
     by the system and host names other than `localhost` are not known here.
     """
-    giving = {id_ for pipeline in config.pipelines.values() for id_ in pipeline.receivers}
-    taking = {id_ for pipeline in config.pipelines.values() for id_ in pipeline.exporters}
     listening = [
         (id_, endpoint, _sockets(endpoint))
-        for id_, component in config.receivers.items()
-        for endpoint in _endpoints(component.config)
-        if id_ in giving
+        for id_, component in config.used("receiver").items()
+        for _, endpoint in _endpoints(component.config)
     ]
     return [
-        f"exporter {sender} sends to {endpoint}, where receiver {receiver} of the same configuration listens "
-        f"({own}): the data would go round for ever; give the address of the next hop, or let one use another port"
-        for sender, component in config.exporters.items()
+        config.root.trouble(
+            ("exporters", str(sender), *path),
+            f"exporter {sender} sends to {endpoint}, where receiver {receiver} of the same configuration listens "
+            f"({own}): the data would go round for ever",
+            "give the address of the next hop, or let one use another port",
+        )
+        for sender, component in config.used("exporter").items()
         # What has a queue sends; other exporters listen themselves, or have no endpoint.
-        if sender in taking and "sending_queue" in type(component.config).model_fields
-        for endpoint in _endpoints(component.config)
+        if "sending_queue" in type(component.config).model_fields
+        for path, endpoint in _endpoints(component.config)
         for receiver, own, sockets in listening
         if _sockets(endpoint) & sockets
     ]
 
 
-def missing_extensions(config: Config, root: Node) -> list[ConfigError]:
+def missing_extensions(config: Config) -> list[ConfigError]:
     """Return an error for each reference to an extension that does not run, or is of no use there."""
-    errors: list[ConfigError] = []
-    for kind in KINDS:
-        for id_, component in getattr(config, f"{kind}s").items():
-            for reference in component.config.references():
-                path = (f"{kind}s", str(id_), *reference.path)
-                node, found = root.at(path)
-                if problem := _unusable(config, reference):
-                    errors.append(ConfigError(path, node.where if found else root.place, *problem))
-    return errors
+    return [
+        config.root.trouble((f"{kind}s", str(id_), *reference.path), *problem)
+        for kind in KINDS
+        for id_, component in getattr(config, f"{kind}s").items()
+        for reference in component.config.references()
+        if (problem := _unusable(config, reference))
+    ]
 
 
 def _unusable(config: Config, reference: Reference) -> tuple[str, str] | None:
@@ -93,35 +99,35 @@ def _unusable(config: Config, reference: Reference) -> tuple[str, str] | None:
     return None
 
 
-def shared_files(config: Config) -> list[str]:
+def shared_files(config: Config) -> list[ConfigError]:
     """Return a warning for each file that several exporters write to: their records would run into each other."""
     writers: dict[str, list[str]] = {}
-    taking = {id_ for pipeline in config.pipelines.values() for id_ in pipeline.exporters}
-    for id_, component in config.exporters.items():
+    for id_, component in config.used("exporter").items():
         path = getattr(component.config, "path", None)
-        if id_ in taking and isinstance(path, str) and not path.startswith("/dev/"):
+        if isinstance(path, str) and not path.startswith("/dev/"):
             writers.setdefault(os.path.realpath(path), []).append(str(id_))
     return [
-        f"exporters {' and '.join(names)} write to the same file {path}: give each a path of its own, or name one of "
-        "them in all pipelines"
+        config.root.trouble(
+            ("exporters", names[-1], "path"),
+            f"exporters {' and '.join(names)} write to the same file {path}",
+            "give each a path of its own, or name one of them in all pipelines",
+        )
         for path, names in writers.items()
         if len(names) > 1
     ]
 
 
-def open_to_all(config: Config) -> list[str]:
+def open_to_all(config: Config) -> list[ConfigError]:
     """Return a warning for each server that other machines can reach and that asks nobody who they are."""
-    giving = {id_ for pipeline in config.pipelines.values() for id_ in pipeline.receivers}
-    taking = {id_ for pipeline in config.pipelines.values() for id_ in pipeline.exporters}
-    used: dict[Kind, Collection[ComponentId]] = {
-        "receiver": giving, "exporter": taking, "extension": config.service.extensions
-    }  # fmt: skip
+    kinds: tuple[Kind, ...] = ("receiver", "exporter", "extension")
     return [
-        f"{kind} {id_} listens on {server.endpoint}, where other machines reach it, and takes everybody: set "
-        f"{'::'.join((*path, 'auth'))} or tls::client_ca_file, or listen on localhost"
-        for kind, ids in used.items()
-        for id_ in ids
-        if (component := getattr(config, f"{kind}s").get(id_))
+        config.root.trouble(
+            (*path, "endpoint"),
+            f"listens on {server.endpoint}, where other machines reach it, and takes everybody",
+            "set auth or tls::client_ca_file beside it, or listen on localhost",
+        )
+        for kind in kinds
+        for id_, component in config.used(kind).items()
         for path, server in _servers(component.config, (f"{kind}s", str(id_)))
         if not is_loopback(host_and_port(server.endpoint)[0])
         and server.auth is None
@@ -129,14 +135,18 @@ def open_to_all(config: Config) -> list[str]:
     ]
 
 
-def unread(config: Config) -> list[str]:
+def unread(config: Config) -> list[ConfigError]:
     """Return a warning for each pipeline whose spans reach a reader of calls and agents before they are recognised."""
     return [
-        f"service::pipelines::{id_}: {reader} sees no model call and no agent, for nothing recognises them: list "
-        "genai_normalizer under processors"
+        config.root.trouble(
+            ("service", "pipelines", str(id_)),
+            f"{reader} sees no model call and no agent, for nothing recognises them",
+            "list genai_normalizer under processors",
+            below=("exporters", str(position)),
+        )
         for id_, pipeline in config.pipelines.items()
         if id_.signal == "traces" and all(processor.type != "genai_normalizer" for processor in pipeline.processors)
-        for reader in pipeline.exporters
+        for position, reader in enumerate(pipeline.exporters)
         if reader.type in _READERS and reader in config.connectors
     ]
 
@@ -154,15 +164,15 @@ def _servers(settings: pydantic.BaseModel, path: Path) -> Iterator[tuple[Path, A
             yield from _servers(value, (*path, name))
 
 
-def _endpoints(settings: pydantic.BaseModel) -> Iterator[str]:
-    """Yield every endpoint below a block, without user, password and query."""
+def _endpoints(settings: pydantic.BaseModel) -> Iterator[tuple[Path, str]]:
+    """Yield every endpoint below a block, without user, password and query, and its keys."""
     for name in type(settings).model_fields:
         value = getattr(settings, name)
         if isinstance(value, pydantic.BaseModel):
-            yield from _endpoints(value)
+            yield from (((name, *path), endpoint) for path, endpoint in _endpoints(value))
         elif isinstance(value, str) and value and name.endswith("endpoint"):
             head, _, rest = value.partition("?")[0].rpartition("://")
-            yield f"{head}://{rest.rpartition('@')[2]}" if head else rest
+            yield (name,), f"{head}://{rest.rpartition('@')[2]}" if head else rest
 
 
 _LOOPBACK: Final = ("127.0.0.1", "::1")
@@ -191,16 +201,16 @@ class _CrossCheck:
     def presence(self) -> Iterator[ConfigError]:
         for kind in ("receiver", "exporter"):
             if self._is_absent((f"{kind}s",)):
-                yield self._error((f"{kind}s",), f"no {kind} configuration specified in config")
+                yield self._root.trouble((f"{kind}s",), f"no {kind} configuration specified in config")
         path = ("service", "pipelines")
         if self._is_absent(path):
-            yield self._error(path, "service must have at least one pipeline")
+            yield self._root.trouble(path, "service must have at least one pipeline")
 
     def ambiguous_ids(self) -> Iterator[ConfigError]:
         for id_ in self._configured["connector"]:
             for kind in ("exporter", "receiver"):
                 if id_ in self._configured[kind]:
-                    yield self._error(
+                    yield self._root.trouble(
                         ("connectors", str(id_)),
                         f'ambiguous ID: Found both "{id_}" {kind} and "{id_}" connector. Change one of the '
                         f'components\' IDs to eliminate ambiguity (e.g. rename "{id_}" connector to "{id_}/connector")',
@@ -218,14 +228,14 @@ class _CrossCheck:
         for kind, ids in _references(pipeline):
             sound = sound and (kind == "processor" or bool(ids))
             if kind != "processor" and self._is_absent((*path, f"{kind}s")):
-                yield self._error(path, f"must have at least one {kind}")
+                yield self._root.trouble(path, f"must have at least one {kind}")
             for position, reference in enumerate(ids):
                 if self._find(kind, reference) is None:
                     sound = False
                     yield self._undefined(kind, reference, path, position)
                 elif reference in ids[:position]:
-                    yield self._error(
-                        path, f'references {kind} "{reference}" multiple times', (f"{kind}s", str(position))
+                    yield self._root.trouble(
+                        path, f'references {kind} "{reference}" multiple times', below=(f"{kind}s", str(position))
                     )
                 else:
                     yield from self._signal(id_.signal, kind, reference, path, position)
@@ -249,7 +259,7 @@ class _CrossCheck:
                     f"used as receiver in [{' '.join(out)}] pipeline but not used in any supported exporter pipeline"
                 )
             if message:
-                yield self._error(("connectors", str(id_)), f'connector "{id_}" {message}')
+                yield self._root.trouble(("connectors", str(id_)), f'connector "{id_}" {message}')
 
     def cycles(self) -> Iterator[ConfigError]:
         """Find pipelines that lead back to themselves; each pipeline is reported at most once."""
@@ -258,21 +268,9 @@ class _CrossCheck:
             cycle = self._cycle_from(start)
             if cycle and not reported & {id_ for id_, _ in cycle}:
                 reported |= {id_ for id_, _ in cycle}
-                yield self._error(("service", "pipelines", str(start)), f"cycle detected: {self._describe(cycle)}")
-
-    def unused(self) -> Iterator[str]:
-        used: dict[Kind, set[ComponentId]] = {kind: set() for kind in KINDS}
-        used["extension"].update(self._service.extensions)
-        for pipeline in self._service.pipelines.values():
-            for kind, ids in _references(pipeline):
-                used[kind].update(ids)
-        used["connector"] = used["receiver"] | used["exporter"]
-        for kind, section in self._configured.items():
-            for id_ in section:
-                if id_ not in used[kind]:
-                    place = self._root.at((f"{kind}s", str(id_)))[0].where
-                    where = "service::extensions" if kind == "extension" else "any pipeline"
-                    yield f"{place}: {kind}s::{id_}: configured but not used in {where}"
+                yield self._root.trouble(
+                    ("service", "pipelines", str(start)), f"cycle detected: {self._describe(cycle)}"
+                )
 
     def _is_absent(self, path: Path) -> bool:
         """Tell whether a list or map is missing or empty, and not just of a wrong type, at any level."""
@@ -295,12 +293,12 @@ class _CrossCheck:
         if registration.kind == "connector" and kind == "receiver":
             supported = registration.feeds
         if signal not in supported:
-            yield self._error(
+            yield self._root.trouble(
                 path,
                 f'failed to create "{id_}" {registration.kind} for data type "{signal}": '
                 "telemetry type is not supported",
-                (f"{kind}s", str(position)),
                 f"as {kind} it supports {', '.join(supported)}" if supported else f"it cannot be used as {kind}",
+                (f"{kind}s", str(position)),
             )
 
     def _own_checks(self, id_: PipelineId, pipeline: Pipeline, path: Path) -> Iterator[ConfigError]:
@@ -313,7 +311,7 @@ class _CrossCheck:
         for kind in _ROLES:
             for position, registration in enumerate(members[kind].values()):
                 if registration.check and (problem := registration.check(view)):
-                    yield self._error(path, problem, (f"{kind}s", str(position)))
+                    yield self._root.trouble(path, problem, below=(f"{kind}s", str(position)))
 
     def _cycle_from(self, start: PipelineId) -> list[tuple[PipelineId, ComponentId]]:
         """Return the way from `start` back to it: each pipeline with the connector that leads out of it."""
@@ -350,12 +348,7 @@ class _CrossCheck:
     def _undefined(self, kind: Kind, id_: ComponentId, path: Path, position: int) -> ConfigError:
         below = (str(position),) if kind == "extension" else (f"{kind}s", str(position))
         message = f'references {kind} "{id_}" which is not configured'
-        return self._error(path, message, below, for_reference(kind, id_, self._configured, self._registry))
-
-    def _error(self, path: Path, message: str, below: Path = (), suggestion: str = "") -> ConfigError:
-        """Report at `path`; `below` leads on to the value whose place is shown."""
-        node, found = self._root.at((*path, *below))
-        return ConfigError(path, node.where if found else self._root.place, message, suggestion)
+        return self._root.trouble(path, message, for_reference(kind, id_, self._configured, self._registry), below)
 
 
 def _references(pipeline: Pipeline) -> Iterable[tuple[Kind, tuple[ComponentId, ...]]]:

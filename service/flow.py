@@ -109,7 +109,7 @@ def deliver(batch: Batch, trajectories: Trajectories | None = None) -> Generator
             elif span is not None:
                 bridges.append(make_bridge(span, resource.service_name))
                 if trajectories is not None and batch.signal == "traces":
-                    judgements += trajectories.judgements(span)
+                    judgements += trajectories.judgements(span, group.keys.get(count - 1))
             if count % PAUSE_EVERY == 0:
                 yield
     if batch.signal == "traces" and trajectories is not None:

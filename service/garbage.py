@@ -60,14 +60,13 @@ def settle() -> None:
 @contextlib.contextmanager
 def young_only() -> Iterator[None]:
     """Do so during the block; then Python does again as it did."""
-    thresholds, was_frozen = gc.get_threshold(), gc.get_freeze_count() > 0
+    thresholds = gc.get_threshold()
     settle()
     try:
         yield
     finally:
         gc.set_threshold(*thresholds)
-        if not was_frozen:
-            gc.unfreeze()
+        gc.unfreeze()
 
 
 def _used() -> int:

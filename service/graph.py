@@ -151,24 +151,18 @@ def _is_same(known: Node, resolved: ResolvedComponent, named: Mapping[Key, Node]
 
 def components(config: Config) -> Iterator[tuple[Kind, ResolvedComponent, str]]:
     """Yield what pipelines and the service use, in starting order; the unused is only configured."""
-    pipelines = config.pipelines.values()
-    taking = {id_ for pipeline in pipelines for id_ in pipeline.exporters}
-    giving = {id_ for pipeline in pipelines for id_ in pipeline.receivers}
-    # Whatever the order they are named in: pages need the extension that knows their readers, and that needs none.
-    for id_ in sorted(config.service.extensions, key=lambda id_: any(config.extensions[id_].config.references())):
-        yield "extension", config.extensions[id_], ""
-    for id_, resolved in config.exporters.items():
-        if id_ in taking:
-            yield "exporter", resolved, ""
-    for id_, resolved in config.connectors.items():
-        if id_ in taking | giving:
-            yield "connector", resolved, ""
-    for pipeline_id, pipeline in config.pipelines.items():
-        for id_ in pipeline.processors:
-            yield "processor", config.processors[id_], str(pipeline_id)
-    for id_, resolved in config.receivers.items():
-        if id_ in giving:
-            yield "receiver", resolved, ""
+    for kind in START_ORDER:
+        if kind == "processor":
+            for pipeline_id, pipeline in config.pipelines.items():
+                for id_ in pipeline.processors:
+                    yield kind, config.processors[id_], str(pipeline_id)
+            continue
+        used = list(config.used(kind).values())
+        if kind == "extension":
+            # Whatever the order they are named in: pages need the one that knows their readers, and that needs none.
+            used.sort(key=lambda resolved: any(resolved.config.references()))
+        for resolved in used:
+            yield kind, resolved, ""
 
 
 def _construct(

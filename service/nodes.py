@@ -74,6 +74,11 @@ class Node:
             node = found
         return node, path
 
+    def trouble(self, path: Path, message: str, suggestion: str = "", below: Path = ()) -> ConfigError:
+        """Return what is to be said of the value at `path`, with its place; `below` leads on to what is shown of it."""
+        node, found = self.at((*path, *below))
+        return ConfigError(path, node.where if found else self.place, message, suggestion)
+
     def strings(self, path: Path = ()) -> Iterator[tuple[Path, str]]:
         """Yield every string at or below this node, and the texts that string fields would take."""
         if isinstance(self.value, dict):

@@ -1,8 +1,25 @@
-"""The arguments that every command with a configuration has."""
+"""What several commands declare alike: the configuration, and actions below a command."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from typing import Any
+
+
+def add_action(
+    actions: Any, name: str, action: Callable[..., int], help_: str, examples: str
+) -> argparse.ArgumentParser:
+    """Declare an action of a command; what it is called with finds it as `args.action`."""
+    parser: argparse.ArgumentParser = actions.add_parser(
+        name,
+        help=help_,
+        description=help_[0].upper() + help_[1:] + ".",
+        epilog=f"examples:\n{examples}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(action=action)
+    return parser
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:

@@ -12,11 +12,11 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any
 
 from spanledger.processor.metric_store import MetricTable
-from spanledger.service.config import InvalidConfig, load
+from spanledger.service.config import Config, InvalidConfig, load
 from spanledger.service.garbage import sweep, young_only
 from spanledger.service.graph import CannotStart
 from spanledger.service.sidecar import Sidecar
-from spanledger.service.telemetry import set_up_logging
+from spanledger.service.telemetry import LoopErrors, set_up_logging
 
 log = logging.getLogger("spanledger.service")
 
@@ -34,9 +34,7 @@ async def serve(
     `InvalidConfig`, and what `act` raises.
     """
     config = load(sources, sets, os.environ)
-    set_up_logging(config.service.telemetry.logs.level, config.service.telemetry.logs.encoding)
-    for warning in config.warnings:
-        log.warning("%s", warning)
+    _speak(config)
     metrics = MetricTable()
     reloads = metrics.counter("spanledger_config_reloads_total")
     stop, wake = asyncio.Event(), asyncio.Event()
@@ -50,6 +48,7 @@ async def serve(
         wake.set()
 
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(LoopErrors(metrics))
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_stop, number.name)
     # Whoever changes the file while we start is heard when we have started.
@@ -97,6 +96,12 @@ async def _reload(sidecar: Sidecar, sources: Sequence[str], sets: Sequence[str])
     except (InvalidConfig, CannotStart) as error:
         log.error("reload: the new configuration was not taken, the old one runs on\n%s", error)
         return False
+    _speak(config)
+    return True
+
+
+def _speak(config: Config) -> None:
+    """Log as the configuration says, and what it should be warned of."""
+    set_up_logging(config.service.telemetry.logs.level, config.service.telemetry.logs.encoding)
     for warning in config.warnings:
         log.warning("%s", warning)
-    return True

@@ -155,13 +155,13 @@ class Sidecar:
                 for node in waiting:
                     await _start_again(node, stopping)
                     started.append(node)
-            except CannotStart as error:
+            except CannotStart:
                 await self._shutdown(started, time_left_s=SWITCH_S)
                 # What still ends would be taken for something that runs.
                 if self._drains:
                     await asyncio.wait(self._drains)
                 await self._put_back(old)
-                raise CannotStart(f"{error}; the old configuration runs on") from error
+                raise
             self._graph = new
             kept = len(new.nodes) - len(coming)
             log.info("reloaded: %d kept; started %s; stopped %s", kept, _named(coming), _named(leaving))
@@ -306,8 +306,9 @@ def _report(failures: Sequence[str]) -> str:
 
 async def _lacks(node: Node) -> list[tuple[str, str]]:
     """Return the files and ports that a component which does not run cannot have, and why."""
-    path = f"{node.kind}s::{node.id}"
-    return [*unreadable(node.config, path), *await busy(node.config, path)]
+    path = (f"{node.kind}s", str(node.id))
+    files = [(lack.name, str(lack)) for lack in unreadable(node.config, path)]
+    return files + await busy(node.config, path)
 
 
 async def _start(node: Node) -> None:

@@ -69,7 +69,12 @@ def nearest(name: str, known: Iterable[str]) -> str:
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return `did you mean x?`, or the empty string when nothing is near."""
     match = nearest(name, known)
-    return f"did you mean {match}?" if match else ""
+    return did_you_mean_this(match) if match else ""
+
+
+def did_you_mean_this(name: str) -> str:
+    """Return what is said when `name` was most likely meant."""
+    return f"did you mean {name}?"
 
 
 def for_key(path: Path, name: str, annotation: Any) -> str:
@@ -84,7 +89,7 @@ def for_key(path: Path, name: str, annotation: Any) -> str:
         return advice
     deeper = sorted("::".join(place) for block in blocks for place in _places(block, name))
     if deeper:
-        return f"did you mean {deeper[0]}?"
+        return did_you_mean_this(deeper[0])
     if not known:
         return "it has no keys"
     return f"known keys: {', '.join(known)}" if len(known) <= 20 else ""

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import json
 import logging
 import resource
 import sys
+import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal, TextIO
+from typing import TYPE_CHECKING, Any, Final, Literal, TextIO
 
 from spanledger.processor.memory_limiter import resident_bytes
 
 if TYPE_CHECKING:
     from spanledger.processor.metric_store import MetricStore
 
+log = logging.getLogger("spanledger.service")
+
+SAY_EVERY_S: Final = 10.0
+"""Seconds between two lines on the same trouble."""
+
+_EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 
 
@@ -62,14 +71,49 @@ def set_up_logging(
     root.propagate = False
 
 
+class LoopErrors:
+    """Takes what the event loop cannot hand to anybody.
+
+    While no descriptor is left the loop tells of each try to accept a connection, thousands in a second, with a
+    traceback each: those are counted, and told once in a while.
+    """
+
+    def __init__(self, metrics: MetricStore, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._failures = metrics.counter("spanledger_accept_failures_total")
+        self._failures.add((), 0)
+        self._monotonic = monotonic
+        self._next_s = float("-inf")
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Log or count one; the argument is asyncio's."""
+        error = context.get("exception")
+        if not (isinstance(error, OSError) and error.errno in _EXHAUSTED and "socket" in context):
+            loop.default_exception_handler(context)
+            return
+        self._failures.add(())
+        if (now := self._monotonic()) >= self._next_s:
+            self._next_s = now + SAY_EVERY_S
+            log.error(
+                "cannot accept connections: %s; they wait. Raise the limit of open files (ulimit -n, LimitNOFILE of "
+                "systemd), or see who opens so many", error.strerror
+            )  # fmt: skip
+
+
 class Vitals:
     """Watches the event loop and the process, once in `interval_s`."""
 
-    def __init__(self, metrics: MetricStore, monotonic: Callable[[], float], interval_s: float = 0.5) -> None:
+    def __init__(
+        self,
+        metrics: MetricStore,
+        monotonic: Callable[[], float],
+        interval_s: float = 0.5,
+        resident: Callable[[], int] = resident_bytes,
+    ) -> None:
         self.lag_s = 0.0
         """How late the loop last was: how long something held it up."""
         self._monotonic = monotonic
         self._interval_s = interval_s
+        self._resident = resident
         self._born = monotonic()
         self._lag = metrics.gauge("spanledger_loop_lag_seconds")
         self._uptime = metrics.gauge("otelcol_process_uptime_seconds")
@@ -99,7 +143,9 @@ class Vitals:
         self.lag_s = max(0.0, lag_s)
         self._lag.set((), self.lag_s)
         self._uptime.set((), self._monotonic() - self._born)
-        self._rss.set((), resident_bytes())
+        # While no file can be opened, the last value stands: who watches must not end for it.
+        with contextlib.suppress(OSError):
+            self._rss.set((), self._resident())
         used = resource.getrusage(resource.RUSAGE_SELF)
         total = used.ru_utime + used.ru_stime
         self._cpu.add((), total - self._cpu_counted)

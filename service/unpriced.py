@@ -6,17 +6,17 @@ A blank that is left blank is an error when the file is read, never a price of n
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
-METRIC: Final = "spanledger_llm_unpriced_tokens_total"
+UNPRICED: Final = "spanledger_llm_unpriced_tokens_total"
+PARTLY: Final = "spanledger_llm_partly_priced_cost_usd_total"
 
 
 @dataclass(frozen=True, slots=True)
 class Unpriced:
-    """Calls that have no price, of one model for one reason."""
+    """Calls that have no price, or one for a part only, of one model for one reason."""
 
     provider: str
     model: str
@@ -24,36 +24,28 @@ class Unpriced:
     tokens: int
     services: tuple[str, ...] = ()
     calls: int | None = None
-    """None where only tokens were counted."""
+    """None where only tokens or dollars were counted."""
+    part_usd: float | None = None
+    """What the part cost that has a price; None where nothing has one."""
 
 
-def of_samples(samples: Iterable[tuple[Mapping[str, str], float]]) -> list[Unpriced]:
-    """Return what samples of `METRIC` say, the most tokens first."""
-    tokens: Counter[tuple[str, str, str]] = Counter()
-    services: dict[tuple[str, str, str], set[str]] = {}
-    for labels, value in samples:
-        key = (labels.get("provider", ""), labels.get("model", ""), labels.get("reason", ""))
-        if value > 0:
-            tokens[key] += int(value)
-            services.setdefault(key, set()).add(labels.get("service_name", ""))
-    return [Unpriced(*key, count, tuple(sorted(services[key] - {""}))) for key, count in _most(tokens)]
+def together(found: Iterable[Unpriced]) -> list[Unpriced]:
+    """Return one for each model and reason: the most tokens without a price first, then the most dollars of parts."""
+    sums: dict[tuple[str, str, str, bool], Unpriced] = {}
+    for one in found:
+        key = one.provider, one.model, one.reason, one.part_usd is None
+        sums[key] = _plus(sums[key], one) if key in sums else one
+    return sorted(sums.values(), key=lambda one: (one.part_usd is not None, -(one.part_usd or 0), -one.tokens))
 
 
-def of_calls(calls: Iterable[tuple[str, str, str, str, int]]) -> list[Unpriced]:
-    """Return what calls say, each a provider, a model, a reason, a service and tokens."""
-    tokens: Counter[tuple[str, str, str]] = Counter()
-    number: Counter[tuple[str, str, str]] = Counter()
-    services: dict[tuple[str, str, str], set[str]] = {}
-    for provider, model, reason, service, count in calls:
-        key = (provider, model, reason)
-        tokens[key] += count
-        number[key] += 1
-        services.setdefault(key, set()).add(service)
-    return [Unpriced(*key, count, tuple(sorted(services[key] - {""})), number[key]) for key, count in _most(tokens)]
-
-
-def _most(tokens: Counter[tuple[str, str, str]]) -> list[tuple[tuple[str, str, str], int]]:
-    return sorted(tokens.items(), key=lambda pair: (-pair[1], pair[0]))
+def _plus(a: Unpriced, b: Unpriced) -> Unpriced:
+    return replace(
+        a,
+        tokens=a.tokens + b.tokens,
+        services=tuple(sorted({*a.services, *b.services})),
+        calls=None if a.calls is None or b.calls is None else a.calls + b.calls,
+        part_usd=None if a.part_usd is None or b.part_usd is None else a.part_usd + b.part_usd,
+    )
 
 
 def as_json(found: Sequence[Unpriced]) -> str:
@@ -61,7 +53,7 @@ def as_json(found: Sequence[Unpriced]) -> str:
     return json.dumps(
         [
             {"provider": one.provider, "model": one.model, "reason": one.reason, "tokens": one.tokens,
-             "calls": one.calls, "services": list(one.services)}
+             "calls": one.calls, "part_usd": one.part_usd, "services": list(one.services)}
             for one in found
         ],
         indent=2,
@@ -72,6 +64,9 @@ _BY_TOKEN: Final = ("input", "output")
 _NOT_A_PRICE: Final = {
     "no_model": "the spans name no model: nothing that a price could be given to",
     "inconsistent": "the counts contradict each other: a matter of the instrumentation, not of a price",
+    "input_unknown": "the spans tell no tokens of the input: a matter of the instrumentation, not of a price",
+    "output_unknown": "the spans tell no tokens of the output, as those of a stream that was broken off",
+    "tokens_unknown": "the spans tell what is billed beside tokens, and no tokens",
 }
 _BLOCKS: Final = ("aliases", "prices", "fees", "self_hosted")
 
@@ -88,9 +83,11 @@ def as_yaml(found: Sequence[Unpriced], origin: str) -> str:
         else:
             block, lines = _row(one)
             rows[block] += [f"  # {_count(one)}: {one.reason}", *lines]
-    total = sum(one.tokens for one in found)
+    whole = [one for one in found if one.part_usd is None]
+    parts = len(found) - len(whole)
     head = [
-        f"# {len(found)} without a price, {total:,} tokens, according to {origin}.",
+        f"# {len(whole)} without a price, {sum(one.tokens for one in whole):,} tokens, according to {origin}.",
+        *([f"# {parts} with a price for a part only: they cost more than is told."] if parts else ()),
         "# Fill in the blanks: US dollars a million tokens, unless it says otherwise. `spanledger prices check FILE`",
         "# tells what is still missing. Then name the file in `overrides` of genai_pricing.",
         "version: 1",
@@ -108,6 +105,8 @@ def _row(one: Unpriced) -> tuple[str, list[str]]:
         ]  # fmt: skip
     if one.reason == "provisioned":
         return "prices", [*named, "    input: 0  # the capacity is paid for by the hour", "    output: 0"]
+    if one.reason == "fee_unknown":
+        return "fees", [*named, "    web_search:  # or code_execution, file_search, ...: dollars for each"]
     if one.reason in ("not_priced_by_token", "not_priced_by_unit"):
         return "fees", [*named, "    image:  # or page, character, audio_input_minute, ...: dollars for each"]
     if one.reason == "no_audio_price":
@@ -124,8 +123,9 @@ def _is_deployment(one: Unpriced) -> bool:
 
 def _count(one: Unpriced) -> str:
     calls = f"{one.calls:,} calls, " if one.calls is not None else ""
+    amount = f"{one.tokens:,} tokens" if one.part_usd is None else f"${one.part_usd:,.6f} for a part"
     services = f" of {', '.join(map(_plain, one.services[:3]))}{', ...' if len(one.services) > 3 else ''}"
-    return f"{calls}{one.tokens:,} tokens{services if one.services else ''}"
+    return f"{calls}{amount}{services if one.services else ''}"
 
 
 def _name(one: Unpriced) -> str:
@@ -143,16 +143,21 @@ def _quoted(text: str) -> str:
     return json.dumps(escaped)
 
 
-def samples_of(exposition: str) -> Iterator[tuple[Mapping[str, str], float]]:
-    """Yield labels and value of each sample of `METRIC` in what /metrics answered."""
+def of_metrics(exposition: str) -> Iterator[Unpriced]:
+    """Yield what each sample of `UNPRICED` and `PARTLY` says in what /metrics answered."""
     from prometheus_client.parser import text_string_to_metric_families
 
-    lines = [line for line in exposition.splitlines() if METRIC.removesuffix("_total") in line and "{" in line]
-    wanted = "\n".join([f"# TYPE {METRIC} counter", *(line for line in lines if line.startswith(METRIC + "{"))]) + "\n"
-    for family in text_string_to_metric_families(wanted):
-        for sample in family.samples:
-            if sample.name == METRIC:
-                yield sample.labels, sample.value
+    lines = exposition.splitlines()
+    for metric in (UNPRICED, PARTLY):
+        own = (line for line in lines if line.startswith(metric + "{"))
+        for family in text_string_to_metric_families("\n".join((f"# TYPE {metric} counter", *own, ""))):
+            for sample in family.samples:
+                if sample.name == metric and sample.value > 0:
+                    provider, model, reason, service = (
+                        sample.labels.get(name, "") for name in ("provider", "model", "reason", "service_name")
+                    )
+                    tokens, part_usd = (int(sample.value), None) if metric == UNPRICED else (0, sample.value)
+                    yield Unpriced(provider, model, reason, tokens, (service,) if service else (), part_usd=part_usd)
 
 
 def unpriced_steps(document: Mapping[str, Any]) -> Iterator[tuple[str, str, str, int, int, int]]:
@@ -164,6 +169,28 @@ def unpriced_steps(document: Mapping[str, Any]) -> Iterator[tuple[str, str, str,
             tokens_in, tokens_out = (_tokens(usage.get(key)) for key in ("input_tokens", "output_tokens"))
             provider, model = str(step.get("provider") or ""), str(step.get("model") or "")
             yield provider, model, service, tokens_in + tokens_out, tokens_in, tokens_out
+
+
+def partly_priced_steps(document: Mapping[str, Any]) -> Iterator[Unpriced]:
+    """Yield the model calls of a run document that have a price for their input or their output only.
+
+    A run that counts no such call has none: what it says was told whole. A fee that is not known shows in metrics only.
+    """
+    service = str(document.get("service_name") or "")
+    totals = document.get("totals")
+    if not isinstance(totals, dict) or not _tokens(totals.get("unpriced_calls")):
+        return
+    for step in document.get("steps") or ():
+        if not isinstance(step, dict) or (step.get("kind"), step.get("cost_status")) != ("llm", "priced"):
+            continue
+        usage, spent = step.get("usage"), step.get("cost_usd")
+        if not isinstance(usage, dict) or not isinstance(spent, int | float):
+            continue
+        unknown = [name for name in ("input", "output") if usage.get(f"{name}_tokens") is None]
+        if unknown:
+            reason = f"{unknown[0]}_unknown" if len(unknown) == 1 else "tokens_unknown"
+            provider, model = str(step.get("provider") or ""), str(step.get("model") or "")
+            yield Unpriced(provider, model, reason, 0, (service,) if service else (), 1, float(spent))
 
 
 def _tokens(value: object) -> int:

@@ -18,7 +18,7 @@ from spanledger.service.fields import below, fit, members, models
 from spanledger.service.masking import is_secret, scrubbed
 from spanledger.service.meanings import meaning
 from spanledger.service.nodes import ConfigError, Node, Path
-from spanledger.service.suggestions import did_you_mean, for_key
+from spanledger.service.suggestions import did_you_mean, did_you_mean_this, for_key
 
 _Model = TypeVar("_Model", bound=pydantic.BaseModel)
 
@@ -55,16 +55,21 @@ def validate(model: type[_Model], node: Node, path: Path, about: str = "") -> tu
         details = error.errors(include_url=False, include_input=False)
     secrets = _secrets(node, path, model)
     prefix = f"{about}: " if about else ""
-    found = []
+    found: list[ConfigError] = []
+    missing: list[ConfigError] = []
     for keys, alternatives in _by_path(details, node).items():
         message, suggestion = _explain(alternatives, keys, path, node, model)
         # Only what a class says in its own words can quote a value, and needs no introduction.
         own_words = any(alternative["type"] in _OWN_WORDS for alternative in alternatives)
         message = scrubbed(message, secrets) if own_words else prefix + message
-        is_unknown = alternatives[0]["type"] == "extra_forbidden"
-        shown = (*path, *(keys[:-1] if is_unknown else keys))
-        found.append(ConfigError(shown, node.at(keys)[0].where, message, suggestion))
-    return None, found
+        kind = alternatives[0]["type"]
+        shown = (*path, *(keys[:-1] if kind == "extra_forbidden" else keys))
+        problem = ConfigError(shown, node.at(keys)[0].where, message, suggestion)
+        (missing if kind == "missing" else found).append(problem)
+    # A key that is misspelt is missing, too: said once is enough.
+    meant = {(error.keys, error.suggestion) for error in found}
+    missing = [error for error in missing if (error.keys[:-1], did_you_mean_this(error.keys[-1])) not in meant]
+    return None, found + missing
 
 
 def _by_path(details: Sequence[ErrorDetails], node: Node) -> dict[Path, list[ErrorDetails]]:
@@ -109,7 +114,7 @@ def _explain(
     expected = list(dict.fromkeys(_EXPECTED[detail["type"]] for detail in details if detail["type"] in _EXPECTED))
     if len(expected) == len(details):
         names = " or ".join(f"'{name}'" for name in expected)
-        return f"expected type {names}, got unconvertible type '{_type_name(value)}'", _advice(expected, value)
+        return f"expected type {names}, got unconvertible type '{_type_name(value)}'", _advice(expected, value, keys)
     messages = dict.fromkeys(_phrase(detail) for detail in details if detail["type"] not in _EXPECTED)
     suggestion = ""
     if first["type"] in ("literal_error", "enum") and not is_secret((*path, *keys)):
@@ -134,8 +139,10 @@ def _type_name(node: Node) -> str:
     return names[type(value)]
 
 
-def _advice(expected: Sequence[str], node: Node) -> str:
+def _advice(expected: Sequence[str], node: Node, keys: Path) -> str:
     value = node.value
+    if isinstance(value, int) and keys[-1:] == ("endpoint",):
+        return f"give host:port, such as localhost:{value}"
     if "string" in expected and isinstance(value, bool | int | float):
         return "write it in quotes"
     if "map" in expected and not isinstance(value, dict):

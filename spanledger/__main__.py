@@ -8,6 +8,8 @@ imports whatever is heavy inside `run`, so that `spanledger --help` is quick. Ex
 from __future__ import annotations
 
 import argparse
+import difflib
+import errno
 import importlib
 import os
 import pkgutil
@@ -44,9 +46,24 @@ def discover() -> Iterator[Command]:
         yield cast("Command", importlib.import_module(module.name))
 
 
+class _Parser(argparse.ArgumentParser):
+    """Speaks of what it does not know itself, where argparse leaves that to the parser at the top and its usage."""
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
+        """Parse, and end with the usage of this very command when something is left over."""
+        found, left = super().parse_known_args(args, namespace)
+        if left:
+            known = [name for action in self._actions for name in action.option_strings]
+            meant = difflib.get_close_matches(left[0].partition("=")[0], known, n=1)
+            if not meant and not left[0].startswith("-") and "--config" in known:
+                meant = [f"--config {left[0]}"]
+            self.error(f"unrecognized arguments: {' '.join(left)}" + (f" (did you mean {meant[0]}?)" if meant else ""))
+        return found, left
+
+
 def parser() -> argparse.ArgumentParser:
     """Build the parser of the whole command line."""
-    top = argparse.ArgumentParser(
+    top = _Parser(
         prog="spanledger",
         description="An OpenTelemetry sidecar for AI agents: OTLP in, clean priced spans and Prometheus metrics out.",
         epilog="example:\n  spanledger run --config otel-config.yaml\n\n`spanledger COMMAND --help` says more.",
@@ -81,9 +98,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = int(args.run(args))
         sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader had enough. Python flushes once more at exit, which must not complain either.
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.ENOSPC):
+            raise
+        # Python flushes once more at exit, which must not complain either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Of a reader that had enough nobody wants to hear.
+        if error.errno != errno.EPIPE:
+            print(f"spanledger: cannot write: {error.strerror}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return _INTERRUPTED

@@ -479,8 +479,7 @@ def config(auth: str, running_extensions: str) -> Any:
 def test_server_that_is_open_to_all_is_warned_about() -> None:
     """Not when somebody looks at who comes."""
     (warning,) = (each for each in config("", "").warnings if "takes everybody" in each)
-    assert "receivers::otlp::protocols::grpc::auth" in warning
-    assert "0.0.0.0:4317" in warning
+    assert "receivers::otlp::protocols::grpc::endpoint: listens on 0.0.0.0:4317, where" in warning
     named = config(", auth: {authenticator: bearertokenauth}", "bearertokenauth")
     assert not [each for each in named.warnings if "takes everybody" in each]
 

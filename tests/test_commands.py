@@ -65,11 +65,17 @@ def test_module_in_the_folder_is_a_command(dropped: Path, capsys: pytest.Capture
     assert capsys.readouterr().out == "ran\n"
 
 
-@pytest.mark.parametrize("name", [command.NAME for command in discover()])
+ACTIONS = (
+    "runs list", "runs sessions", "runs show", "runs step", "runs diff", "runs export", "runs verify",
+    "prices unpriced", "prices check", "prices sources", "dlq list", "dlq export", "dlq replay", "dlq discard",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [*(command.NAME for command in discover()), *ACTIONS])
 def test_help_of_every_command_has_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The example is one of this command."""
     with pytest.raises(SystemExit) as ended:
-        main([name, "--help"])
+        main([*name.split(), "--help"])
     assert ended.value.code == 0
     assert f"examples:\n  spanledger {name}" in capsys.readouterr().out
 
@@ -86,6 +92,27 @@ def test_wrong_usage_ends_with_2(arguments: list[str], capsys: pytest.CaptureFix
     captured = capsys.readouterr()
     assert (code, captured.out) == (2, "")
     assert "usage: spanledger" in captured.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "usage", "error"),
+    [
+        (["run", "--confg", "x.yaml"], "spanledger run", "--confg x.yaml (did you mean --config?)"),
+        (["validate", "x.yaml"], "spanledger validate", "x.yaml (did you mean --config x.yaml?)"),
+        (["runs", "show", "a", "b"], "spanledger runs show", "arguments: b\n"),
+        (["runs", "list", "--limt=3"], "spanledger runs list", "--limt=3 (did you mean --limit?)"),
+    ],
+)
+def test_wrong_usage_of_a_command_shows_how_that_is_used(
+    arguments: list[str], usage: str, error: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And not how some other one is."""
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    said = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert said.startswith(f"usage: {usage} [-h]")
+    assert error in said
 
 
 def test_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:

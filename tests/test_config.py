@@ -275,11 +275,12 @@ READING = 'error reading configuration for "backend": '
         ),
         ("timeout: 1s", f"a.yaml:3:3: exporters::backend::endpoint: {READING}must be specified (Where to send)"),
         ("endpoint:", f"a.yaml:4:5: exporters::backend::endpoint: {READING}must be specified (Where to send)"),
+        ("endpont: x", f"a.yaml:4:5: exporters::backend: {READING}has invalid keys: endpont (did you mean endpoint?)"),
         (
             "endpoint: 4317",
             (
                 f"a.yaml:4:5: exporters::backend::endpoint: {READING}expected type 'string', got unconvertible type 'int' "
-                "(write it in quotes)"
+                "(give host:port, such as localhost:4317)"
             ),
         ),
         (
@@ -503,8 +504,8 @@ def test_line_without_cycle_is_no_cycle() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", ["empty configuration file"]),
-        ("# only a comment", ["empty configuration file"]),
+        ("", ["a.yaml: empty configuration file"]),
+        ("# only a comment", ["a.yaml: empty configuration file"]),
         (
             VALID + "recievers: {}",
             ["a.yaml:10:1: has invalid keys: recievers (did you mean receivers?)"],

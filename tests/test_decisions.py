@@ -145,6 +145,16 @@ def test_content_of_which_a_part_matters_does_not_stand_in_the_way() -> None:
     assert reader.statistics() == {"shapes": 1, "decisions": 2}
 
 
+def test_of_an_answer_on_a_span_of_laminar_only_its_reasons_matter() -> None:
+    """It is never the same twice."""
+    reader = Reader(DIALECTS, content=False)
+    for number in range(20):
+        answers = json.dumps([{"finish_reason": "stop", "message": {"content": f"{number}"}}])
+        attributes = {"lmnr.span.type": "LLM", "gen_ai.output.messages": answers}
+        assert reader.read("lmnr", "", span(**attributes)) is not None
+    assert reader.statistics() == {"shapes": 1, "decisions": 1}
+
+
 def _compare(facts: Facts) -> None:
     facts.correct_found(CONVERSATION_ID, "own.session", coerce.text)
     facts.offer_found_in_span(TIME_TO_FIRST_CHUNK, "", _length)

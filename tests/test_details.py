@@ -20,6 +20,7 @@ from spanledger.conventions.dialects import read
 from spanledger.conventions.profile import LATEST, PROFILES
 from spanledger.conventions.reading import Reading
 from spanledger.conventions.safety.concern import Concern
+from spanledger.conventions.span_attributes import Keys
 from spanledger.conventions.values import Value, any_value, key_value
 from spanledger.processor.batch import Resource, Scope
 from tests.fakes import span
@@ -573,6 +574,24 @@ def test_evaluations_on_spans(attributes: dict[str, Value], expected: tuple[Eval
     of = made(attributes, name="judge")
     of.end_time_unix_nano = 7
     assert Details("full", KEY).read(of, reading_of(of), {}).evaluations == expected
+
+
+@pytest.mark.parametrize(
+    ("attributes", "expected"),
+    [
+        pytest.param({"eval.tone.score": 0.5}, (Evaluation("tone", 0.5, at_ns=7),), id="written onto it"),
+        pytest.param({"http.method": "GET"}, (), id="none"),
+    ],
+)
+def test_evaluations_on_other_spans_by_keys_that_were_read_before(
+    attributes: dict[str, Value], expected: tuple[Evaluation, ...]
+) -> None:
+    """As without."""
+    of = made(attributes)
+    of.end_time_unix_nano = 7
+    keys = Keys({key: at for at, key in enumerate(attributes)})
+    details = Details("full", KEY)
+    assert details.evaluations_on(of) == details.evaluations_on(of, keys) == expected
 
 
 def test_evaluations_in_span_events() -> None:

@@ -23,6 +23,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 
 from spanledger.exporters.answer import Permanent, Retryable, TooLarge, partial_success_json
 from spanledger.exporters.otlp_http import OtlpHttpConfig, OtlpHttpExporter, describe, failure, retry_after
+from spanledger.processor.authorities import default_context
 from spanledger.processor.batch import Delivery
 from tests.certificates import make_certificates
 from tests.fakes import Clock, Numbers, host, request, span
@@ -464,7 +465,7 @@ async def test_newer_certificates_that_cannot_be_used_lose_nothing(tmp_path: Any
 async def test_tls_and_mutual_tls(tmp_path: Any) -> None:
     """Trusts the given authority, shows its certificate, and can be told to trust anyone."""
     certificates = make_certificates(tmp_path)
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(certificates.ca))
+    context = default_context(ssl.Purpose.CLIENT_AUTH, str(certificates.ca))
     context.load_cert_chain(certificates.server, certificates.server_key)
     context.verify_mode = ssl.CERT_REQUIRED
     mine = {"cert_file": str(certificates.client), "key_file": str(certificates.client_key)}

@@ -105,6 +105,26 @@ async def test_available_while_requests_are_taken(health: str, clock: Clock) -> 
     }
 
 
+async def test_every_path_and_method_has_the_plain_answer_as_from_a_collector(health: str) -> None:
+    """Probes ask for /healthz or by HEAD and POST."""
+    async with aiohttp.ClientSession() as session:
+        for method, path in (("GET", "/healthz"), ("HEAD", "/"), ("POST", "/"), ("GET", "/health/status")):
+            async with session.request(method, health + path) as answer:
+                assert answer.status == 200
+    assert "Server available" in (await get(health + "/healthz"))[1]
+    assert "healthy" in (await get(health + "/status"))[1]
+
+
+async def test_a_path_of_its_own_is_the_only_one(service: FakeService) -> None:
+    """As from a Collector, where it has no / at its end."""
+    config = HealthCheckConfig(endpoint="127.0.0.1:0", path="/live")
+    extension = HealthCheck(config, host("health_check", view=service))
+    await extension.start()
+    url = "http://" + extension.statistics()["addresses"][0]
+    assert [(await get(url + path))[0] for path in ("/live", "/", "/live/more")] == [200, 404, 404]
+    await extension.shutdown(0)
+
+
 async def test_status_is_for_known_readers_and_the_plain_answer_for_everybody(
     service: FakeService, clock: Clock
 ) -> None:
@@ -116,9 +136,11 @@ async def test_status_is_for_known_readers_and_the_plain_answer_for_everybody(
     await extension.start()
     url = "http://" + extension.statistics()["addresses"][0]
     assert (await get(url + "/"))[0] == 200
-    for path in ("/status", "/status?verbose", "//status", "/%73tatus", "/other"):
+    for path, expected in (
+        ("/status", 401), ("/status?verbose", 401), ("/%73tatus", 401), ("//status", 200), ("/other?verbose", 200),
+    ):  # fmt: skip
         code, body = await get(url + path)
-        assert code == 401, path
+        assert code == expected, path
         assert "healthy" not in body
     assert (await get(url + "/status", Authorization="Bearer s3cret"))[0] == 200
     await extension.shutdown(0)
@@ -191,6 +213,18 @@ async def test_recent_traces_show_steps_with_their_money(pages: str, service: Fa
     assert body.index(f"{2:032x}") < body.index(f"{1:032x}")
 
 
+async def test_steps_are_indented_below_their_parents(pages: str, service: FakeService) -> None:
+    """By markup: text of spans that does not print is escaped, and em spaces do not."""
+    agent, call = Reading("otel", "agent"), Reading("otel", "llm", "chat", "openai", "gpt-4o")
+    above, below = span(1, name="above"), span(2, parent=1, name="<below\u2003>")
+    service.steps = [make_step(above, "s", agent), make_step(below, "s", call)]
+
+    _, body = await get(pages + "/debug/tracez")
+
+    assert "<td>above</td>" in body
+    assert "<td>&emsp;&lt;below\\u2003&gt;</td>" in body
+
+
 async def test_hostile_names_are_text_on_the_page(pages: str, service: FakeService) -> None:
     """Nothing of a span becomes markup."""
     evil = Reading("otel", "agent", agent_name="<script>alert(1)</script>", error_type="</td><img src=x>")
@@ -201,6 +235,14 @@ async def test_hostile_names_are_text_on_the_page(pages: str, service: FakeServi
     assert "<script>" not in body
     assert "<img" not in body
     assert "&lt;script&gt;" in body
+
+
+async def test_a_page_that_is_not_there_names_those_that_are(pages: str) -> None:
+    """Nobody knows them by heart."""
+    status, body = await get(pages + "/debug")
+
+    assert status == 404
+    assert "/debug/servicez, /debug/pipelinez, /debug/tracez, /debug/tasks" in body
 
 
 async def test_tasks_show_where_each_task_stands(pages: str) -> None:

@@ -122,6 +122,18 @@ def test_an_unpriced_call_has_no_cost_at_all() -> None:
     }
 
 
+def test_what_a_price_is_known_for_in_part_is_cost_and_told_apart() -> None:
+    """It is spent, and more was: whoever adds up costs must see that."""
+    metrics, table = connector()
+    metrics.commit(delivery(call(), call(cost=Cost("priced", "fee_unknown", 250_000_000))))
+
+    assert series(table, "spanledger_llm_cost_usd_total") == {WHO: pytest.approx(0.0005)}
+    assert series(table, "spanledger_llm_partly_priced_cost_usd_total") == {
+        ("trip", "openai", "gpt-4o", "output_unknown"): 0,
+        ("trip", "openai", "gpt-4o", "fee_unknown"): pytest.approx(0.00025),
+    }
+
+
 def test_a_pipeline_without_pricing_has_calls_and_tokens_but_no_cost() -> None:
     """What nobody computed is unknown."""
     table = counted(call(cost=None))

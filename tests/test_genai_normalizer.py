@@ -56,7 +56,9 @@ def test_other_spans_leave_as_they_came() -> None:
     """A span of no dialect has no reading, and the request is the bytes that came."""
     batch = normalize(span(1, http__request__method="GET", session__id="s"))
 
-    assert batch.groups[0].readings == [None]
+    group = batch.groups[0]
+    assert group.readings == [None]
+    assert {index: [*keys.at] for index, keys in group.keys.items()} == {0: ["http.request.method", "session.id"]}
     assert finish(batch.serialize()) == batch.wire
 
 
@@ -213,11 +215,11 @@ class Broken(Reader):
 
     with_content_only = False
 
-    def read(self, *arguments: Any, content: bool = True, **rest: Any) -> Any:
+    def read_as(self, *arguments: Any, content: bool = True, **rest: Any) -> Any:
         """Fail on spans named `broken`."""
         if arguments[2].name == "broken" and (content or not self.with_content_only):
             raise RuntimeError("secret prompt")
-        return super().read(*arguments, content=content, **rest)
+        return super().read_as(*arguments, content=content, **rest)
 
 
 @pytest.mark.parametrize("with_content_only", [True, False])

@@ -11,7 +11,7 @@ import pytest
 from spanledger.conventions.call import Call, Place
 from spanledger.conventions.detail import Detail
 from spanledger.processor.accounts import Accounts
-from spanledger.processor.step_metrics import MAX_TOOLS, ToolCalls
+from spanledger.processor.step_metrics import MAX_TOLD, ToolCalls
 from spanledger.processor.trajectory.config import TrajectoryConfig
 from spanledger.processor.trajectory.group import Group
 from spanledger.processor.trajectory.joins import Joins
@@ -99,11 +99,11 @@ def test_what_is_left_of_a_forgotten_run_is_small() -> None:
 def test_tool_calls_are_remembered_without_what_they_were_told() -> None:
     """Arguments and results may be long; whether a call was told before hangs on its name and id."""
     calls = ToolCalls()
-    for number in range(3 * MAX_TOOLS):
+    for number in range(3 * MAX_TOLD):
         said = Detail(input="x" * 16_384, said="y" * 16_384)
         calls.is_new(replace(tool(1, 0, number), detail=said), None)
 
-    assert len(calls._seen) == len(calls._below) == MAX_TOOLS
+    assert len(calls._seen) == len(calls._below) == MAX_TOLD
     assert {*calls._seen.values(), *calls._below.values()} == {("", "search")}
 
 

@@ -80,6 +80,29 @@ def test_refuses_above_the_soft_limit_until_memory_is_back() -> None:
     assert limiter.statistics()["refusing"] is False
 
 
+def test_what_was_last_seen_counts_while_nothing_can_be_read() -> None:
+    """Without a free descriptor the memory cannot be looked at: no reason to fail, nor to forget that it is short."""
+    seen: list[int | OSError] = [90 * MIB, OSError(24, "Too many open files"), 10 * MIB]
+
+    def measure() -> int:
+        if isinstance(now := seen[0], OSError):
+            raise now
+        return now
+
+    clock = Clock()
+    batch = finish(decode("traces", request(span(1)).SerializeToString(), 1))
+    limiter = MemoryLimiter(
+        config(limit_mib=100, check_interval="1s"), host("memory_limiter", clock, Numbers()),
+        measure=measure, relieve=lambda: None, total_bytes=0,
+    )  # fmt: skip
+    for _ in range(2):
+        with pytest.raises(Refused):
+            limiter.process(batch)
+        clock.now_s += 1
+        seen.pop(0)
+    limiter.process(batch)
+
+
 def test_container_limit_counts_before_the_machine(tmp_path: Path) -> None:
     """Version 2 of cgroups says `max` or a number; without the file it is the machine."""
     meminfo, cgroup = tmp_path / "meminfo", tmp_path / "memory.max"

@@ -18,6 +18,7 @@ from spanledger.processor.metric_store import (
     SWEEP_EVERY_NS,
     MetricTable,
     clean,
+    cleaned,
 )
 
 CALLS = Metric("calls_total", "counter", "Calls.", (SERVICE, AGENT, MODEL, STATUS))
@@ -278,7 +279,7 @@ def test_known_series_go_on_when_the_metric_is_full() -> None:
 
 
 def test_what_found_no_room_gets_it_when_a_series_goes() -> None:
-    """Where there was no room is remembered until there may be some; each value until then is an overflow."""
+    """Each value until then is an overflow."""
     metrics = table(max_series=2)
     calls = metrics.counter("calls_total")
     for model in ("m0", "m1", "m2", "m2"):
@@ -433,15 +434,21 @@ def test_label_values_are_cleaned(hostile: str, harmless: str) -> None:
     assert clean(hostile) == harmless
 
 
+@given(st.lists(st.text(st.characters(exclude_categories=()))).map(tuple))
+def test_label_sets_are_cleaned_value_by_value(labels: tuple[str, ...]) -> None:
+    """Though they are looked at together."""
+    assert cleaned(labels) == tuple(map(clean, labels))
+
+
 @given(st.text(st.characters(exclude_categories=())))
 def test_any_text_becomes_a_valid_label_value(text: str) -> None:
     """Cleaning is total, bounded, and done once is done for good."""
-    cleaned = clean(text)
+    value = clean(text)
 
-    assert len(cleaned) <= MAX_LABEL_CHARS
-    assert cleaned.encode().decode() == cleaned
-    assert not set(cleaned) & {chr(code) for code in (*range(32), *range(127, 160))}
-    assert clean(cleaned) == cleaned
+    assert len(value) <= MAX_LABEL_CHARS
+    assert value.encode().decode() == value
+    assert not set(value) & {chr(code) for code in (*range(32), *range(127, 160))}
+    assert clean(value) == value
 
 
 def test_one_service_cannot_take_the_room_of_another() -> None:

@@ -242,6 +242,58 @@ async def test_what_waits_at_shutdown_is_counted() -> None:
     assert (sidecar.by_agent(), sidecar.waiting) == ({"": 2}, 0)
 
 
+async def test_a_reload_hands_on_what_waits_and_what_was_counted() -> None:
+    """What waits gets its agent there, what is told again counts once, and what is on its way is counted."""
+    sums = Call(inference=False, scope="framework", input=500, output=50)
+    told = replace(agent(9, 7), call=sums, price=CALL.cost, cost=CALL.cost)
+    sidecar = Sidecar(agent_wait="60s", settle="60s")
+    sidecar.send(call(3, 1), tool(4, 1), agent(6), replace(call(8, 7), agent_name="writer"), told)
+    before, reloaded = sidecar.connector, Sidecar(agent_wait="30s")
+    reloaded.clock, reloaded.table = sidecar.clock, sidecar.table
+    after = reloaded.connector = GenAIMetrics(reloaded.connector._config, before._host)
+    handover = after.take_over(before)
+    sidecar.send(call(5, 1))
+    await handover
+    assert await before.shutdown(0.0) == 0
+    assert (sidecar.waits(), before._alarm, reloaded.waiting) == ({}, None, 3)
+
+    reloaded.send(agent(6), replace(call(8, 7), agent_name="writer"), agent(1))
+    assert reloaded.by_agent() == {"planner": 2, "writer": 1}
+    assert reloaded.by_agent("spanledger_tool_calls_total") == {"planner": 1}
+    assert sum(reloaded.by_agent("gen_ai_invoke_agent_duration_seconds", "gen_ai_agent_name").values()) == 3
+    assert reloaded.waits() == {"found": 3}
+    reloaded.pass_time(60)
+    assert reloaded.by_agent("spanledger_llm_tokens_total")["planner"] == 123 + 125 + 550
+    assert await after.shutdown(0.0) == 0
+
+
+async def test_a_huge_request_that_a_reload_finds_half_counted_is_counted_to_its_end() -> None:
+    """By the one that goes on."""
+    sidecar = Sidecar()
+    sidecar.connector._count = lambda records, slice_s: False  # type: ignore[method-assign]
+    sidecar.send(replace(call(3, 1), agent_name="planner"))
+    del sidecar.connector.__dict__["_count"]
+    before = sidecar.connector
+    sidecar.connector = GenAIMetrics(before._config, before._host)
+    await sidecar.connector.take_over(before)
+    assert await before.shutdown(0.0) == await sidecar.connector.shutdown(0.0) == 0
+    assert sidecar.by_agent() == {"planner": 1}
+
+
+async def test_an_agent_that_is_told_again_with_more_is_observed_once() -> None:
+    """First without tokens, then with them, and the same again."""
+    sidecar = Sidecar(settle="0s")
+    sums = Call(inference=False, scope="framework", input=500, output=50)
+    with_tokens = replace(agent(1), call=sums, usage=Usage(500, 50), cost=CALL.cost, price=CALL.cost)
+    sidecar.send(agent(1), call(2, 1, call=None, cost=None, usage=None))
+    sidecar.send(with_tokens)
+    sidecar.send(with_tokens, agent(1, start_ns=CALL.start_ns + 1))
+
+    assert sidecar.by_agent("gen_ai_invoke_agent_duration_seconds", "gen_ai_agent_name") == {"planner": 2}
+    assert sidecar.by_agent("spanledger_llm_tokens_total") == {"planner": 550}
+    assert sidecar.by_agent("spanledger_duplicate_spans_total", "service_name") == {CALL.service_name: 2}
+
+
 async def test_others_run_while_a_shutdown_counts_what_waits() -> None:
     """In a reload requests are answered meanwhile."""
     sidecar = Sidecar()

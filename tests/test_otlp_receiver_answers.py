@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 
 import grpc
@@ -138,7 +139,21 @@ async def test_undecodable_body_is_an_invalid_argument() -> None:
         ]
 
         assert raised.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+        assert raised.value.details() == "the body is not a protobuf ExportTraceServiceRequest"
         assert statuses == [400] * 6
+
+
+@pytest.mark.parametrize(
+    ("body", "advice"),
+    [(b'{"resourceSpans":[]}', "application/json"), (gzip.compress(b"x"), "Content-Encoding: gzip")],
+)
+async def test_body_of_another_format_is_told_how_that_is_sent(body: bytes, advice: str) -> None:
+    """A forgotten header is the usual reason why a body is no protobuf."""
+    async with running() as otlp:
+        status, _, answer = await otlp.post(body)
+
+        assert status == 400
+        assert advice in Status.FromString(answer).message
 
 
 async def test_call_without_a_message_counts_as_too_large() -> None:

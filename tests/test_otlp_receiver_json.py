@@ -75,9 +75,10 @@ def test_bad_item_is_left_out_and_its_neighbours_are_taken(bad: Any, why: str) -
     assert taken(spans({**IDS, "name": "a"}, item, {**IDS, "name": "b"})) == (["a", "b"], Counter({why: 1}))
 
 
-def test_unreadable_values_are_passed_over() -> None:
-    """What the JSON scanner itself cannot take - depth, numbers of thousands of digits - costs one span."""
-    deep = '{"x":' * 20_000 + "1" + "}" * 20_000
+@pytest.mark.parametrize("levels", [201, 5_000, 20_000, 300_000])
+def test_unreadable_values_are_passed_over(levels: int) -> None:
+    """What nobody can follow - depth, numbers of thousands of digits - costs one span, and the same on every Python."""
+    deep = '{"x":' * levels + "1" + "}" * levels
     good = json.dumps({**IDS, "name": 'quote \\" and brackets ]}'})
     text = f'{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{deep},{good},{{"x":{"1" * 5000}}},{good}]}}]}}]}}'
     names, left_out = taken(text.encode())

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import socket
-import ssl
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +32,7 @@ from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
+from spanledger.processor.authorities import default_context
 from spanledger.processor.batch import Batch
 from spanledger.processor.component import Refused
 from spanledger.receivers.otlp import grpc_server
@@ -485,7 +485,7 @@ async def test_tls_is_served_and_demanded(tmp_path: Path) -> None:
     tls = {"cert_file": str(made.server), "key_file": str(made.server_key), "client_ca_file": str(made.ca)}
     known = grpc.ssl_channel_credentials(made.ca.read_bytes(), made.client_key.read_bytes(), made.client.read_bytes())
     stranger = grpc.ssl_channel_credentials(made.ca.read_bytes())
-    context = ssl.create_default_context(cafile=made.ca)
+    context = default_context(ca_file=str(made.ca))
     context.load_cert_chain(made.client, made.client_key)
     method = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
     async with running(grpc_options={"tls": tls}, http_options={"tls": tls}) as otlp:
@@ -498,9 +498,7 @@ async def test_tls_is_served_and_demanded(tmp_path: Path) -> None:
         async with otlp.session.post(url, data=BODY, headers=PROTOBUF, ssl=context) as response:
             assert response.status == 200
         with pytest.raises((aiohttp.ClientError, OSError)):
-            async with otlp.session.post(
-                url, data=BODY, headers=PROTOBUF, ssl=ssl.create_default_context(cafile=made.ca)
-            ):
+            async with otlp.session.post(url, data=BODY, headers=PROTOBUF, ssl=default_context(ca_file=str(made.ca))):
                 pass
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -24,7 +25,7 @@ receivers:
 processors: {{genai_normalizer: , genai_pricing: {{overrides: [{folder}/prices.yaml]}}}}
 exporters:
   prometheus: {{endpoint: "127.0.0.1:{2}"}}
-  run_store: {{directory: {folder}/a-file}}
+  run_store: {{directory: {folder}/{directory}}}
 service:
   pipelines:
     traces: {{receivers: [otlp], processors: [genai_normalizer, genai_pricing], exporters: [genai_metrics]}}
@@ -46,7 +47,7 @@ def ports() -> Iterator[list[int]]:
 def config(ports: list[int], tmp_path: Path) -> str:
     """Return a configuration of which this machine has nothing."""
     (tmp_path / "a-file").write_text("in the way")
-    return CONFIG.format(*ports, folder=tmp_path)
+    return CONFIG.format(*ports, folder=tmp_path, directory="a-file")
 
 
 async def test_a_failed_start_names_every_port_and_file_by_its_whole_key(config: str, ports: list[int]) -> None:
@@ -65,14 +66,42 @@ async def test_a_failed_start_names_every_port_and_file_by_its_whole_key(config:
     assert "a-file is a file" in said
 
 
-def test_validate_warns_of_what_is_not_on_this_machine(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_validate_warns_of_what_is_not_on_this_machine(
+    config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The sidecar may run on another one. Ports are not looked at: it may run here already."""
-    assert main(["validate", "--config", f"yaml:{config}"]) == 0
+    file = tmp_path / "config.yaml"
+    file.write_text(config.replace("a-file", "new"))
+    assert main(["validate", "--config", str(file)]) == 0
 
     said = capsys.readouterr().err
-    assert said.count("warning: ") == said.count("\n") == 4
-    for key in ("http::tls::cert_file: cannot read", "http::tls::key_file", "overrides::0", "directory: cannot write"):
-        assert key in said
+    assert said.count("warning: ") == said.count("\n") == 3
+    for line, key in (
+        (6, "receivers::otlp::protocols::http::tls::cert_file"), (6, "receivers::otlp::protocols::http::tls::key_file"),
+        (7, "processors::genai_pricing::overrides::0"),
+    ):  # fmt: skip
+        assert re.search(rf"warning: {file}:{line}:\d+: {key}: cannot read", said)
+
+
+@pytest.mark.parametrize(
+    ("folder", "cert_file", "key"),
+    [("a-file", "no.crt", "exporters::run_store::directory"), ("new", "", "receivers::otlp::protocols::http::tls")],
+)
+def test_validate_refuses_files_and_directories_in_the_place_of_each_other(
+    ports: list[int], tmp_path: Path, capsys: pytest.CaptureFixture[str], folder: str, cert_file: str, key: str
+) -> None:
+    """A start would refuse them on every machine; what is not there is still a warning."""
+    (tmp_path / "a-file").write_text("in the way")
+    file = tmp_path / "config.yaml"
+    config = CONFIG.format(*ports, folder=tmp_path, directory=folder)
+    file.write_text(config.replace(f"{tmp_path}/no.crt", str(tmp_path / cert_file)))
+    assert main(["validate", "--config", str(file)]) == 2
+
+    out, said = capsys.readouterr()
+    assert out == ""
+    assert said.startswith(f"spanledger: invalid configuration, 1 error:\n  {file}:")
+    assert key in said.splitlines()[1]
+    assert f"  warning: {file}:7:" in said
 
 
 def test_validate_finds_prices_that_a_start_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -81,14 +110,14 @@ def test_validate_finds_prices_that_a_start_refuses(tmp_path: Path, capsys: pyte
     overrides.write_text("version: 1\nprices:\n- {provider: acme, model: m, input: two, outpt: 3}\n")
     catalog.write_text("{}")
     pricing = f"{{overrides: [{overrides}, {tmp_path}/none.yaml], catalog: {{file: {catalog}}}}}"
-    source = f"yaml:{CONFIG.format(0, 0, 0, folder=tmp_path)}"
+    source = f"yaml:{CONFIG.format(0, 0, 0, folder=tmp_path, directory='new')}"
 
     assert main(["validate", "--config", source, "--set", f"processors::genai_pricing={pricing}"]) == 2
 
     out, said = capsys.readouterr()
     assert f"{overrides}:3: prices::0::input: 'two' is not a number" in said
     assert f"{overrides}:3: prices::0::outpt: unknown key; did you mean output?" in said
-    assert f"\n{catalog}: not the data of genai-prices" in said
+    assert f"\n  {catalog}: not the data of genai-prices" in said
     assert "overrides::1: cannot read" in said
     assert "valid" not in out
 
@@ -115,7 +144,7 @@ def test_names_that_no_file_can_have_are_told_like_others(tmp_path: Path, capsys
       service: {{pipelines: {{logs: {{receivers: [otlp], exporters: [run_store]}}}}}}
     """
     too_long, below = f"{tmp_path}/{'x' * 300}", f"{tmp_path}/a-file/key"
-    assert main(["validate", "--config", f"yaml:{text.format(too_long, below)}"]) == 0
+    assert main(["validate", "--config", f"yaml:{text.format(too_long, below)}"]) == 2
 
     said = capsys.readouterr().err
     assert "File name too long" in said

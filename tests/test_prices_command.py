@@ -22,7 +22,7 @@ from spanledger.conventions.prices.override_file import BadPrices, read_book
 from spanledger.conventions.prices.overrides import PriceBook
 from spanledger.conventions.usage import Usage
 from spanledger.service.commands import prices
-from spanledger.service.unpriced import Unpriced, as_yaml, of_calls, of_samples, samples_of, unpriced_steps
+from spanledger.service.unpriced import Unpriced, as_yaml, of_metrics, partly_priced_steps, together, unpriced_steps
 from tests.run_documents import document, step, store_of
 
 CATALOGUE = shipped_catalogue()
@@ -34,6 +34,12 @@ spanledger_llm_unpriced_tokens_total{service_name="s",provider="azure",model="pr
 spanledger_llm_unpriced_tokens_total{service_name="shop",provider="openai",model="gpt-4o",reason="unknown_model"} 0
 spanledger_llm_unpriced_tokens_total{service_name="s",provider="vllm",model="l\"l\n*a",reason="self_hosted"} 7
 spanledger_llm_calls_total{service_name="shop"} 5
+"""
+PARTLY = r"""# TYPE spanledger_llm_partly_priced_cost_usd_total counter
+spanledger_llm_partly_priced_cost_usd_total{service_name="s",provider="acme",model="m",reason="output_unknown"} 0.25
+spanledger_llm_partly_priced_cost_usd_total{service_name="s",provider="acme",model="n",reason="fee_unknown"} 0.5
+spanledger_llm_partly_priced_cost_usd_total{service_name="t",provider="acme",model="n",reason="fee_unknown"} 0.25
+spanledger_llm_partly_priced_cost_usd_total{service_name="t",provider="acme",model="o",reason="output_unknown"} 0
 """
 
 
@@ -71,7 +77,9 @@ def serving(body: str) -> Iterator[str]:
 def filled(text: str) -> str:
     """Fill in the blanks as a person would."""
     with_models = re.sub(r"^( +use:).*$", r"\1 azure/gpt-4.1", text, flags=re.MULTILINE)
-    return re.sub(r"^( +(?:audio_)?(?:input|output|image):)(?! 0).*$", r"\1 1.5", with_models, flags=re.MULTILINE)
+    return re.sub(
+        r"^( +(?:audio_)?(?:input|output|image|web_search):)(?! 0).*$", r"\1 1.5", with_models, flags=re.MULTILINE
+    )
 
 
 def test_unpriced_prints_a_file_to_fill_in(capsys: pytest.CaptureFixture[str]) -> None:
@@ -103,7 +111,7 @@ def test_unpriced_prints_a_file_to_fill_in(capsys: pytest.CaptureFixture[str]) -
 
 def test_blanks_are_errors_and_filled_in_they_are_prices() -> None:
     """Nothing becomes free by being forgotten; what was filled in prices the very calls."""
-    text = as_yaml(of_samples(samples_of(METRICS)), "x")
+    text = as_yaml(together(of_metrics(METRICS)), "x")
     with pytest.raises(BadPrices) as raised:
         read_book(text, "own.yaml")
     assert [line.partition(":")[0] for line in str(raised.value).splitlines()] == ["own.yaml"] * 3
@@ -116,6 +124,7 @@ def test_blanks_are_errors_and_filled_in_they_are_prices() -> None:
 REASONS = (
     "unknown_model", "unknown_provider", "self_hosted", "provisioned", "not_priced_by_token", "not_priced_by_unit",
     "no_audio_price", "no_price_at_that_time", "no_price_for_region", "inconsistent", "no_model", "whatever comes",
+    "input_unknown", "output_unknown", "tokens_unknown", "fee_unknown",
 )  # fmt: skip
 
 
@@ -123,7 +132,8 @@ REASONS = (
 @given(
     st.lists(
         st.builds(Unpriced, st.text(max_size=12), st.text(max_size=20), st.sampled_from(REASONS), st.integers(0, 10**9),
-                  st.lists(st.text(max_size=6), max_size=5).map(tuple), st.none() | st.integers(1, 99)),
+                  st.lists(st.text(max_size=6), max_size=5).map(tuple), st.none() | st.integers(1, 99),
+                  st.none() | st.floats(0, 1e9)),
         max_size=5,
     )
 )  # fmt: skip
@@ -141,7 +151,7 @@ def test_json_is_a_list_of_the_same(capsys: pytest.CaptureFixture[str]) -> None:
         assert run("unpriced", "--url", url, "--json") == 0
     assert json.loads(capsys.readouterr().out)[1] == {
         "provider": "acme", "model": "chat-v2", "reason": "unknown_model", "tokens": 1500, "calls": None,
-        "services": ["bot", "shop"],
+        "part_usd": None, "services": ["bot", "shop"],
     }  # fmt: skip
 
 
@@ -188,8 +198,44 @@ def test_calls_of_runs_are_counted_with_their_models() -> None:
     ]
     found = list(unpriced_steps({"service_name": "shop", "steps": steps}))
     assert found == [("acme", "m", "shop", 7, 5, 2), ("", "", "shop", 0, 0, 0)]
-    (one,) = of_calls([("acme", "m", "unknown_model", "shop", 7), ("acme", "m", "unknown_model", "bot", 1)])
+    (one,) = together(
+        Unpriced("acme", "m", "unknown_model", tokens, (who,), 1) for who, tokens in (("shop", 7), ("bot", 1))
+    )
     assert one == Unpriced("acme", "m", "unknown_model", 8, ("bot", "shop"), 2)
+
+
+def test_what_is_priced_in_part_is_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    """A fee can be given; tokens that nobody told cannot."""
+    with serving(METRICS + PARTLY) as url:
+        assert run("unpriced", "--url", url) == 0
+        shown = capsys.readouterr().out
+        assert run("unpriced", "--url", url, "--json") == 0
+    assert shown.splitlines()[:2] == [
+        f"# 3 without a price, 10,507 tokens, according to {url}.",
+        "# 2 with a price for a part only: they cost more than is told.",
+    ]
+    assert "fees:\n  # $0.750000 for a part of s, t: fee_unknown\n" in shown
+    assert shown.endswith("# acme/m: $0.250000 for a part of s: the spans tell no tokens of the output, as those of a "
+                          "stream that was broken off\n")  # fmt: skip
+    assert [(one["model"], one["part_usd"]) for one in json.loads(capsys.readouterr().out)][3:] == [
+        ("n", 0.75), ("m", 0.25),
+    ]  # fmt: skip
+
+
+def test_parts_of_stored_runs_are_told() -> None:
+    """Not those of a run that counts none: what an application told of its cost is whole."""
+    call = {"kind": "llm", "cost_status": "priced", "provider": "acme", "model": "m", "cost_usd": 0.5}
+    steps = [
+        {**call, "usage": {"input_tokens": 5, "output_tokens": None}},
+        {**call, "usage": {"input_tokens": 5, "output_tokens": 1}},
+        {**call, "usage": {"input_tokens": None, "output_tokens": None}},
+        {**call, "kind": "embedding", "usage": {"input_tokens": 5, "output_tokens": None}},
+    ]
+    run_document = {"service_name": "shop", "steps": steps, "totals": {"unpriced_calls": 2}}
+    assert list(partly_priced_steps(run_document)) == [
+        Unpriced("acme", "m", reason, 0, ("shop",), 1, 0.5) for reason in ("output_unknown", "tokens_unknown")
+    ]
+    assert not list(partly_priced_steps({**run_document, "totals": {"unpriced_calls": 0}}))
 
 
 def test_the_run_store_tells_what_has_no_price_even_now(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

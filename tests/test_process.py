@@ -94,6 +94,29 @@ def test_hangup_while_starting_is_survived(tmp_path: Path) -> None:
     assert process.returncode == 0, errors
 
 
+def test_a_reload_changes_the_log(tmp_path: Path) -> None:
+    """Whoever asks for more in it does not want to restart what is in trouble."""
+    config = tmp_path / "log.yaml"
+    config.write_text("service: {telemetry: {logs: {encoding: console}}}")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "spanledger", "run", "--config", "default:", "--config", str(config), *own_ports()],
+        cwd=tmp_path, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "ready: " in line:
+            break
+    config.write_text("service: {telemetry: {logs: {encoding: json}}}")
+    process.send_signal(signal.SIGHUP)
+    for line in process.stderr:
+        if "reloaded: " in line:
+            break
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+
+    assert errors.startswith('{"level": "info"')
+
+
 def test_every_page_answers(tmp_path: Path) -> None:
     """With all the tasks and frames that a real sidecar has."""
     import urllib.request

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import gzip
 import socket
-import ssl
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from spanledger.exporters.prometheus import exporter as module
 from spanledger.exporters.prometheus.exporter import PrometheusConfig, PrometheusExporter, only_own_metrics
+from spanledger.processor.authorities import default_context
 from spanledger.processor.component import REGISTRY, ComponentId, PipelineView, Registration
 from spanledger.processor.genai_metrics import GenAIMetrics
 from spanledger.processor.metric_store import MetricTable
@@ -234,7 +234,7 @@ async def test_https(tmp_path: Path) -> None:
     """With a client certificate demanded: who has none is turned away."""
     files = make_certificates(tmp_path)
     tls = {"cert_file": str(files.server), "key_file": str(files.server_key), "client_ca_file": str(files.ca)}
-    context = ssl.create_default_context(cafile=files.ca)
+    context = default_context(ca_file=str(files.ca))
     async with serving(tls=tls) as url, aiohttp.ClientSession() as session:
         address = url.replace("http://", "https://") + "/metrics"
         with pytest.raises(aiohttp.ClientError):

@@ -117,6 +117,11 @@ def facts(**values: Value) -> Facts:
             id="gemini leaves thoughts and tool results out",
         ),
         pytest.param(
+            {"inputTokens": 202, "outputTokens": 208, "thoughtsTokens": 192, "totalTokens": 410},
+            {"input": 202, "output": 208, "reasoning": 192},
+            id="genkit's total says that thoughts are in",
+        ),
+        pytest.param(
             OPENAI
             | {
                 "prompt_tokens_details": {"cached_tokens": 1024, "cache_write_tokens": 0, "cache_creation_tokens": 256},

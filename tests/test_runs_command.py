@@ -270,6 +270,14 @@ def test_every_help_has_an_example(run: Run) -> None:
         assert f"  spanledger runs {' '.join(words)}" in shown.partition("examples:")[2]
 
 
+@pytest.mark.parametrize("limit", ["x", "-1", "1.5", "٣x"])
+def test_a_limit_that_is_none_is_told_with_one_that_is(run: Run, limit: str) -> None:
+    """And not with the name of a function."""
+    code, _, errors = run("list", f"--limit={limit}")
+    assert code == 2
+    assert f"argument --limit: {limit!r} is not a number such as 0, 1 or 20" in errors
+
+
 def test_limit_says_what_is_left_out(store: Path, run: Run) -> None:
     """And 0 is all."""
     _, shown, errors = run("list", "--limit", "2")

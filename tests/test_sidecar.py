@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from spanledger.processor.batch import decode, finish
 from spanledger.processor.component import ComponentConfig, Host, Registration, Registry
+from spanledger.service import process
 from spanledger.service.config import Config, load
 from spanledger.service.graph import CannotStart
 from spanledger.service.sidecar import Sidecar
@@ -264,7 +266,7 @@ async def test_new_component_that_cannot_start_stops_nothing(sidecar: Sidecar, s
 
 async def test_reload_that_cannot_start_leaves_the_old_configuration_running(sidecar: Sidecar, stage: Stage) -> None:
     """The replaced component is built and started again as it was."""
-    with pytest.raises(CannotStart, match="the old configuration runs on"):
+    with pytest.raises(CannotStart, match="cannot start"):
         await sidecar.reload(configured(stage, "exporters: {sink/b: {broken: true}}"))
     await send(stage)
 
@@ -272,6 +274,21 @@ async def test_reload_that_cannot_start_leaves_the_old_configuration_running(sid
     assert len(stage.named("sink/b").taken) == 2
     assert sidecar.ready()
     assert {status for status, _, _ in sidecar.statuses().values()} == {"ok"}
+
+
+async def test_failed_reload_says_once_that_the_old_configuration_runs_on(
+    sidecar: Sidecar, stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And why, in the same record of the log."""
+    monkeypatch.setattr(logging.getLogger("spanledger"), "propagate", True)
+    broken = configured(stage, "exporters: {sink/b: {broken: true}}")
+    monkeypatch.setattr(process, "load", lambda *_: broken)
+
+    assert not await process._reload(sidecar, [], [])
+
+    said = caplog.text
+    assert said.count("runs on") == 1
+    assert "cannot start exporter sink/b" in said
 
 
 async def test_reload_that_can_never_start_is_given_up_soon(
@@ -286,7 +303,7 @@ async def test_reload_that_can_never_start_is_given_up_soon(
 
     monkeypatch.setattr("spanledger.service.sidecar.asyncio.sleep", sleep)
     stage.ports.add(7)
-    with pytest.raises(CannotStart, match="the old configuration runs on"):
+    with pytest.raises(CannotStart, match="cannot start"):
         await sidecar.reload(configured(stage, "receivers: {source: {port: 7}}"))
 
     assert 0 < sum(pauses) <= 1.0
@@ -305,7 +322,7 @@ async def test_what_still_ends_as_a_reload_fails_is_started_again(sidecar: Sidec
     first.shutdown = slow
     reloading = asyncio.create_task(sidecar.reload(configured(stage, "exporters: {sink/b: {broken: true}}")))
     asyncio.get_running_loop().call_later(0.1, ended.set)
-    with pytest.raises(CannotStart, match="the old configuration runs on"):
+    with pytest.raises(CannotStart, match="cannot start"):
         await reloading
     await send(stage)
     assert stage.named("sink/b") is not first

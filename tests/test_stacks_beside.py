@@ -35,6 +35,17 @@ def test_a_call_without_its_cache_beside_the_sdk_s_own_is_one() -> None:
     assert bill(play([sent(AGENT, native, beside)])) == NATIVE_BILL
 
 
+def test_a_call_without_what_was_written_to_its_cache_beside_the_sdk_s_own_is_one() -> None:
+    """Monocle tells what was read from a cache and not what was written, in a trace of its own."""
+    read, wrote = {"usage__cache_read__input_tokens": 1920}, {"usage__cache_write__input_tokens": 256}
+    native = One(2, 0, SDK, 21, 99, CLAUDE | used(2365, 28, **read, **wrote))
+    beside = One(3, 0, "monocle_apptrace", 20, 100, CLAUDE | used(189, 28, **read), trace=2)
+
+    outcome = play([sent(native), sent(beside)])
+
+    assert (outcome.calls, outcome.input, outcome.tokens["cache_write"]) == (1, 2365, 256)
+
+
 def test_a_note_of_a_stream_s_answer_is_the_call_that_ended_just_before() -> None:
     """Logfire logs it in a trace of its own, when the stream and the span of the SDK have ended."""
     asked = One(1, 0, "logfire.anthropic", 20, 60, CLAUDE, name="Message with {request_data[model]!r}")

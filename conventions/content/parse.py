@@ -14,6 +14,7 @@ import re
 from typing import Any, Final, Literal, TypeAlias
 
 from spanledger.conventions.content import python_repr
+from spanledger.conventions.nesting import is_deeper
 
 Json: TypeAlias = Any
 """A value that `json.dumps` takes: no bytes, no NaN, no lone surrogates, at most `MAX_DEPTH` deep."""
@@ -212,7 +213,7 @@ class Reader:
         except (ValueError, RecursionError):
             # A number of thousands of digits, or brackets nested beyond the interpreter's stack.
             raise _NotJson("limit") from None
-        if openers > MAX_DEPTH and _too_deep(value):
+        if openers > MAX_DEPTH and is_deeper(value, MAX_DEPTH):
             raise _NotJson("limit")
         if "\\u" in text and _LONE_SURROGATE.search(text):
             value = _without_lone_surrogates(value)
@@ -235,12 +236,12 @@ class Reader:
             if not isinstance(item, dict | list):
                 break
             items.append(item)
-        if not items or _too_deep(items):
+        if not items or is_deeper(items, MAX_DEPTH):
             return None
         return _without_lone_surrogates(items) if _LONE_SURROGATE.search(text) else items
 
     def _spend(self, value: Json) -> None:
-        if _too_deep(value):
+        if is_deeper(value, MAX_DEPTH):
             raise _NotJson("limit")
         level = [value]
         while level:
@@ -268,15 +269,6 @@ def _inside(value: Json) -> list[Json]:
     if isinstance(value, dict):
         return list(value.values())
     return value if isinstance(value, list) else []
-
-
-def _too_deep(value: Json) -> bool:
-    level = [value]
-    for _ in range(MAX_DEPTH):
-        level = [inner for outer in level for inner in _inside(outer) if isinstance(inner, dict | list)]
-        if not level:
-            return False
-    return True
 
 
 def _plain(value: Json) -> Json:

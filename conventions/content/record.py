@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from collections.abc import Callable
+from dataclasses import fields
+from operator import attrgetter
+from typing import Any, Final
 
 from spanledger.conventions.content.parse import Json
 from spanledger.conventions.content.parts import Message, Part
@@ -39,11 +42,11 @@ class Content:
 
     def over(self, other: Content) -> Content:
         """Return this content, completed by `other` where this one says nothing."""
-        missing = {
-            slot.name: value
-            for slot in fields(Content)
-            if slot.name != "marks" and getattr(self, slot.name) is None
-            if (value := getattr(other, slot.name)) is not None
-        }
-        marks = tuple(sorted({*self.marks, *other.marks}))
-        return replace(self, marks=marks, **missing) if missing or marks != self.marks else self
+        said = [own if own is not None else more for own, more in zip(_fields_of(self), _fields_of(other), strict=True)]
+        said[_MARKS] = tuple(sorted({*self.marks, *other.marks}))
+        return Content(*said)
+
+
+_NAMES: Final = tuple(part.name for part in fields(Content))
+_MARKS: Final = _NAMES.index("marks")
+_fields_of: Final[Callable[[Content], tuple[Any, ...]]] = attrgetter(*_NAMES)

@@ -21,13 +21,13 @@ judged here anew.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from typing import TYPE_CHECKING, Final
 
 from spanledger.conventions import coerce
 from spanledger.conventions.detail import Evaluation
+from spanledger.conventions.nesting import loads
 from spanledger.conventions.span_attributes import by_keys
 from spanledger.conventions.values import TooLarge, attributes_of, value_of
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
     from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+    from spanledger.conventions.span_attributes import Keys
     from spanledger.conventions.values import Attributes, Value
 
 RESULT: Final = "gen_ai.evaluation.result"
@@ -83,9 +84,12 @@ def evaluation_of(record: LogRecord, *, explained: bool = True) -> Evaluation | 
     return _read(name, {**held, **attributes_of(record.attributes)}, at_ns, explained=explained)
 
 
-def evaluations_on(span: Span, *, explained: bool = True) -> tuple[Evaluation, ...]:
-    """Return the evaluations that a span holds which is no GenAI work itself, as far as anybody knows."""
-    if not any(pair.key.startswith(_WRITTEN) for pair in span.attributes):
+def evaluations_on(span: Span, keys: Keys | None = None, *, explained: bool = True) -> tuple[Evaluation, ...]:
+    """Return the evaluations that a span holds which is no GenAI work itself, as far as anybody knows.
+
+    `keys` are its own, where somebody has read them: looking at them again is most of what this takes.
+    """
+    if not (_written([pair.key for pair in span.attributes]) if keys is None else by_keys(keys, _written)):
         return tuple(_in_events(span, explained=explained)) if span.events else ()
     return evaluations_of(span, attributes_of(span.attributes), explained=explained)
 
@@ -246,8 +250,8 @@ def _object(value: Value) -> Attributes:
 def _parsed(value: Value) -> Value:
     if isinstance(value, str) and value[:1] in ("{", "[") and len(value) <= _MAX_VERDICT_CHARS:
         try:
-            return json.loads(value)  # type: ignore[no-any-return]
-        except (ValueError, RecursionError):
+            return loads(value)  # type: ignore[no-any-return]
+        except ValueError:
             return None
     return value
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from spanledger.conventions.content.parts import Message
     from spanledger.conventions.detail import ContentMode, Digest, Evaluation, Print
     from spanledger.conventions.reading import Reading
+    from spanledger.conventions.span_attributes import Keys
     from spanledger.conventions.values import Attributes, Value
 
 MAX_LINKS: Final = 128
@@ -127,9 +128,9 @@ class Details:
             found["dimensions"] = self._read_dimensions(reading, resource_attributes)
         return Detail(**found) if found else _NOTHING  # type: ignore[arg-type]
 
-    def evaluations_on(self, span: Span) -> tuple[Evaluation, ...]:
+    def evaluations_on(self, span: Span, keys: Keys | None = None) -> tuple[Evaluation, ...]:
         """Return what a span that is no GenAI work says of others. Never raises because of data."""
-        return evaluations_on(span, explained=self._full)
+        return evaluations_on(span, keys, explained=self._full)
 
     def detail_of_log(self, record: LogRecord) -> tuple[bytes, bytes, Detail] | None:
         """Return the trace id and span id that a log record belongs to, and what it says; None if it says nothing.

@@ -1,4 +1,4 @@
-"""Google's Agent Development Kit: Python 1.x to 2.13 (telemetry schemas 1 and 2) and JavaScript to 2.0.
+"""Google's Agent Development Kit: Python 1.x to 2.13 (telemetry schemas 1 and 2), JavaScript to 2.0, Java 1.8.
 
 Schema 2 speaks the conventions. In schema 1 `call_llm` is the model call where it is alone: in JavaScript and in
 Python before 1.24. Later it wraps a `generate_content` and is only structure. The model's own answer stands in
@@ -98,6 +98,7 @@ DIALECT: Final = Dialect(
     },
     sources={
         CONVERSATION_ID: ("gcp.vertex.agent.session_id",),
+        TOOL_CALL_ID: ("gen_ai.tool_call.id",),  # Java
         "gen_ai.usage.reasoning.output_tokens": ("gen_ai.usage.experimental.reasoning_tokens",),
         "gen_ai.skill.name": ("adk.skill.name", "adk.experimental.skill.name"),
     },

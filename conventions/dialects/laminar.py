@@ -38,7 +38,7 @@ def _complete(facts: Facts) -> None:
     if facts.kind == "tool":
         facts.offer_span_name(TOOL_NAME)
     elif facts.kind == "llm":
-        facts.offer(FINISH_REASONS, _ANSWERS, _finish_reasons(facts.attributes.get(_ANSWERS)))
+        facts.offer(FINISH_REASONS, _ANSWERS, facts.find(_ANSWERS, _finish_reasons))
         if facts.attributes.get(_TYPE) == "CACHED":
             facts.unbilled = "cache_hit"
 

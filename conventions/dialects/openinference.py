@@ -51,6 +51,10 @@ _INVOCATION: Final = ("llm.invocation_parameters", "embedding.invocation_paramet
 # texts are escaped there, so a prompt that speaks of these keys is not taken for them.
 _RESPONSE_ID: Final = re.compile(r'^\{"id": ?"([\w.:-]{1,256})"|"id": ?"((?:chatcmpl-|resp_|msg_)[\w-]{1,256})"')
 _OF_RESPONSES_API: Final = re.compile(r'()"id": ?"(resp_[\w-]{1,256})"')
+_MODEL_ID: Final = re.compile(r'\{"modelId": ?"([\w.:/-]{1,512})"')
+_ANSWERED_BY_CLAUDE: Final = re.compile(
+    r'\{(?:"(?:id|type|role)": ?"[\w-]{1,256}", ?){0,3}"model": ?"([\w.:/@-]{1,256})"'
+)
 _ANSWERED_BY: Final = re.compile(r'"model(?:_name)?": ?"([\w.:/@-]{1,256})"')
 _CACHE_WRITE: Final = re.compile(r'"input_token_details": ?\{[^{}]{0,256}?"cache_creation": ?([0-9]{1,15})[,}]')
 _ANSWER: Final = "output.value"
@@ -63,6 +67,7 @@ _FOR_1H: Final = re.compile(r'"ephemeral_1h_input_tokens": ?([0-9]{1,9})[,}]')
 _AGENT: Final = re.compile(r'"lc_agent_name": ?"([^"\\]{1,128})"')
 _AGENT_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 """Span names that an application gave an agent; instrumentations use those of methods, or several words."""
+_BEDROCK: Final = "@arizeai/openinference-instrumentation-bedrock"
 _BEEAI: Final = "openinference.instrumentation.beeai"
 _SMOLAGENTS: Final = "openinference.instrumentation.smolagents"
 _NO_RESET: Final = re.compile(r'(?<!\\)"reset": ?false')
@@ -207,6 +212,12 @@ def _read_call(facts: Facts) -> None:
         facts.offer("gen_ai.embeddings.dimension.count", _VECTOR, dimensions or None)
     tier: str | None = None
     named = coerce.text(attributes.get("llm.model_name"))
+    if at_boundary(facts.scope, _BEDROCK):
+        # `llm.model_name` is cut out of the id by its dots: of an inference profile it is the vendor.
+        facts.offer_found(REQUEST_MODEL, "input.value", _model_id)
+        if named == attributes.get("llm.system"):
+            named = None
+            facts.offer_found(RESPONSE_MODEL, _ANSWER, _claude)
     asked: Value = None
     for key in _INVOCATION:
         alike = facts.find(key, _alike)
@@ -241,6 +252,22 @@ def _read_call(facts: Facts) -> None:
         facts.correct(FINISH_REASONS, "llm.finish_reason", coerce.texts(attributes["llm.finish_reason"]))
 
 
+def _model_id(request: Value) -> str | None:
+    """Find the model of a request of Bedrock's Converse."""
+    if not isinstance(request, str):
+        return None
+    found = _MODEL_ID.match(request)
+    if found is not None:
+        return found[1]
+    said = coerce.parse_json(request)
+    return coerce.text(said.get("modelId")) if isinstance(said, dict) else None
+
+
+def _claude(answer: Value) -> str | None:
+    found = _ANSWERED_BY_CLAUDE.match(answer) if isinstance(answer, str) else None
+    return None if found is None else found[1]
+
+
 def _read_answer(facts: Facts) -> None:
     """Find what no attribute says in the provider's own answer."""
     facts.offer_found(RESPONSE_ID, _ANSWER, _response_id)
@@ -271,8 +298,8 @@ class _Says:
 
 
 _DETAILED: Final = (
-    (_CACHE_READS, _Says(("cached_tokens", "cache_read_input_tokens"))),
-    (_CACHE_WRITES, _Says(("cache_write_tokens", "cache_creation_input_tokens"))),
+    (_CACHE_READS, _Says(("cached_tokens", "cache_read_input_tokens", "cacheReadInputTokens"))),
+    (_CACHE_WRITES, _Says(("cache_write_tokens", "cache_creation_input_tokens", "cacheWriteInputTokens"))),
     (_REASONING, _Says(("reasoning_tokens", "thinking_tokens"))),
 )
 """What older instrumentations leave in the answer, and providers' words for it."""

@@ -63,6 +63,14 @@ def _completion(facts: Facts) -> Kinded:
     return Kinded("llm", "text_completion")
 
 
+def _of_bedrock(facts: Facts) -> Kinded:
+    """See a call in a command about a model."""
+    model = facts.text(REQUEST_MODEL)
+    if model is None:
+        return STRUCTURAL
+    return Kinded("embedding", "embeddings") if "embed" in model else Kinded("llm", "chat")
+
+
 def _task(facts: Facts) -> Kinded:
     """See the tool in a step of LlamaIndex's workflows, where the only other span of it is of its class."""
     return Kinded("tool", "execute_tool") if "tool.name" in facts.attributes else STRUCTURAL
@@ -156,6 +164,8 @@ DIALECT: Final = Dialect(
             "embedding": Kinded("embedding", "embeddings"),
         },
     },
+    # What the instrumentation of Bedrock for JavaScript says of Converse, its streams and refusals.
+    names={"bedrock.completion": _of_bedrock},
     operations={
         "execute_task": STRUCTURAL,
         "handoff": STRUCTURAL,

@@ -6,12 +6,12 @@ run), and its resource says where it stands, which is where it calls Bedrock.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from spanledger.conventions.coerce import MAX_JSON_CHARS
+from spanledger.conventions.nesting import loads
 from spanledger.conventions.prices.ask import tier_of
 from spanledger.conventions.prices.engine import PricedCall
 from spanledger.conventions.units import UNITS, Unit, Units
@@ -106,8 +106,8 @@ def _characters(messages: object) -> int:
 def _parts(messages: object) -> Iterator[Mapping[str, Any]]:
     """Yield the parts of messages, which are JSON."""
     try:
-        parsed = json.loads(messages) if isinstance(messages, str) and len(messages) <= MAX_JSON_CHARS else None
-    except (ValueError, RecursionError):
+        parsed = loads(messages) if isinstance(messages, str) and len(messages) <= MAX_JSON_CHARS else None
+    except ValueError:
         return
     for message in parsed if isinstance(parsed, list) else ():
         parts = message.get("parts") if isinstance(message, dict) else None

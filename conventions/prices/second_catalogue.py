@@ -7,13 +7,13 @@ their own (GovCloud, regions of Bedrock), which the first does not have. It has 
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from typing import Any, Final, cast
 
+from spanledger.conventions.nesting import loads
 from spanledger.conventions.prices.archive import UNREADABLE, Archive, shipped
 from spanledger.conventions.prices.litellm_data import cut
 from spanledger.conventions.prices.override_file import BadPrices
@@ -135,8 +135,8 @@ def read_second(data: bytes, name: str, release: str = "") -> SecondCatalogue:
 
 def _of_map(data: bytes, name: str, release: str) -> SecondCatalogue:
     try:
-        document = json.loads(data, parse_float=functools.cache(Decimal), parse_int=_whole)
-    except (ValueError, RecursionError) as error:
+        document = loads(data, parse_float=functools.cache(Decimal), parse_int=_whole)
+    except ValueError as error:
         raise BadPrices(f"{name}: not JSON: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(document, dict):
         raise BadPrices(f"{name}: not a price map: the top must be an object")

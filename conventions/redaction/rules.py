@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from spanledger.conventions.nesting import loads
 from spanledger.conventions.redaction.detectors import Entity, find
 from spanledger.conventions.redaction.patterns import spans
 
@@ -55,8 +56,8 @@ class Redactor:
         """Return a text without what should not be kept. JSON in it is taken apart, and stays JSON."""
         if text[:1] in "{[" and text[-1:] in "}]" and len(text) > 1:
             try:
-                document = json.loads(text)
-            except (ValueError, RecursionError):
+                document = loads(text)
+            except ValueError:
                 return self._plain(text, found)
             before = found.total()
             changed = self.value(document, found)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import TYPE_CHECKING, Final
 
+from spanledger.conventions.nesting import loads
 from spanledger.conventions.safety.concern import SEVERITIES, Concern
 from spanledger.conventions.safety.words import (
     ERRORS,
@@ -199,8 +199,8 @@ def _of_filter(results: Value) -> list[Concern]:
         if len(results) > _MAX_FILTER_CHARS:
             return []
         try:
-            results = json.loads(results)
-        except (ValueError, RecursionError):
+            results = loads(results)
+        except ValueError:
             return []
     nodes = _nodes(results)
     found = [Concern("content_filter", category_of(name), done) for name, node in nodes if (done := _done(node))]

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
+from spanledger.conventions.nesting import loads
 from spanledger.exporters.run_store.chain import Break, Entry, Mark, base, verify
 from spanledger.exporters.run_store.filter import NEWEST, Filter, NoSuchRun, StoreError, where
 from spanledger.exporters.run_store.schema import BUSY_S, FILE_NAME, MIGRATIONS, NewerVersion, NotAStore, identify
@@ -197,8 +198,8 @@ class RunReader:
     def document(self, seq: int) -> dict[str, Any]:
         """Return a stored document."""
         try:
-            document = json.loads(self.text(seq))
-        except (ValueError, RecursionError) as error:
+            document = loads(self.text(seq))
+        except ValueError as error:
             raise StoreError(f"entry {seq} is not readable: {error}; see `spanledger runs verify`") from error
         if not isinstance(document, dict):
             raise StoreError(f"entry {seq} is no document; see `spanledger runs verify`")
@@ -262,8 +263,8 @@ class RunReader:
 
     def _differs(self, entry: Entry) -> str | None:
         try:
-            summary = summarize(json.loads(entry.body))
-        except (ValueError, AttributeError, RecursionError):
+            summary = summarize(loads(entry.body))
+        except (ValueError, AttributeError):
             return f"entry {entry.seq} holds no run document"
         row = next(self._rows(f"SELECT {_COLUMNS} FROM runs WHERE seq = ?", (entry.seq,)), None)
         if row is None:
@@ -287,8 +288,8 @@ class RunReader:
 def _object(text: object) -> dict[str, Any]:
     """Return a JSON object; an empty one where there is none."""
     try:
-        found = json.loads(str(text))
-    except (ValueError, RecursionError):
+        found = loads(str(text))
+    except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
 

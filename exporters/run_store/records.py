@@ -20,6 +20,7 @@ from google.protobuf.message import DecodeError
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
+from spanledger.conventions.nesting import loads
 from spanledger.conventions.run import SCHEMA
 from spanledger.conventions.run_document import timestamp
 from spanledger.conventions.values import TooLarge, Value, attributes_of, value_of
@@ -114,7 +115,7 @@ def read(data: bytes) -> Records:
         if event == RUN_CLOSED:
             try:
                 found.kept.append(run_record(*_document(record)))
-            except (ValueError, RecursionError) as error:
+            except ValueError as error:
                 found.invalid[_why(error)] += 1
         elif event == RUN_REPLACED:
             try:
@@ -178,7 +179,7 @@ def _document(record: LogRecord) -> tuple[Any, str | None]:
     text = record.body.string_value
     # Exports are a document a line. Line breaks in JSON are only between its parts.
     one_line = "\n" not in text and "\r" not in text
-    return json.loads(text, parse_constant=_no_number, object_hook=_pausing), text if one_line else None
+    return loads(text, parse_constant=_no_number, object_hook=_pausing), text if one_line else None
 
 
 def _pausing(read: dict[str, Any]) -> dict[str, Any]:
@@ -191,11 +192,7 @@ def _no_number(name: str) -> Any:
 
 
 def _why(error: Exception) -> str:
-    if isinstance(error, json.JSONDecodeError):
-        return "the body is not JSON"
-    if isinstance(error, RecursionError):
-        return "the body is nested too deep"
-    return str(error)
+    return "the body is not JSON" if isinstance(error, json.JSONDecodeError) else str(error)
 
 
 def _replaced(record: LogRecord) -> ReplacedRecord:
@@ -245,8 +242,8 @@ def _finding(record: LogRecord, event: str, service_name: str) -> FindingRecord:
 def _parsed(body: Value) -> Mapping[str, Any]:
     if isinstance(body, str) and body[:1] == "{":
         try:
-            body = json.loads(body)
-        except (ValueError, RecursionError):
+            body = loads(body)
+        except ValueError:
             return {}
     return body if isinstance(body, dict) else {}
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import secrets
 import sqlite3
-import time
+import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from spanledger.conventions.detail import Detail, Evaluation
     from spanledger.conventions.reading import Reading
+    from spanledger.conventions.span_attributes import Keys
     from spanledger.conventions.step import Bridge, Step
     from spanledger.processor.batch import Batch, Resource, Signal
     from spanledger.processor.component import Consume
@@ -49,6 +50,9 @@ nothing waits any more: no run is told while spans wait that may be part of it."
 
 MAX_LEAVING: Final = 1_000
 """Runs that were closed to make room and may wait to be told of; then the same."""
+
+TELL_SHARE: Final = 0.8
+"""Of the seconds that a shutdown has for telling of runs; the others are for those who store what was told."""
 
 _WORTH_READING: Final = (b"gen_ai.",)
 """A logs request without these bytes has nothing for a run."""
@@ -87,7 +91,8 @@ class Trajectory:
         self._wake = asyncio.Event()
         self._wakes_s = 0.0
         self._beside = Beside(SLICE_S, host.monotonic, host.working)
-        self._ending = False
+        self._ending = threading.Event()
+        self._tell_until_s = float("inf")
         self._heir: Trajectory | None = None
         """Who goes on with the runs; what is still on its way here is theirs."""
         self._task: asyncio.Task[None] | None = None
@@ -117,7 +122,7 @@ class Trajectory:
         async with self._opening:
             if self._journal.is_open:
                 return
-            if self._ending or self._host.monotonic() - self._tried_s < RETRY_S:
+            if self._ending.is_set() or self._host.monotonic() - self._tried_s < RETRY_S:
                 raise self._journal.refusal("the disk fails")
             self._tried_s = self._host.monotonic()
             try:
@@ -163,7 +168,9 @@ class Trajectory:
 
     async def shutdown(self, deadline: float) -> int:
         """Close every open run with the reason `shutdown` and hand them on until `deadline`; return what is lost."""
-        self._ending = True
+        now_s = self._host.monotonic()
+        self._tell_until_s = now_s + TELL_SHARE * (deadline - now_s)
+        self._ending.set()
         self._wake.set()
         if self._task is not None:
             await self._task
@@ -171,16 +178,18 @@ class Trajectory:
             pass  # whoever was opening the file is done, so that it is closed below
         await self.work()
         self.assembly.close_all()
-        more = True
-        while more:
-            more = await self.work() == 0
+        while await self.work() == 0 and not self._is_late():  # noqa: ASYNC110 - others use the loop meanwhile
             await asyncio.sleep(0)
         self.assembly.governance.end()
-        lost = await self._outbox.close(deadline, kept=self._journal is not None)
+        untold = self.assembly.store.leaving_groups + len(self.assembly.large)
+        lost = await self._outbox.close(deadline, untold=untold, kept=self._journal is not None)
         if self._journal is not None:
             await self._journal.close()
         self._thread.shutdown(wait=False)
         return lost
+
+    def _is_late(self) -> bool:
+        return self._host.monotonic() > self._tell_until_s
 
     def statistics(self) -> Mapping[str, Any]:
         """Return the sizes of what is remembered, and what waits."""
@@ -248,9 +257,9 @@ class Trajectory:
             return replace(detail, context=context)
         return detail
 
-    def judgements(self, span: Span) -> Sequence[Judgement]:
+    def judgements(self, span: Span, keys: Keys | None = None) -> Sequence[Judgement]:
         """Return what a span that is no GenAI work says of others."""
-        return [_judgement(one, span.trace_id, span.span_id) for one in self._details.evaluations_on(span)]
+        return [_judgement(one, span.trace_id, span.span_id) for one in self._details.evaluations_on(span, keys)]
 
     def annotate(self, batch: Batch, steps: Sequence[Step], bridges: Sequence[Bridge]) -> Generator[None, None, None]:
         """Write the roll-up of a run onto its root, as far as the run is known by then, and mark what loops."""
@@ -265,7 +274,7 @@ class Trajectory:
         self._outbox.consume = self.consumers.get("logs")
         await self._read_logs()
         wait_s = self.assembly.turn(self._beside.turn_s)
-        while self.assembly.large:
+        while self.assembly.large and not self._is_late():
             with self.assembly.surviving():
                 await self._tell_large(*self.assembly.large.popleft())
         if self._logs:
@@ -279,8 +288,8 @@ class Trajectory:
 
         def rest(took_s: float) -> None:
             # Not while others wait for the thread: under full load they would pile up.
-            if not (self._ending or self.assembly.large):
-                time.sleep(took_s)
+            if not self.assembly.large:
+                self._ending.wait(took_s)
 
         changes = await asyncio.get_running_loop().run_in_executor(
             self._thread, resting, composing(snapshot), self._host.monotonic, rest
@@ -290,7 +299,7 @@ class Trajectory:
             self.assembly.publish(group, reason, snapshot, changes)
 
     async def _run(self) -> None:
-        while not self._ending:
+        while not self._ending.is_set():
             if self.assembly.waiting_spans or self._logs:
                 # The root that comes next tells of them.
                 await self._beside.others()

@@ -75,10 +75,11 @@ class Outbox:
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._send_all(), name=f"{self._host.id} events")
 
-    async def close(self, deadline: float, *, kept: bool) -> int:
+    async def close(self, deadline: float, *, untold: int = 0, kept: bool) -> int:
         """Send what is in line until `deadline` (`host.monotonic` seconds); return what is lost.
 
-        With `kept`, what is left is told again after the next start.
+        So are `untold` runs that nobody put in line any more, if there is somebody to tell. With `kept`, what is left
+        is told after the next start.
         """
         if self._task is not None and not self._task.done():
             await asyncio.wait({self._task}, timeout=max(0.0, deadline - self._host.monotonic()))
@@ -86,6 +87,7 @@ class Outbox:
             await asyncio.gather(self._task, return_exceptions=True)
         left = self._left = len(self._line)
         self._line.clear()
+        left += untold if self.consume is not None else 0
         if kept:
             if left:
                 self._host.log.info("%d runs and findings were not taken; they are told after the next start", left)

@@ -92,7 +92,7 @@ def _load_arrived(db: sqlite3.Connection, found: Remembered, resources: Mapping[
             elif isinstance(record, Step | Bridge):
                 found.arrived.append(record)
     found.left = LEFT
-    db.execute("UPDATE arrived SET number = CASE WHEN data IS NULL THEN ?1 ELSE -?1 END", (LEFT,))
+    db.execute("UPDATE arrived SET number = CASE WHEN data IS NULL THEN ? ELSE -? END", (LEFT, LEFT))
 
 
 @contextlib.contextmanager

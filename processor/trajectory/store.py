@@ -472,7 +472,7 @@ class Store:
         """Note that a group was told of."""
         group.leaving -= 1
         if group.state == "gone" and not group.leaving:
-            group.clear()
+            self._bury(group)
 
     def _forget(self, group: Group, now_s: float) -> None:
         """Keep only the trace ids. Whoever still holds the group to look at it has its records."""
@@ -497,12 +497,17 @@ class Store:
 
     def _let_go(self, group: Group) -> None:
         group.state = "gone"
-        self.forgotten_traces += group.traces
         self._bytes -= group.size_bytes
         if self._hot.pop(group.number, None) is not None:
             self._hot_records -= len(group.hot or ())
         if not group.leaving:
-            group.clear()
+            self._bury(group)
+
+    def _bury(self, group: Group) -> None:
+        """Let the journal forget a group, and not before it was told of; what became part of another goes on there."""
+        if group.merged_into is None:
+            self.forgotten_traces += group.traces
+        group.clear()
 
     # -- limits --
 

@@ -90,7 +90,8 @@ class HttpConfig(Settings):
     max_request_body_size: int = pydantic.Field(64 * _MIB, ge=1)
     """Largest body, in bytes, before and after decompression."""
     traces_url_path: str = "/v1/traces"
-    """Path that takes traces."""
+    """Path that takes traces. `/` and `/api/public/otel` take each signal, told by what is in the request: clients post
+    there that take their endpoint for the whole address, or were set up for Langfuse."""
     logs_url_path: str = "/v1/logs"
     """Path that takes logs."""
     metrics_url_path: str = "/v1/metrics"

@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
+from spanledger.conventions.nesting import TooDeep, is_too_deep, loads
 from spanledger.processor.component import Rejected
 
 MAX_VALUE_CHARS = 8 * 1024 * 1024
@@ -109,7 +110,9 @@ class JsonReader:
                 # A number may go on behind the end of what is decoded so far: 1|2, 1.|5, 1e+|2.
                 if isinstance(value, int | float) and len(self._text) - end <= 2 and self._fill(_CHUNK):
                     continue
-                self._at = end
+                start, self._at = self._at, end
+                if is_too_deep(value, self._text, start, end):
+                    raise Unreadable("nested too deep")
                 return value
 
     def finish(self) -> None:
@@ -122,8 +125,8 @@ class JsonReader:
         if text is None:
             raise Unreadable("that is too large")
         try:
-            return json.loads(text)
-        except RecursionError:
+            return loads(text)
+        except TooDeep:
             raise Unreadable("nested too deep") from None
         except ValueError as error:
             raise Rejected(f"the body is not JSON: {error}") from None

@@ -42,6 +42,8 @@ def read(text: str, defaults: Values | None = None) -> Values:
     for name, value in found.items():
         if _is_number(defaults[name]) and not _is_number(value):
             raise BadValues(f"{name}: {value!r} is no number")
+        if _is_address(defaults[name]) and not _is_address(value):
+            raise BadValues(f"{name}: {value!r} is no address such as {defaults[name]}")
     return {**defaults, **found}
 
 
@@ -55,6 +57,10 @@ def _written(name: str, value: Any) -> str:
 
 def _is_number(text: str) -> bool:
     return re.fullmatch(r"\d+(\.\d+)?", text) is not None
+
+
+def _is_address(text: str) -> bool:
+    return text.startswith(("http://", "https://"))
 
 
 def names_in(text: str) -> set[str]:

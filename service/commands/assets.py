@@ -37,17 +37,20 @@ def run(args: argparse.Namespace) -> int:
     from spanledger.service.assets import values, write
 
     source = Path(__file__).resolve().parents[2] / "deploy"
+    read_last = str(source)
     try:
         text = (source / write.VALUES).read_text()
         numbers = values.read(text)
         if args.values:
+            read_last = args.values
             text = Path(args.values).read_text()
             numbers = values.read(text, numbers)
         if args.runbooks:
+            read_last = "--runbooks"
             link = f"links: {{runbooks: {json.dumps(args.runbooks.rstrip('/'))}}}"
             numbers = values.read(link, numbers)
     except (OSError, UnicodeDecodeError, values.BadValues) as error:
-        print(f"spanledger assets: {args.values or source}: {error}", file=sys.stderr)
+        print(f"spanledger assets: {read_last}: {getattr(error, 'strerror', None) or error}", file=sys.stderr)
         return 2
     files = {
         str(path.relative_to(source)): path.read_text()
@@ -59,7 +62,9 @@ def run(args: argparse.Namespace) -> int:
     try:
         write.write(Path(args.directory), files)
     except OSError as error:
-        print(f"spanledger assets: cannot write to {args.directory}: {error}", file=sys.stderr)
+        print(
+            f"spanledger assets: cannot write to {error.filename or args.directory}: {error.strerror}", file=sys.stderr
+        )
         return 1
     counts = {folder: sum(path.startswith(f"{folder}/") for path in files) for folder in FOLDERS}
     print(f"{args.directory}: " + ", ".join(f"{folder} ({count})" for folder, count in counts.items() if count))

@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spanledger.service.options import add_action
+
 if TYPE_CHECKING:
     from spanledger.exporters.dead_letters import DeadLetter
 
@@ -31,26 +33,36 @@ _IDS = "dead letters, as `list` names them: OWNER:NUMBER"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the subcommands."""
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
-    one = _action(actions, "list", _list, "list dead letters, the oldest first")
+    one = _action(actions, "list", _list, "list dead letters, the oldest first", """\
+  spanledger dlq list
+  spanledger dlq list --directory /var/lib/spanledger/queues --json
+""")  # fmt: skip
     one.add_argument("--json", action="store_true", help="print one JSON object a line")
-    one = _action(actions, "export", _export, "write the request of one dead letter, OTLP protobuf, to standard output")
+    one = _action(
+        actions, "export", _export, "write the request of one dead letter, OTLP protobuf, to standard output", """\
+  spanledger dlq export exporter/otlp_http/langfuse:17 > request.binpb
+""")  # fmt: skip
     one.add_argument("ids", metavar="ID", nargs=1, help="a dead letter, as `list` names it: OWNER:NUMBER")
-    one = _action(actions, "replay", _replay, "put dead letters back in line; a running sidecar sends them in seconds")
+    one = _action(
+        actions, "replay", _replay, "put dead letters back in line; a running sidecar sends them in seconds", """\
+  spanledger dlq replay exporter/otlp_http/langfuse:17
+  spanledger dlq replay --all
+""")  # fmt: skip
     _add_choice(one)
-    one = _action(actions, "discard", _discard, "delete dead letters")
+    one = _action(actions, "discard", _discard, "delete dead letters", """\
+  spanledger dlq discard exporter/otlp_http/langfuse:17
+  spanledger dlq discard --all
+""")  # fmt: skip
     _add_choice(one)
 
 
-def _action(actions: Any, name: str, action: Callable[..., int], help_: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = actions.add_parser(
-        name, help=help_, description=help_[0].upper() + help_[1:] + "."
-    )
+def _action(actions: Any, name: str, action: Callable[..., int], help_: str, examples: str) -> argparse.ArgumentParser:
+    parser = add_action(actions, name, action, help_, examples)
     parser.add_argument(
         "--directory",
         metavar="DIR",
         help="`directory` of file_storage (default: $SPANLEDGER_DATA_DIR/queues, else ./spanledger-data/queues)",
     )
-    parser.set_defaults(action=action)
     return parser
 
 

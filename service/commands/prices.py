@@ -8,10 +8,13 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
+
+from spanledger.service.options import add_action
 
 if TYPE_CHECKING:
     from spanledger.exporters.run_store.reader import RunReader
+    from spanledger.service.unpriced import Unpriced
 
 NAME = "prices"
 HELP = "look at prices: unpriced, check, sources"
@@ -29,7 +32,7 @@ _MAX_BYTES: Final = 256 * 1024 * 1024
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the subcommands."""
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
-    one = _action(actions, "unpriced", _unpriced, "print what has no price, as an override file to fill in", """\
+    one = add_action(actions, "unpriced", _unpriced, "print what has no price, as a file to fill in", """\
   spanledger prices unpriced > prices.yaml
   spanledger prices unpriced --url http://sidecar:9464/metrics
   spanledger prices unpriced --store ./spanledger-data --json
@@ -46,11 +49,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     one.add_argument("--prices", action="append", default=[], metavar="FILE", help="with --store: your override files")
     one.add_argument("--json", action="store_true", help="print a JSON list")
-    one = _action(actions, "check", _check, "check files with prices, as the sidecar would", """\
+    one = add_action(actions, "check", _check, "check files with prices, as the sidecar would", """\
   spanledger prices check prices.yaml
 """)  # fmt: skip
     one.add_argument("files", nargs="+", metavar="FILE", help="an override file")
-    _action(actions, "sources", _sources, "list the price lists that come with spanledger", """\
+    add_action(actions, "sources", _sources, "list the price lists that come with spanledger", """\
   spanledger prices sources
 """)  # fmt: skip
 
@@ -61,32 +64,21 @@ def run(args: argparse.Namespace) -> int:
     return action(args)
 
 
-def _action(
-    actions: Any, name: str, action: Callable[[argparse.Namespace], int], help_: str, examples: str
-) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = actions.add_parser(
-        name, help=help_, description=help_[0].upper() + help_[1:] + ".", epilog=f"examples:\n{examples}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    parser.set_defaults(action=action)
-    return parser
-
-
 def _unpriced(args: argparse.Namespace) -> int:
     from spanledger.conventions.prices.override_file import BadPrices
     from spanledger.exporters.run_store.filter import StoreError
     from spanledger.exporters.run_store.reader import RunReader
-    from spanledger.service.unpriced import as_json, as_yaml, of_calls, of_samples, samples_of
+    from spanledger.service.unpriced import as_json, as_yaml, of_metrics, together
 
     try:
         if args.store is None:
             origin = args.url
-            found = of_samples(samples_of(_scraped(args.url)))
+            found = together(of_metrics(_scraped(args.url)))
         else:
             path = Path(args.store or os.environ.get("SPANLEDGER_DATA_DIR") or "./spanledger-data")
             with RunReader(path) as reader:
                 origin = str(reader.path)
-                found = of_calls(_calls(reader, args.prices))
+                found = together(_calls(reader, args.prices))
     except BadPrices as error:
         print(error, file=sys.stderr)
         return 2
@@ -114,30 +106,34 @@ def _scraped(url: str) -> str:
         with build_opener(ProxyHandler({})).open(request, timeout=_TIMEOUT_S) as answer:
             body: bytes = answer.read(_MAX_BYTES)
     except URLError as error:
+        why = getattr(error.reason, "strerror", None) or error.reason
         raise OSError(
-            f"{url}: {error.reason}; is the sidecar running? --url says where, --store reads the run store instead"
+            f"{url}: {why}; is the sidecar running? --url says where, --store reads the run store instead"
         ) from error
     if b"\nspanledger_" not in body:
         raise ValueError(f"--url {url}: does not answer with the metrics of a sidecar; they are at one such as {URL}")
     return body.decode("utf-8", "replace")
 
 
-def _calls(reader: RunReader, files: list[str]) -> Iterator[tuple[str, str, str, str, int]]:
-    """Yield the calls of stored runs that have no price even now, each with the reason of now."""
+def _calls(reader: RunReader, files: list[str]) -> Iterator[Unpriced]:
+    """Yield the calls of stored runs that have no price even now, each with the reason of now, or one for a part."""
     from spanledger.conventions.prices.engine import PricedCall
     from spanledger.conventions.usage import Usage
     from spanledger.exporters.run_store.filter import Filter
     from spanledger.processor.price_source import load_engine, read_file
-    from spanledger.service.unpriced import unpriced_steps
+    from spanledger.service.unpriced import Unpriced, partly_priced_steps, unpriced_steps
 
     engine = load_engine(tuple(map(read_file, files)))
     now_ns = int(datetime.now(UTC).timestamp()) * 10**9
     for listed in reader.runs(Filter()):
-        for provider, model, service, tokens, asked, said in unpriced_steps(reader.document(listed.seq)):
+        run = reader.document(listed.seq)
+        yield from partly_priced_steps(run)
+        for provider, model, service, tokens, asked, said in unpriced_steps(run):
             call = PricedCall(Usage(input=asked, output=said), provider or None, model or None)
             cost = engine.price(call, now_ns)
             if cost.status != "priced":
-                yield provider, model, cost.reason or "unknown_model", service, tokens
+                services = (service,) if service else ()
+                yield Unpriced(provider, model, cost.reason or "unknown_model", tokens, services, 1)
 
 
 def _check(args: argparse.Namespace) -> int:

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from spanledger.service.options import add_action
+
 if TYPE_CHECKING:
     from spanledger.conventions.run import Run
     from spanledger.exporters.run_store.filter import Filter
@@ -127,13 +129,7 @@ def run(args: argparse.Namespace) -> int:
 def _action(
     actions: Any, name: str, action: Callable[[argparse.Namespace, RunReader], int], help_: str, examples: str
 ) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = actions.add_parser(
-        name,
-        help=help_,
-        description=help_[0].upper() + help_[1:] + ".",
-        epilog=f"examples:\n{examples}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = add_action(actions, name, action, help_, examples)
     parser.add_argument(
         "--store",
         metavar="PATH",
@@ -141,7 +137,6 @@ def _action(
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--ascii", action="store_true", help="use plain ASCII characters only")
-    parser.set_defaults(action=action)
     return parser
 
 
@@ -189,10 +184,9 @@ def _time(text: str) -> int:
 
 
 def _natural(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"{text} is negative")
-    return number
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a number such as 0, 1 or 20")
+    return int(text)
 
 
 def _hash(text: str) -> bytes:

@@ -24,17 +24,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Check the configuration. Returns 0 when it is valid; raises `InvalidConfig` when it is not.
 
-    Files and directories that are not there are warnings: the configuration may be another machine's. Prices that are
-    there and wrong are errors, as they are at the start.
+    Files and directories that are not there are warnings: the configuration may be another machine's. What is there and
+    wrong is an error, as it is at the start: prices, and files and directories in the place of each other.
     """
     from spanledger.service.config import load
+    from spanledger.service.nodes import ConfigError, InvalidConfig, Place
     from spanledger.service.premises import lacking, misread
 
     config = load(args.config, args.set, os.environ)
-    for warning in (*config.warnings, *lacking(config)):
+    warnings, errors = list(config.warnings), []
+    for lack in lacking(config):
+        trouble = config.root.trouble(lack.path, lack.message)
+        if lack.is_wrong:
+            errors.append(trouble)
+        else:
+            warnings.append(str(trouble))
+    # They name the file and the line themselves.
+    errors += [ConfigError((), Place(""), line) for line in misread(config)]
+    if errors:
+        raise InvalidConfig(errors, warnings)
+    for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    if wrong := misread(config):
-        print("\n".join(wrong), file=sys.stderr)
-        return 2
     print(f"valid: {', '.join(map(str, config.pipelines))}")
     return 0

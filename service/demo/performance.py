@@ -6,13 +6,13 @@ import asyncio
 import itertools
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, TextIO
 
 import aiohttp
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from prometheus_client.parser import text_string_to_metric_families
 
 from spanledger.service.demo import workload
@@ -44,10 +44,15 @@ async def play_at(
     endpoint: str, *, once: bool, show: Callable[[], Awaitable[None]] | None = None, out: TextIO = sys.stdout
 ) -> None:
     """Play rounds over OTLP/gRPC at whatever listens at `endpoint`; `show` what came of the first."""
-    providers = {name: _provider(name, endpoint) for name in workload.SERVICES}
+    exporters = {name: _Exporter(endpoint=endpoint, insecure=True) for name in workload.SERVICES}
+    providers = {name: _provider(name, exporter) for name, exporter in exporters.items()}
     try:
         for seed in itertools.count(1):
             spans = await asyncio.to_thread(_round, providers, seed)
+            if not all(exporter.delivers for exporter in exporters.values()):
+                raise DemoFailed(
+                    f"{endpoint} did not take the spans: is it HOST:PORT of an OTLP/gRPC receiver, no TLS?"
+                )
             if seed == 1:
                 print(f"Played {spans} spans of {len(providers)} agent applications over OTLP/gRPC.\n", file=out)
             if seed == 1 and show is not None:
@@ -81,9 +86,20 @@ _ADDRESSES: Mapping[str, Mapping[str, str]] = {
 """Component type -> what it is for -> where its statistics have it."""
 
 
-def _provider(service: str, endpoint: str) -> TracerProvider:
+class _Exporter(OTLPSpanExporter):
+    """Remembers whether what it was given has been taken: the SDK itself only logs that."""
+
+    delivers = True
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        result = super().export(spans)
+        self.delivers = result is SpanExportResult.SUCCESS
+        return result
+
+
+def _provider(service: str, exporter: SpanExporter) -> TracerProvider:
     provider = TracerProvider(resource=workload.resource(service), shutdown_on_exit=False)
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint, insecure=True)))
+    provider.add_span_processor(BatchSpanProcessor(exporter))
     return provider
 
 

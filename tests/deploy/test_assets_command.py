@@ -44,6 +44,17 @@ def test_alerts_lead_to_runbooks_where_they_are(tmp_path: Path, capsys: pytest.C
     assert main(["assets", str(tmp_path), "--runbooks", 'https://x"} {{ bad']) == 2
 
 
+@pytest.mark.parametrize("runbooks", ["not an address", "/runbooks", "ftp://wiki"])
+def test_runbooks_that_no_link_can_lead_to_are_wrong_use(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], runbooks: str
+) -> None:
+    """It would be noticed when an alert fires. What is blamed is what was given."""
+    assert main(["assets", str(tmp_path / "out"), "--runbooks", runbooks]) == 2
+
+    assert capsys.readouterr().err.startswith("spanledger assets: --runbooks: links.runbooks: ")
+    assert not (tmp_path / "out").exists()
+
+
 def test_values_that_are_wrong_are_wrong_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing is written, and the message names the file and the value."""
     mine = tmp_path / "mine.yaml"
@@ -61,3 +72,15 @@ def test_a_place_that_cannot_be_written_to(tmp_path: Path, capsys: pytest.Captur
 
     assert main(["assets", str(tmp_path / "file")]) == 1
     assert "cannot write to" in capsys.readouterr().err
+
+
+def test_the_readme_counts_what_there_is() -> None:
+    """Dashboards, alerts and backends."""
+    readme = (DEPLOY.parent / "README.md").read_text()
+    alerts = (DEPLOY / "prometheus" / "alerts.rules.yaml").read_text().count("- alert: ")
+
+    assert f" {alerts} alerts with a runbook each" in readme
+    assert len(list((DEPLOY / "grafana" / "dashboards").iterdir())) == 7
+    assert "Seven dashboards" in readme
+    assert len(list((DEPLOY / "backends").glob("*.yaml"))) == 15
+    assert "For fifteen backends" in readme

@@ -390,7 +390,18 @@ UNKNOWN: Final = Row(
             "Tokens of the time range that no price is known for, and why. `spanledger prices` says what to do.",
             {"service_name": "Service", **MODEL_COLUMNS, "reason": "Reason"},
             {"Tokens": table(UNPRICED, f"service_name, {BY_MODEL}, reason")},
+            width=8,
             empty="Every token has a price",
+        ),
+        sheet(
+            "Priced in part",
+            "Cost of calls of which only a part has a price, and what is not known of them: they cost more than is "
+            "told here and in every cost above.",
+            {"service_name": "Service", **MODEL_COLUMNS, "reason": "Not known"},
+            {"Cost": table(select("spanledger_llm_partly_priced_cost_usd_total"), f"service_name, {BY_MODEL}, reason")},
+            columns={"Cost": Column(USD, decimals=4)},
+            width=8,
+            empty="Every priced call is priced in full",
         ),
         sheet(
             "Calls without usage",
@@ -398,6 +409,7 @@ UNKNOWN: Final = Row(
             {**AGENT_COLUMNS, **MODEL_COLUMNS},
             {"Calls": table(select("spanledger_llm_calls_without_usage_total"), f"{BY_AGENT}, {BY_MODEL}")},
             columns={"Calls": Column(COUNT, decimals=0)},
+            width=8,
             empty="Every call tells its tokens",
         ),
     ),

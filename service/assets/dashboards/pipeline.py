@@ -252,7 +252,17 @@ RUNS: Final = Row(
     "Runs being put together",
     (
         graph(
-            "Runs under way", "By sidecar.", Query(_now("spanledger_runs_open"), "{{instance}}"), empty=GONE, width=8
+            "Runs under way", "By sidecar.", Query(_now("spanledger_runs_open"), "{{instance}}"), empty=GONE, width=6
+        ),
+        graph(
+            "Waited for their agent, a second",
+            "Calls and tools that named no agent, by how their wait ended: `found` an agent above them, `none` is "
+            "there, or they were counted without one: `timeout`, `full`, `shutdown`.",
+            Query(_speed("spanledger_agent_waits_total", "ending"), "{{ending}}"),
+            unit=PER_SECOND,
+            empty="All named their agent",
+            width=6,
+            colors={"found": "green", "timeout": "orange", "full": "red"},
         ),
         graph(
             "Runs closed a second",
@@ -262,7 +272,7 @@ RUNS: Final = Row(
             stacked=True,
             colors={"root": "green"},
             empty="No run was closed",
-            width=8,
+            width=6,
         ),
         graph(
             "Memory of runs",
@@ -270,7 +280,7 @@ RUNS: Final = Row(
             Query(_now("spanledger_trace_store_bytes"), "{{instance}}"),
             unit=BYTES,
             empty=GONE,
-            width=8,
+            width=6,
         ),
     ),
 )
