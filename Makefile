@@ -4,7 +4,7 @@ BIN := .venv/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-peers test-backends test-deploy test-faults soak fuzz bench lint manifests docs wheel audit sbom clean
+.PHONY: help demo run test test-pythons test-peers test-backends test-deploy test-faults soak fuzz bench lint manifests docs wheel audit sbom clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -24,6 +24,9 @@ run: .venv/installed ## run the sidecar on otel-config.yaml
 
 test: .venv/installed ## run the tests that need Python only
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+
+test-pythons: .venv/installed ## run them on another Python too, where there is one (PYTHONS='python3.12 python3.14')
+	bash .ci/pythons $(ARGS)
 
 test-peers: .venv/installed ## install real peers (Prometheus, Phoenix, Node.js SDK, Collector) and run the tests against them
 	bash tests/peers/install.sh

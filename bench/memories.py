@@ -16,7 +16,7 @@ from spanledger.conventions.call import Call, Place
 from spanledger.conventions.detail import Detail
 from spanledger.processor.accounts import MAX_SPANS, Accounts
 from spanledger.processor.metric_store import MAX_LINES, MetricTable
-from spanledger.processor.step_metrics import MAX_TOOLS, ToolCalls
+from spanledger.processor.step_metrics import MAX_TOLD, ToolCalls
 from spanledger.processor.trajectory.config import TrajectoryConfig
 from spanledger.processor.trajectory.group import Group
 from spanledger.processor.trajectory.joins import Joins
@@ -71,9 +71,9 @@ def accounts() -> tuple[Any, str]:
 def tools() -> tuple[Any, str]:
     """Fill the memory of tool calls that were told."""
     memory = ToolCalls()
-    for number in range(2 * MAX_TOOLS):
+    for number in range(2 * MAX_TOLD):
         memory.is_new(replace(tool(1, 2, number), tool_call_id=f"call_{number:024}"), None)
-    return memory, f"{MAX_TOOLS:,} calls"
+    return memory, f"{MAX_TOLD:,} calls"
 
 
 def indexes() -> tuple[Any, str]:

@@ -8,6 +8,7 @@ Prints nanoseconds per addition, and milliseconds, bytes and the longest piece o
 from __future__ import annotations
 
 import gc
+import itertools
 import time
 from collections.abc import Callable
 
@@ -48,6 +49,8 @@ def main() -> None:
         lambda: seconds.observe(labels, 7.0, TRACE_ID),
         lambda: histogram.labels(*labels).observe(7.0, exemplar),
     )
+    for services in (1_000, 100_000):
+        crowded(services)
     print(f"\n{'scrape':38}{'ours':>10}{'library':>10}{'ratio':>8}{'bytes':>12}{'longest piece':>15}")
     for count in (1_000, 10_000, 100_000):
         scrape("counters", count, histograms=False)
@@ -60,14 +63,22 @@ def compare(what: str, ours: Callable[[], object], library: Callable[[], object]
     print(f"{what:38}{mine:7.0f} ns{theirs:7.0f} ns{theirs / mine:7.1f}x")
 
 
+def crowded(services: int) -> None:
+    """Print the time of an addition that finds no room for a series of its own, by one service after the other."""
+    calls = MetricTable((CALLS,), 10).counter(CALLS.name)
+    told = itertools.cycle([(f"service-{number}", "planner", "openai", "gpt-4o", "ok") for number in range(services)])
+    mine = nanoseconds(lambda: calls.add(next(told)))
+    print(f"{f'add without room, {services:,} services':38}{mine:7.0f} ns")
+
+
 def nanoseconds(call: Callable[[], object], times: int = 100_000) -> float:
-    """Return the best of five means."""
+    """Return the best of five means, in CPU time."""
     best = float("inf")
     for _ in range(5):
-        start = time.perf_counter_ns()
+        start = time.process_time_ns()
         for _ in range(times):
             call()
-        best = min(best, (time.perf_counter_ns() - start) / times)
+        best = min(best, (time.process_time_ns() - start) / times)
     return best
 
 

@@ -73,7 +73,7 @@ SIZES = {
     "processor.accounts": {"Accounts": (2048, 60.0)},
     "processor.model_prices": {"_MAX_SHOWN": 256},
     "processor.retold": {"MAX_TOOLS": 512},
-    "processor.step_metrics": {"MAX_TOOLS": 512, "MAX_FAILED": 64},
+    "processor.step_metrics": {"MAX_TOLD": 512, "MAX_TRACES": 64, "MAX_BEGUN": 256, "MAX_FAILED": 64},
     "processor.trajectory.governance": {"_MAX_SEEN": 640},
     "processor.trajectory.histories": {"MAX_AGENTS": 64},
     "processor.trajectory.loops": {"MAX_KEPT_STEPS": 256, "MAX_BUSY": 1024, "MAX_FOUND": 32},

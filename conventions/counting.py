@@ -64,6 +64,8 @@ def settled_counts(facts: Facts, lookup: Lookup) -> dict[str, Value]:
     """Return target -> what stands under the names that were written, whatever else is preferred."""
     found: dict[str, Value] = {}
     for target in USAGE:
+        if target not in facts.values:
+            continue  # not told, or forgotten
         for key in (target, lookup.names.get(target)):
             value = coerce.count(facts.attributes.get(key)) if key is not None else None
             if value is not None:

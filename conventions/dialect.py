@@ -337,6 +337,11 @@ class Facts:
         if self.finds is not None:
             self.finds.origins.pop(target, None)
 
+    def forget_beginning(self) -> None:
+        """Drop an output that was told when an answer began, of a stream that never came to its end."""
+        self.forget("gen_ai.usage.output_tokens")
+        self.forget("@total_tokens")
+
     def offer_variables(self, key: str) -> None:
         """Give each variable of a prompt's template that the JSON object in attribute `key` names."""
         variables = parse_json(self.attributes.get(key))

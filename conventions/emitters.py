@@ -107,6 +107,7 @@ EMITTERS: Final[tuple[Emitter, ...]] = (
     Emitter("ai", "inclusive"),
     Emitter("gen_ai", "inclusive"),
     Emitter("@mastra/", "inclusive", since=(1,)),
+    Emitter("mirascope", "inclusive"),
     Emitter("@tanstack/ai", "exclusive", providers=_ANTHROPIC),
     Emitter("@tanstack/ai", "inclusive"),
     Emitter("monocle_apptrace", "exclusive", providers=_ANTHROPIC),

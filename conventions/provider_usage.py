@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from spanledger.conventions import coerce
 from spanledger.conventions.coerce import MAX_EXACT, parse_json
 from spanledger.conventions.content import python_repr
-from spanledger.conventions.dialect import COST, REGION, SPEED, USAGE
+from spanledger.conventions.dialect import COST, REGION, SERVICE_TIER, SPEED, USAGE
 from spanledger.conventions.nesting import is_too_deep
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ _REPR_OF_ANSWER: Final = re.compile(r"\w{1,64}\(\w{1,64}=")
 _MEMBER_OF_REPR: Final = re.compile(
     r"(?P<name>\b\w{1,64})=(?:(?P<count>\d{1,15})(?=[,)])|(?P<object>\w{1,64}\())|(?P<end>\))"
 )
+_MAX_MODALITIES: Final = 16
 _AREAS: Final = ("us", "eu", "global")  # no set: it may be a list
 _TICKS: Final = "cost_in_usd_ticks"
 BILLED: Final = "#billed"
@@ -64,6 +65,14 @@ _OF_OUTPUT: Final[Mapping[str, tuple[str, ...]]] = {
     "reasoning": ("reasoning_tokens", "reasoning", "thinking_tokens"),
     "audio_output": ("audio_tokens", "audio"),
 }
+_PROMPTED: Final = {"AUDIO": "audio_input", "IMAGE": "image_input"}
+_MADE: Final = {"AUDIO": "audio_output", "IMAGE": "image_output"}
+_MODALITIES: Final[Mapping[str, Mapping[str, str]]] = {
+    "prompt_tokens_details": _PROMPTED, "promptTokensDetails": _PROMPTED,
+    "candidates_tokens_details": _MADE, "candidatesTokensDetails": _MADE,
+}  # fmt: skip
+"""Where Gemini lists its tokens by what they are."""
+_TRAFFIC: Final[Mapping[str, str]] = {"ON_DEMAND_FLEX": "flex", "ON_DEMAND_PRIORITY": "priority"}
 _OF_WRITES: Final[Mapping[str, tuple[str, ...]]] = {
     "cache_write_5m": ("ephemeral_5m_input_tokens",),
     "cache_write_1h": ("ephemeral_1h_input_tokens",),
@@ -196,6 +205,7 @@ _last_usage_in = lru_cache(maxsize=4)(_find_usage)
 def _billing(usage: Mapping[str, Value]) -> Iterator[tuple[str, Value]]:
     """Yield what a usage object says of prices beside its counts: Anthropic's speed and area, searches."""
     yield SPEED, coerce.text(usage.get("speed"))
+    yield SERVICE_TIER, _TRAFFIC.get(str(usage.get("traffic_type") or usage.get("trafficType")))
     if usage.get("inference_geo") in _AREAS:
         yield REGION, coerce.text(usage["inference_geo"])
     for inner in _objects(usage, ("server_tool_use", "billed_units")):
@@ -287,6 +297,7 @@ def counts_of(usage: Mapping[str, Value]) -> dict[str, int]:
                 _take(counts, nested, names)
     for inner in _objects(usage, _WRITE_DETAILS):
         _take(counts, inner, _OF_WRITES)
+    _take_modalities(counts, usage)
     if not counts.get("cache_write"):
         split = counts.get("cache_write_5m", 0) + counts.get("cache_write_1h", 0)
         if split:
@@ -300,7 +311,7 @@ def counts_of(usage: Mapping[str, Value]) -> dict[str, int]:
         counts["reasoning"] = thoughts
         if "output" in counts and not _has_thoughts(counts, total):
             counts["output"] += thoughts
-    return {name: count for name, count in counts.items() if count or not name.startswith("audio")}
+    return {name: count for name, count in counts.items() if count or not name.startswith(("audio", "image"))}
 
 
 def _leaves_cache_out(counts: Mapping[str, int], total: int | None, *, plain: bool) -> bool:
@@ -329,6 +340,14 @@ def _take(counts: dict[str, int], source: Mapping[str, Value], names: Mapping[st
         count = _first(source, keys)
         if count is not None and not counts.get(name):
             counts[name] = count
+
+
+def _take_modalities(counts: dict[str, int], usage: Mapping[str, Value]) -> None:
+    for key, names in _MODALITIES.items():
+        listed = usage.get(key)
+        for item in listed[:_MAX_MODALITIES] if isinstance(listed, list) else ():
+            if isinstance(item, dict) and (name := names.get(str(item.get("modality")))) is not None:
+                _take(counts, item, {name: ("token_count", "tokenCount")})
 
 
 def _first(source: Mapping[str, Value], keys: tuple[str, ...]) -> int | None:

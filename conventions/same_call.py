@@ -191,7 +191,10 @@ def knows_more(around: Call, inner: Call) -> bool:
     more = around.knows & ~inner.knows & _DECIDE
     if inner.knows & Knows.TIER:
         more &= ~Knows.SPECIAL  # which was asked for, perhaps, and another one given
-    if not more or (inner.knows & ~around.knows & _DECIDE and not more & Knows.BILL):
+    untold = inner.knows & ~around.knows & _DECIDE
+    if not inner.cached:
+        untold &= ~Knows.LIFETIME  # of nothing
+    if not more or (untold and not more & Knows.BILL):
         return False
     if not inner.input or not inner.output or (around.input, around.output) != (inner.input, inner.output):
         return False
@@ -249,6 +252,7 @@ def _rank(place: Place) -> tuple[bool | int | bytes, ...]:
     return (
         call.pico_usd is None,
         is_half(call),
+        -(call.knows & _DECIDE & ~Knows.SPECIAL).bit_count(),
         -(call.knows & ~Knows.SPECIAL).bit_count(),
         not call.family,
         -call.detail,

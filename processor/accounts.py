@@ -328,9 +328,10 @@ class Accounts:
             return
         self._spans -= len(trace.reports)
         for report in trace.reports.values():
-            self._unlist(report)
-            self._changed.pop(report, None)
-            self._sums.pop(report, None)
+            if report.call is not None:
+                self._unlist(report)
+                self._changed.pop(report, None)
+                self._sums.pop(report, None)
             # A tree refers to itself, up and down and in what was found: let go of it now, not at the next collection.
             report.parent = report.twin_of = report.found = None
             report.children = ()

@@ -19,7 +19,7 @@ import functools
 import io
 import json
 from collections import Counter
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar
@@ -151,6 +151,14 @@ class ScopeGroup:
         """Return an empty group of the same resource, and of the scope of that name, that is not sent on."""
         known = self.scope if scope == self.scope.name else Scope(scope, self.scope.version)
         return ScopeGroup(self.resource, known, [], [], set(), [], None, None)
+
+    def keep(self, kept: Sequence[int]) -> None:
+        """Leave out all items but those at these indexes, which are in order."""
+        self.items[:] = [self.items[index] for index in kept]
+        self.raw[:] = [self.raw[index] for index in kept]
+        self.readings[:] = [self.readings[index] for index in kept]
+        self.changed = {at for at, index in enumerate(kept) if index in self.changed}
+        self.keys = {at: self.keys[index] for at, index in enumerate(kept) if index in self.keys}
 
     def add(self, item: Any, reading: Reading) -> None:
         """Add an item that did not come as such."""

@@ -136,6 +136,7 @@ class _Bill:
 
     group: ScopeGroup
     index: int
+    reading: Reading
     cost: Cost | None = None
     call: Call | None = None
     """What the ledger is told."""
@@ -199,7 +200,7 @@ class GenaiPricing(Passive):
 
     def process(self, batch: Batch) -> Generator[None, None, None]:
         """Price every call of the batch; pauses between spans of long batches and after each new model."""
-        bills: list[_Bill] = []
+        bills: list[tuple[_Bill, Place]] = []
         places: list[Place] = []
         misses = self._engine.misses
         for group in batch.work:
@@ -208,13 +209,16 @@ class GenaiPricing(Passive):
             for index, span in enumerate(group.items):
                 if span is None:
                     continue
-                bill = self._read(group, index, span, facts, home)
-                bills.append(bill)
-                places.append(
-                    Place(span.trace_id, span.span_id, span.parent_span_id,
-                          span.start_time_unix_nano, span.end_time_unix_nano, bill.call)
+                reading = group.readings[index]
+                bill = None if reading is None else self._read(_Bill(group, index, reading), span, facts, home)
+                place = Place(
+                    span.trace_id, span.span_id, span.parent_span_id,
+                    span.start_time_unix_nano, span.end_time_unix_nano, None if bill is None else bill.call,
                 )  # fmt: skip
-                if len(bills) % PAUSE_EVERY == 0 or self._engine.misses != misses:
+                places.append(place)
+                if bill is not None:
+                    bills.append((bill, place))
+                if len(places) % PAUSE_EVERY == 0 or self._engine.misses != misses:
                     misses = self._engine.misses
                     yield
         now_s = self._host.monotonic()
@@ -225,7 +229,7 @@ class GenaiPricing(Passive):
                 yield
         self._passed.changed()
         self._passed.sums()
-        for count, (bill, place) in enumerate(zip(bills, places, strict=True), 1):
+        for count, (bill, place) in enumerate(bills, 1):
             self._conclude(bill, self._passed.of(place))
             if count % PAUSE_EVERY == 0:
                 yield
@@ -233,11 +237,10 @@ class GenaiPricing(Passive):
             pass
         self._memo.set((), self._engine.memo_entries)
 
-    def _read(self, group: ScopeGroup, index: int, span: Span, facts: ServiceFacts | None, home: str) -> _Bill:
+    def _read(self, bill: _Bill, span: Span, facts: ServiceFacts | None, home: str) -> _Bill:
         """Price one span by itself, and say what it reports to the ledger."""
-        bill = _Bill(group, index)
-        reading = group.readings[index]
-        if reading is None or (reading.usage is None and not reading.units and reading.kind not in _CALLS):
+        group, reading = bill.group, bill.reading
+        if reading.usage is None and not reading.units and reading.kind not in _CALLS:
             return bill
         before = restored(reading.attributes)
         if before is not None:
@@ -274,10 +277,7 @@ class GenaiPricing(Passive):
 
     def _conclude(self, bill: _Bill, report: Report | None) -> None:
         """Give the reading its cost, as far as it is known by now whether it counts, and write the span."""
-        group, index = bill.group, bill.index
-        reading = group.readings[index]
-        if reading is None:
-            return
+        group, index, reading = bill.group, bill.index, bill.reading
         verdict: Verdict = "none"
         cost = bill.cost
         if cost is None:

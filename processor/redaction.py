@@ -142,9 +142,7 @@ class Redaction(Passive):
         if dropped:
             batch.count -= dropped
             batch.reject("too large to be redacted", dropped)
-            group.items[:] = [group.items[index] for index in kept]
-            group.raw[:] = [group.raw[index] for index in kept]
-            group.readings[:] = [group.readings[index] for index in kept]
+            group.keep(kept)
 
     # -- what there is --
 

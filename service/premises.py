@@ -29,8 +29,6 @@ _HOST_PORT: Final = typing.get_args(HostPort)[1]
 _READ: Final = frozenset({"file", "filename", "issuer_ca_path"})
 """Keys of files that are read, beside those that end in `_file` and those that a component yields itself."""
 _WRITTEN: Final = frozenset({"directory", "storage"})
-
-
 _IN_THE_WAY: Final = frozenset({errno.EISDIR, errno.ENOTDIR})
 """Errors of a file or directory that stands where the other one is wanted: no machine is to have that."""
 
@@ -65,7 +63,7 @@ def misread(config: Config) -> Iterator[str]:
 
 
 def _running(config: Config) -> Iterator[tuple[Path, Settings]]:
-    """Yield the configuration of each component that runs, after where it stands; that of processors once."""
+    """Yield where each running component stands, and its configuration; a processor of several pipelines once."""
     for kind in KINDS:
         for id_, component in config.used(kind).items():
             yield (f"{kind}s", str(id_)), component.config

@@ -140,7 +140,7 @@ class Sidecar:
                 waiting = await self._start_beside(coming, leaving, started)
                 handing_over = [
                     node.component.take_over(old.nodes[node.key].component)
-                    for node in started
+                    for node in coming
                     if isinstance(node.component, Successor) and node.key in old.nodes
                 ]
                 new.connect(self._surroundings)

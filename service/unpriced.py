@@ -122,7 +122,7 @@ def _is_deployment(one: Unpriced) -> bool:
 
 
 def _count(one: Unpriced) -> str:
-    calls = f"{one.calls:,} calls, " if one.calls is not None else ""
+    calls = f"{one.calls:,} call{'s' if one.calls != 1 else ''}, " if one.calls is not None else ""
     amount = f"{one.tokens:,} tokens" if one.part_usd is None else f"${one.part_usd:,.6f} for a part"
     services = f" of {', '.join(map(_plain, one.services[:3]))}{', ...' if len(one.services) > 3 else ''}"
     return f"{calls}{amount}{services if one.services else ''}"

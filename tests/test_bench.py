@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import math
 import random
 import re
@@ -13,6 +15,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from bench import soak
 from bench.arithmetic import corrected, exponent, median, percentile, waiting
 from bench.pages import BEGIN, END, put, quote
 from bench.report import number, rows_of, table, targets
@@ -243,3 +246,14 @@ def test_captures_share_nothing() -> None:
 
     assert len(said) > 30
     assert not [key for key, instances in said.items() if len(instances) > 1]
+
+
+def test_condensed_soak_names_memories_that_there_are() -> None:
+    """The hook in the sidecar's process would end it."""
+    tree = ast.parse(soak.CONDENSED)
+    (sizes,) = (node.value for node in tree.body if isinstance(node, ast.Assign))
+    for module, constants in eval(ast.unparse(sizes)).items():
+        known = importlib.import_module(f"spanledger.{module}")
+        for constant, size in constants.items():
+            there = getattr(known, constant)
+            assert not isinstance(size, tuple) or len(there.__init__.__defaults__) == len(size)

@@ -363,7 +363,7 @@ def test_agents_and_workflows_have_durations() -> None:
     """Whether or not they report tokens."""
     table = counted(
         call(kind="agent", usage=None, cost=None, status="error", error_type="boom"),
-        call(kind="workflow", usage=None, cost=None, workflow_name="trip-flow"),
+        call(kind="workflow", usage=None, cost=None, workflow_name="trip-flow", span_id=b"\x07" * 8),
     )
 
     assert series(table, "gen_ai_invoke_agent_duration_seconds") == {("trip", "planner", "gpt-4o", "boom"): 1}

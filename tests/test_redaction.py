@@ -22,6 +22,7 @@ from spanledger.conventions.redaction.rules import MASK, Redactor, hashing
 from spanledger.conventions.values import attributes_of, key_value
 from spanledger.processor import batch as batches
 from spanledger.processor.batch import decode, finish
+from spanledger.processor.genai_normalizer import GenaiNormalizer, GenaiNormalizerConfig
 from spanledger.processor.metric_store import MetricTable
 from spanledger.processor.redaction import Redaction, RedactionConfig
 from tests.fakes import host, span
@@ -161,6 +162,22 @@ def test_what_cannot_be_read_is_left_out(monkeypatch: pytest.MonkeyPatch) -> Non
         pass
     assert (batch.items(), batch.partial_success()) == (1, (1, "1 x too large to be redacted"))
     assert MAIL.encode() not in finish(batch.serialize())
+
+
+def test_what_is_left_out_takes_no_edit_of_its_neighbours_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the normaliser wrote and noted stays with its span."""
+    monkeypatch.setattr(batches, "MAX_ITEM_BYTES", 70_000)
+    large = span(1)
+    large.attributes.append(key_value("long", "x" * 100_000))
+    call = span(2, openinference__span__kind="LLM", llm__model_name="gpt-4o")
+    batch = finish(decode("traces", request(large, call, span(3, x="y")), 0))
+    for _ in GenaiNormalizer(GenaiNormalizerConfig(), host(numbers=MetricTable())).process(batch):  # type: ignore[arg-type]
+        pass
+    for _ in processor(allow_all_keys=True).process(batch):
+        pass
+    assert [*batch.groups[0].keys] == [1]
+    call, _ = finish(decode("traces", finish(batch.serialize()), 0)).groups[0].items
+    assert attributes_of(call.attributes)["gen_ai.request.model"] == "gpt-4o"
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,10 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from spanledger.conventions.detail import Evaluation
 from spanledger.conventions.reading import Cost, Reading
 from spanledger.conventions.safety.concern import Concern
+from spanledger.conventions.trajectory import Judgement
 from spanledger.conventions.usage import Usage
 from spanledger.conventions.values import attributes_of, key_value
 from spanledger.processor.batch import Batch, Delivery, decode, finish
@@ -277,6 +279,46 @@ async def test_shutdown_says_what_could_not_be_handed_over() -> None:
     assert total(bed.table, "spanledger_trajectory_events_dropped_total", "shutdown") == 1
 
 
+@pytest.mark.parametrize("storage", [False, True], ids=["memory", "disk"])
+async def test_shutdown_tells_no_longer_than_it_may(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, storage: bool
+) -> None:
+    """Of many large runs: those it has no time for are lost and counted, or told after the next start."""
+    bed = Bed(evaluators=[], storage=str(tmp_path) if storage else "")
+    composing = connector_module.composing
+
+    def slowly(snapshot: Any) -> Any:
+        bed.clock.now_s += 1
+        return composing(snapshot)
+
+    monkeypatch.setattr(connector_module, "composing", slowly)
+    await bed.connector.start()
+    for number in range(1, 6):
+        bed.connector.commit(await keep(bed, *(step(one, 1, number) for one in range(2, 72))))
+
+    # Four fifths of its time are for that.
+    assert await bed.connector.shutdown(bed.clock.now_s + 3) == (0 if storage else 2)
+    assert total(bed.table, "spanledger_trajectory_events_dropped_total", "shutdown") == (0 if storage else 2)
+    assert len(bed.documents) == 3
+    if storage:
+        await bed.again().start()
+        assert await bed.connector.shutdown(bed.clock.now_s + 30) == 0
+        assert sorted(one["trace_ids"] for one in bed.documents) == [[trace(number).hex()] for number in range(1, 6)]
+
+
+async def test_what_makes_room_is_forgotten_on_disk_when_it_was_told() -> None:
+    """Not before: a process that is killed in between tells of it after its next start."""
+    bed = Bed(memory={"max_runs": 1})
+    for number in (1, 2, 3):
+        bed.take(step(2, 1, number))
+    store = bed.connector.assembly.store
+
+    assert (store.leaving_groups, store.forgotten_traces) == (2, [])
+    ((group, _),) = store.due(bed.clock.now_s, 1)
+    store.left(group)
+    assert store.forgotten_traces == [trace(1)]
+
+
 async def test_without_a_logs_pipeline_there_are_still_metrics() -> None:
     """Nobody has to keep documents."""
     bed = Bed()
@@ -442,6 +484,28 @@ async def keep(bed: Bed, *records: Record) -> Delivery:
     bed.connector.reserve(delivery)
     await bed.connector.keep(delivery)
     return delivery
+
+
+async def test_a_reload_waits_for_the_file_and_tells_of_no_end(tmp_path: Path) -> None:
+    """Until the predecessor gives it up requests are refused, to come again; open runs are none that ended."""
+    bed = Bed(storage=str(tmp_path))
+    first = bed.connector
+    await first.start()
+    bed.connector.commit(await keep(bed, step(2, 1)))
+    second = bed.again()
+    for _ in range(2):
+        with pytest.raises(ValueError, match="in use"):
+            await second.start()
+        with pytest.raises(Refused, match="is starting"):
+            await keep(bed, step(3, 1))
+    await second.take_over(first)
+    assert await first.shutdown(bed.clock.now_s + 5) == 0
+    await second.start()
+    bed.connector.commit(await keep(bed, agent(1, spans=2)))
+    await bed.wait(5)
+
+    assert [(one["revision"], one["completeness"]) for one in bed.documents] == [(1, "complete")]
+    await second.shutdown(bed.clock.now_s)
 
 
 @pytest.mark.parametrize("moment", ["before the commit", "after the commit"])
@@ -925,6 +989,28 @@ async def test_log_records_that_are_being_read_at_a_reload_are_heard() -> None:
     await before.shutdown(bed.clock.now_s)
     await after.shutdown(bed.clock.now_s)
     assert [one["name"] for one in bed.documents[-1]["evaluations"] if one["basis"] != "builtin"] == ["helpful"]
+
+
+async def test_an_evaluation_that_waits_for_its_run_is_there_after_a_restart(tmp_path: Path) -> None:
+    """It was acknowledged. On disk it is for as long as the run that it is about, whatever trace it names."""
+    bed = Bed(storage=str(tmp_path), evaluators=[], late={"remember": "60s", "forget": "60s"})
+    await bed.connector.start()
+    bed.connector.assembly.judge(Judgement(Evaluation("helpful", 0.5, response_id="resp_12345")))
+    bed.connector.assembly.judge(Judgement(Evaluation("kind", 0.5, response_id="nobody")))
+    await bed.wait()
+    await bed.crash()
+    await bed.connector.start()
+    bed.take(*run(), step(9, 1, response_id="resp_12345"))
+    await bed.wait()
+    await bed.wait(6)
+
+    assert [one["name"] for one in bed.documents[-1]["evaluations"]] == ["helpful"]
+    for _ in range(4):
+        await bed.wait(60)
+    assert total(bed.table, "spanledger_trajectory_log_records_dropped_total", "unknown") == 1
+    assert await bed.connector.shutdown(bed.clock.now_s) == 0
+    with contextlib.closing(sqlite3.connect(tmp_path / FILE)) as file:
+        assert file.execute("SELECT count(*) FROM record").fetchone() == (0,)
 
 
 async def test_digests_of_content_are_the_same_after_a_reload() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from spanledger.conventions.detail import Evaluation, ToolRequest
+from spanledger.conventions.detail import Detail, Evaluation, ToolRequest
 from spanledger.conventions.reading import Cost
 from spanledger.conventions.trajectory import Judgement
 from spanledger.processor.trajectory.carried_context import carried_context
@@ -340,6 +340,33 @@ def test_an_evaluation_that_comes_before_its_run_waits_for_it() -> None:
 
     assert runs.documents[-1]["evaluations"][0]["step"] == 1
     assert runs.count("spanledger_evaluations_total") == 1
+
+
+def test_what_was_said_of_spans_that_have_not_come_is_known_after_a_reload() -> None:
+    """An evaluation of a run, and the words of a log record: both come before their span, and a reload in between."""
+    runs = bench(content="full")
+    runs.assembly.judge(Judgement(Evaluation("helpful", 0.5, "ok", response_id="resp_12345")))
+    runs.assembly.hear(trace(1), span_id(2), Detail(said="four"))
+    runs.clock.now_s += 1
+    runs.reload()
+    runs.reload()
+    runs.take(*run(), step(9, 1, response_id="resp_12345"))
+    runs.wait(6)
+
+    (document,) = runs.documents
+    assert [one["name"] for one in document["evaluations"] if one["basis"] != "builtin"] == ["helpful"]
+    assert [one["output"] for one in document["steps"] if one["span_id"] == span_id(2).hex()] == ["four"]
+
+
+def test_an_evaluation_that_finds_no_run_is_lost_as_late_as_without_a_reload() -> None:
+    """Its time goes on, and it counts once."""
+    runs = bench(late={"remember": "60s"})
+    runs.assembly.judge(Judgement(Evaluation("helpful", 0.5, response_id="nobody")))
+    runs.wait(50)
+    runs.reload()
+    assert runs.count("spanledger_trajectory_log_records_dropped_total", "unknown") == 0
+    runs.wait(11)
+    assert runs.count("spanledger_trajectory_log_records_dropped_total", "unknown") == 1
 
 
 def test_an_evaluation_of_nothing_known_is_given_up_and_counted() -> None:

@@ -29,6 +29,10 @@ MAX_INDEX: Final = 100_000
 """Indices from here on are nobody's: such a key is left alone and marked `limit`."""
 
 _NOBODY: Final = "unknown"
+_RUN_BY_PROVIDER: Final = frozenset({
+    "web_search_call", "file_search_call", "code_interpreter_call", "image_generation_call",
+})  # fmt: skip
+"""Items of an answer of OpenAI that OpenInference lists among the calls that it asks for, by their type."""
 
 Fields: TypeAlias = dict[str, Value]
 """Rest of the key -> value, of one item of a list."""
@@ -231,10 +235,17 @@ def _said(content: Value, texts: dict[str, Value], blocks: dict[str, Fields], re
 
 
 def _calls(calls: dict[str, Fields], said: list[Part], reader: Reader) -> list[Part]:
-    made = [part for number in _numeric(calls) for part in tool_call_of(_plain(calls[number], reader), reader)]
+    made = [part for number in _numeric(calls) for part in _call(_plain(calls[number], reader), reader)]
     # Anthropic's instrumentation writes each call twice, in order among the contents and here.
     known = {_identity(part) for part in said if part["type"].startswith("tool_call")}
     return [part for part in made if _identity(part) not in known]
+
+
+def _call(fields: dict[str, Json], reader: Reader) -> list[Part]:
+    name = fields.get("name")
+    if isinstance(name, str) and name in _RUN_BY_PROVIDER and "arguments" not in fields:
+        return part_of({"type": name, "id": fields.get("id")}, reader)
+    return tool_call_of(fields, reader)
 
 
 def _identity(part: Part) -> str | None:

@@ -192,6 +192,7 @@ PLACES: Final[Mapping[str, Places]] = {
         arguments=("gen_ai.tool.input",),
         result=("gen_ai.tool.output",),
     ),
+    "promptflow": Places(prompt=("inputs",), completion=("output",)),
     "logfire": Places(events=("events",), prompt=("request_data",), completion=("response_data",)),
 }
 """One row a dialect; what is flattened or in events is found without one."""

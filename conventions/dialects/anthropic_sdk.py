@@ -12,6 +12,12 @@ from typing import Final
 from spanledger.conventions.dialect import CONVERSATION_ID, FINISH_REASONS, TOOL_NAME, Dialect, Facts, Kinded
 
 _TOOL: Final = Kinded("tool", "execute_tool")
+_SDK: Final = "com.anthropic.sdk."
+_ANSWERED: Final = frozenset({
+    "http.response.status_code", "gen_ai.response.id", "gen_ai.response.model", "gen_ai.usage.input_tokens",
+    "gen_ai.usage.output_tokens",
+})  # fmt: skip
+"""What the SDK notes as soon as anything was answered."""
 _TOOLS: Final = ("anthropic.tool_use ", "anthropic.custom_tool_use ", "anthropic.mcp_tool_use ")
 
 
@@ -19,6 +25,8 @@ def _complete(facts: Facts) -> None:
     name = facts.span.name
     if facts.kind == "tool" and name.startswith(_TOOLS):
         facts.offer(TOOL_NAME, "", name.partition(" ")[2][:128] or None)
+    if facts.kind == "llm" and facts.scope.startswith(_SDK) and _ANSWERED.isdisjoint(facts.attributes.at):
+        facts.failed = True  # what the application cancels before there is an answer has no status
 
 
 DIALECT: Final = Dialect(

@@ -61,6 +61,14 @@ _ANSWER: Final = "output.value"
 _METADATA: Final = "metadata"
 _ANSWER_CHARS: Final = 65_536
 _TIER: Final = re.compile(r'"service_tier": ?"([\w-]{1,32})"')
+_SEARCH: Final = re.compile(r'"type": ?"web_search_call"')
+_NO_SEARCH: Final = re.compile(r'"action": ?\{[^{}]{0,4096}?"type": ?"(?:open_page|find_in_page|find|open)"')
+_FILE_SEARCH: Final = re.compile(r'"type": ?"file_search_call"')
+_UNFINISHED: Final = re.compile(r'"stop_reason": ?null[,}]')
+_GROUNDED_ON: Final = re.compile(r'"web_search_queries": ?\[((?:[^"\]]{0,16}"(?:[^"\\]|\\.){0,512}"){1,64})')
+_TEXT: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
+_BY_PROMPT: Final = re.compile(r"(?:models/)?gemini-[12]\b")
+"""Models of which a grounded answer costs the same however often it searched; later ones pay for each query."""
 _STANDARD_TIERS: Final = frozenset({"auto", "default", "standard", "standard_only"})
 _FOR_5M: Final = re.compile(r'"ephemeral_5m_input_tokens": ?([0-9]{1,9})[,}]')
 _FOR_1H: Final = re.compile(r'"ephemeral_1h_input_tokens": ?([0-9]{1,9})[,}]')
@@ -245,7 +253,7 @@ def _read_call(facts: Facts) -> None:
     if named != facts.text(RESPONSE_MODEL):
         facts.offer(REQUEST_MODEL, "llm.model_name", named)
     _read_answer(facts)
-    if tier is not None:
+    if tier is not None and facts.find(_ANSWER, _tier) is None:  # what was asked for is not always given
         _offer_tier(facts, "llm.invocation_parameters", tier, "request")
     if "llm.finish_reason" in attributes.at and facts.values.get(FINISH_REASONS) == ["stop"]:
         # Converters write `stop` where they do not know.
@@ -282,6 +290,12 @@ def _read_answer(facts: Facts) -> None:
         _offer_tier(facts, _ANSWER, tier, "response")
     if any(target not in facts.values and facts.find(_ANSWER, counts) for target, counts in _DETAILED):
         offer_usage_found(facts, _ANSWER, usage_within)
+    facts.offer_found("@web_search", _ANSWER, _searches)
+    facts.offer_found("@file_search", _ANSWER, _file_searches)
+    if facts.find(_ANSWER, _is_unfinished) or (FINISH_REASONS not in facts.values and facts.find(_ANSWER, _is_cut)):
+        facts.forget_beginning()
+    if queries := facts.find(_ANSWER, _queries):
+        facts.offer("@web_search", _ANSWER, 1 if _BY_PROMPT.match(facts.text(REQUEST_MODEL) or "") else queries)
     if facts.find(_ANSWER, _is_in_words_of_anthropic):
         facts.offer_found("@cache_write_5m", _ANSWER, _written_for_5m)
         facts.offer_found("@cache_write_1h", _ANSWER, _written_for_1h)
@@ -301,6 +315,8 @@ _DETAILED: Final = (
     (_CACHE_READS, _Says(("cached_tokens", "cache_read_input_tokens", "cacheReadInputTokens"))),
     (_CACHE_WRITES, _Says(("cache_write_tokens", "cache_creation_input_tokens", "cacheWriteInputTokens"))),
     (_REASONING, _Says(("reasoning_tokens", "thinking_tokens"))),
+    ("gen_ai.usage.image.output_tokens", _Says(('"modality":"IMAGE"', '"modality": "IMAGE"'))),
+    (SERVICE_TIER, _Says(("ON_DEMAND_FLEX", "ON_DEMAND_PRIORITY"))),
 )
 """What older instrumentations leave in the answer, and providers' words for it."""
 
@@ -328,6 +344,36 @@ def _cache_write(answer: Value) -> int | None:
 def _tier(answer: Value) -> str | None:
     found = _TIER.search(answer, max(0, len(answer) - _ANSWER_CHARS)) if isinstance(answer, str) else None
     return None if found is None else found[1]
+
+
+def _searches(answer: Value) -> int | None:
+    if not isinstance(answer, str) or "web_search_call" not in answer or len(answer) > coerce.MAX_JSON_CHARS:
+        return None
+    return len(_SEARCH.findall(answer)) - len(_NO_SEARCH.findall(answer)) or None
+
+
+def _file_searches(answer: Value) -> int | None:
+    if not isinstance(answer, str) or "file_search_call" not in answer or len(answer) > coerce.MAX_JSON_CHARS:
+        return None
+    return len(_FILE_SEARCH.findall(answer)) or None
+
+
+def _is_unfinished(answer: Value) -> bool:
+    """Tell whether a stream of Anthropic broke off: it says why it ended with the last of its tokens."""
+    return isinstance(answer, str) and "_input_tokens" in answer and _UNFINISHED.search(answer) is not None
+
+
+def _is_cut(answer: Value) -> bool:
+    """Tell whether a stream of Gemini broke off: what it tells of the output until then grows."""
+    if not isinstance(answer, str) or '"candidates_token_count"' not in answer:
+        return False
+    return '"candidates":' in answer and '"finish_reason"' not in answer
+
+
+def _queries(answer: Value) -> int | None:
+    """Return how many searches an answer of Gemini is grounded on."""
+    found = _GROUNDED_ON.search(answer) if isinstance(answer, str) and "web_search_queries" in answer else None
+    return None if found is None else min(len(_TEXT.findall(found[1])), 64) or None
 
 
 def _is_in_words_of_anthropic(answer: Value) -> bool:

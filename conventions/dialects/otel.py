@@ -66,6 +66,9 @@ _TYPES: Final = {
     "embeddings": "embeddings",
 }
 _AGENTS: Final = "openai_agents"
+_ANTHROPIC: Final = "opentelemetry.instrumentation.genai.anthropic"
+"""It says why an answer ended. Without that, the output of a stream is what Anthropic tells when it begins."""
+_STREAMS: Final = "gen_ai.request.stream"
 _ANY_AGENT: Final = "OpenAI Agent"
 """What OTel's instrumentation of OpenAI's Agents SDK calls whoever it is, on all spans but those of agents."""
 _MESSAGE_EVENTS: Final = ("gen_ai.content.", "gen_ai.user.message", "gen_ai.choice", "gen_ai.assistant.message")
@@ -80,6 +83,8 @@ def _complete(facts: Facts) -> None:
             facts.kind = "evaluation"
     if _AGENTS in facts.scope and facts.kind != "agent" and facts.text(AGENT_NAME) == _ANY_AGENT:
         facts.forget(AGENT_NAME)
+    if facts.scope == _ANTHROPIC and facts.values.get(_STREAMS) is True and FINISH_REASONS not in facts.values:
+        facts.forget_beginning()
     if "gen_ai.usage.input_cost" in facts.attributes:  # Laminar's words, and others'
         facts.offer_sum(COST, "gen_ai.usage.input_cost", "gen_ai.usage.output_cost")
 

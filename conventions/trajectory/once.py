@@ -13,7 +13,7 @@ from spanledger.conventions.call import Call, Place
 from spanledger.conventions.ledger import MONEY, Report
 from spanledger.conventions.same_call import twins
 from spanledger.conventions.step import Step, altered
-from spanledger.conventions.trajectory.tree import walk
+from spanledger.conventions.trajectory.tree import CALLS, RUNNERS, walk
 from spanledger.conventions.verdicts import FETCHED, REASONS, SUM_OF_CALLS, decided
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from spanledger.conventions.trajectory.tree import Node
 
-_CALLS: Final = frozenset({"llm", "embedding"})
-_RUNNERS: Final = frozenset({"agent", "workflow"})
 _ELSEWHERE: Final = Report()
 """The twin of a call that is counted in another group."""
 
@@ -56,7 +54,7 @@ def call_of(step: Step) -> Call | None:
     """Return what a step tells of a call: what it told when it was priced, or else as far as it is known."""
     if step.call is not None:
         return step.call
-    is_call, cost = step.kind in _CALLS, step.cost
+    is_call, cost = step.kind in CALLS, step.cost
     if cost is not None and ((is_call and cost.status == "rollup") or cost == FETCHED):
         return None
     usage = step.usage
@@ -85,7 +83,7 @@ def _with_cost(step: Step, report: Report) -> Step:
     call, price = report.call, step.price or step.cost
     cost = step.cost
     if call is None:
-        if step.kind in _RUNNERS and cost in (None, SUM_OF_CALLS):
+        if step.kind in RUNNERS and cost in (None, SUM_OF_CALLS):
             cost = SUM_OF_CALLS if report.finding.below.calls else None
     elif report.twin_of is not _ELSEWHERE and price is not None and (price.status != "rollup" or price == SUM_OF_CALLS):
         cost = decided(price, report.verdict)

@@ -11,7 +11,8 @@ import heapq
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from spanledger.conventions.trajectory.twins import CALLS, RUNNERS, resolve
+from spanledger.conventions.trajectory.tree import CALLS, RUNNERS
+from spanledger.conventions.trajectory.twins import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from spanledger.conventions.run import RunTotals
 from spanledger.conventions.same_tool import bare
 from spanledger.conventions.step import Bridge, Step
-from spanledger.conventions.trajectory.twins import CALLS, RUNNERS
+from spanledger.conventions.trajectory.tree import CALLS, RUNNERS
 
 if TYPE_CHECKING:
     from spanledger.conventions.run import Outcome

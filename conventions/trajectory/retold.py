@@ -7,17 +7,16 @@ span keeps its place, for the record has none of its own.
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from spanledger.conventions.same_call import MAX_APART_NS
 from spanledger.conventions.same_tool import ids_agree
+from spanledger.conventions.trajectory.tree import CALLS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from spanledger.conventions.trajectory.tree import Node
-
-_CALLS: Final = frozenset({"llm", "embedding"})
 
 
 def pairs(nodes: Iterable[Node]) -> Iterator[tuple[Node, Node]]:
@@ -25,7 +24,7 @@ def pairs(nodes: Iterable[Node]) -> Iterator[tuple[Node, Node]]:
     told = [node for node in nodes if node.step is not None and node.step.retold]
     if any(node.step is not None and node.step.report for node in told):
         told.sort(key=lambda node: node.rank)
-        yield from _calls([node for node in told if node.step is not None and node.step.kind in _CALLS])
+        yield from _calls([node for node in told if node.step is not None and node.step.kind in CALLS])
         yield from _tools([node for node in told if node.step is not None and node.step.kind == "tool"])
 
 

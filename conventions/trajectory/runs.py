@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Final
 
 from spanledger.conventions.ledger import NO_BILL
 from spanledger.conventions.trajectory.edges import Edge
-from spanledger.conventions.trajectory.tree import walk
-from spanledger.conventions.trajectory.twins import RUNNERS, resolve
+from spanledger.conventions.trajectory.tree import RUNNERS, walk
+from spanledger.conventions.trajectory.twins import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

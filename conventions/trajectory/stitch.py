@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from spanledger.conventions.step import Bridge
 from spanledger.conventions.trajectory.edges import Edge
+from spanledger.conventions.trajectory.tree import RUNNERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -22,7 +23,6 @@ _ORDER: Final = ("link", "tool_call_id", "mcp", "arguments", "time")
 _CALLS: Final = frozenset(_ORDER)
 _SENDS: Final = frozenset({3, 4})
 """Span kinds client and producer."""
-_RUNNERS: Final = frozenset({"agent", "workflow"})
 
 
 def edges_of(nodes: Iterable[Node], given: Sequence[Edge]) -> list[Edge]:
@@ -64,7 +64,7 @@ def attach(roots: list[Node], by_key: dict[Key, Node], edges: Iterable[Edge]) ->
 def _calls(caller: Node, called: Node, edge: Edge) -> bool:
     if edge.basis != "link" or caller.start <= called.start < caller.end:
         return True
-    if caller.step is not None and caller.step.kind in _RUNNERS:
+    if caller.step is not None and caller.step.kind in RUNNERS:
         return False
     if not isinstance(caller.record, Bridge) or caller.record.kind in _SENDS:
         return True

@@ -19,8 +19,8 @@ from spanledger.conventions.details.delegates import delegate_of
 from spanledger.conventions.details.history import extends
 from spanledger.conventions.same_tool import same_tool
 from spanledger.conventions.step import Bridge, Step, altered
-from spanledger.conventions.trajectory.tree import Node, walk
-from spanledger.conventions.trajectory.twins import RUNNERS, resolve
+from spanledger.conventions.trajectory.tree import RUNNERS, Node, walk
+from spanledger.conventions.trajectory.twins import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 Key = tuple[bytes, bytes]
 """(trace id, span id)."""
 
-LEAVES: Final = frozenset({"llm", "embedding", "evaluation"})
+CALLS: Final = frozenset({"llm", "embedding"})
+RUNNERS: Final = frozenset({"agent", "workflow"})
+LEAVES: Final = CALLS | {"evaluation"}
 """Kinds that nothing is inferred to lie below."""
 
 MAX_DEPTH: Final = 10_000
@@ -124,11 +126,12 @@ def distinct(records: Iterable[Step | Bridge]) -> list[Step | Bridge]:
 
 def _fuller(one: Step | Bridge, other: Step | Bridge) -> bool:
     """Tell whether `one` knows more of the span; of records that know the same, any total order does."""
-    mine, its = _fullness(one), _fullness(other)
+    mine, its = fullness(one), fullness(other)
     return mine > its if mine != its else repr(one) > repr(other)
 
 
-def _fullness(record: Step | Bridge) -> tuple[bool, int, int, bool, bool]:
+def fullness(record: Step | Bridge) -> tuple[bool, int, int, bool, bool]:
+    """Return what tells which of two reports of a span knows more: it is read, counted by pricing, finished."""
     if isinstance(record, Bridge):
         return False, 0, record.end_ns, False, False
     cost = record.cost

@@ -23,7 +23,7 @@ from spanledger.conventions.safety.reading import distinct
 from spanledger.conventions.same_tool import bare, ids_agree, part_of, same_tool, told_by_both
 from spanledger.conventions.step import altered
 from spanledger.conventions.trajectory import retold
-from spanledger.conventions.trajectory.tree import walk
+from spanledger.conventions.trajectory.tree import CALLS, RUNNERS, walk
 from spanledger.conventions.verdicts import NO_CALL
 
 if TYPE_CHECKING:
@@ -33,9 +33,7 @@ if TYPE_CHECKING:
     from spanledger.conventions.step import Step
     from spanledger.conventions.trajectory.tree import Node
 
-CALLS: Final = frozenset({"llm", "embedding"})
 _CALLS_OF_THEIR_OWN: Final = frozenset({"counts", "only_copy"})
-RUNNERS: Final = frozenset({"agent", "workflow"})
 
 _MAX_BACK: Final = 64
 

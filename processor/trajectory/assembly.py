@@ -99,6 +99,8 @@ class Assembly:
         now_s = self._host.monotonic()
         if not self._place(judgement, now_s):
             self._wait(judgement, now_s)
+            if self._journal is not None:
+                self._journal.judge(judgement, b"", self._host.clock_ns())
 
     def hear(self, trace_id: bytes, span_id: bytes, detail: Detail) -> None:
         """Take what a log record says of a span, which comes before or after it."""
@@ -128,11 +130,19 @@ class Assembly:
         for traces in remembered.together:
             self.store.reunite(traces, now_s)
         for arrived_ns, judgement in remembered.judgements:
-            self.store.judge(judgement, then(arrived_ns))
+            if (about := self.store.judged(judgement)) is not None:
+                self.store.judge(about, judgement, then(arrived_ns))
+            else:
+                self._wait(judgement, then(arrived_ns))
         for trace_id, run_id, said in remembered.runs:
             self.store.report(trace_id, run_id, said)
         for trace_id, at_ns in remembered.closed.items():
             self.store.was_closed(trace_id, then(at_ns), now_s)
+        for arrived_ns, judgement, is_spare in remembered.unplaced:
+            if is_spare:
+                self._spare.add(judgement)
+            self._wait(judgement, then(arrived_ns))
+        self._said.update(remembered.said)
         self.governance.restore(remembered, self.store.open_ones())
         self._gauges.show(self.store, now_s)
 
@@ -152,6 +162,10 @@ class Assembly:
         self.store = self.store.only_leaving()
         self.large = deque((group, reason) for group, reason in self.large if group.state == "gone")
         self._fresh.clear()
+        unplaced = [(when(came_s), one, one in self._spare) for one, came_s in self._unplaced.items()]
+        said = {**self._said}
+        for given in (self._unplaced, self._spare, self._said):
+            given.clear()
         closed = {trace_id: when(at_s) for trace_id, at_s in ended.items()}
         told = (group for group in groups if group.state != "open" and not group.leaving)
         closed |= {trace_id: when(group.touched_s) for group in told for trace_id in group.traces}
@@ -159,6 +173,8 @@ class Assembly:
             records=_records([(when(group.touched_s), group) for group in groups]),
             together=[group.traces for group in groups if len(group.traces) > 1],
             judgements=[(when(group.touched_s), one) for group in groups for one in group.judgements or ()],
+            unplaced=unplaced,
+            said=said,
             runs=[(group.traces[0], *said) for group in groups for said in (group.emitted or {}).items()],
             closed=closed,
         )
@@ -181,16 +197,21 @@ class Assembly:
     def _give_up(self, judgement: Judgement) -> None:
         if judgement in self._spare:
             self._spare.discard(judgement)
-        else:
-            self._lost.add(("unknown",))
+            return
+        self._lost.add(("unknown",))
+        if self._journal is not None:
+            self._journal.forget_judgement(judgement)
 
     def _place(self, judgement: Judgement, now_s: float) -> bool:
-        placed = self.store.judge(judgement, now_s)
+        group = self.store.judged(judgement)
+        if group is None:
+            return False
+        placed = self.store.judge(group, judgement, now_s)
         if placed == "full":
             self._lost.add(("too_many",))
         elif placed == "joined" and self._journal is not None:
-            self._journal.judge(judgement, self._host.clock_ns())
-        return placed != "unknown"
+            self._journal.judge(judgement, group.traces[0], self._host.clock_ns())
+        return True
 
     def _take_waiting(self, now_s: float, slice_s: float = SLICE_S) -> bool:
         """Add what waits until it is all or the slice is used up; tell whether something is left."""

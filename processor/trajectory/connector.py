@@ -93,6 +93,8 @@ class Trajectory:
         self._beside = Beside(SLICE_S, host.monotonic, host.working)
         self._ending = threading.Event()
         self._tell_until_s = float("inf")
+        self._is_followed = False
+        """Whether another one finds the open runs in the file."""
         self._heir: Trajectory | None = None
         """Who goes on with the runs; what is still on its way here is theirs."""
         self._task: asyncio.Task[None] | None = None
@@ -135,6 +137,12 @@ class Trajectory:
                         "storage: cannot use %s: %s; requests are refused until it works", self._config.storage, error
                     )
                 raise self._journal.refusal(error) from error
+            except ValueError as error:
+                if self._task is not None:
+                    raise self._journal.refusal(error) from error
+                # Another one has the file: in a reload the predecessor, for a while. The service tries again at once.
+                self._tried_s = float("-inf")
+                raise
             if self._disk_fails:
                 self._disk_fails = False
                 self._host.report("ok", "")
@@ -154,6 +162,7 @@ class Trajectory:
     def take_over(self, predecessor: Trajectory) -> Awaitable[None]:
         """Go on with the runs of another one, from the next span on; with `storage`, the file hands them over."""
         if self._journal is not None or predecessor._journal is not None:
+            predecessor._is_followed = self._config.storage == predecessor._config.storage
             return asyncio.sleep(0)
         self._details = self._details_with(predecessor._key)
         return self._take_over(predecessor)
@@ -177,7 +186,8 @@ class Trajectory:
         async with self._opening:
             pass  # whoever was opening the file is done, so that it is closed below
         await self.work()
-        self.assembly.close_all()
+        if not self._is_followed:
+            self.assembly.close_all()
         while await self.work() == 0 and not self._is_late():  # noqa: ASYNC110 - others use the loop meanwhile
             await asyncio.sleep(0)
         self.assembly.governance.end()
@@ -217,6 +227,9 @@ class Trajectory:
         """Write what a run may need of `delivery` to disk. Raises `Refused` when that is not possible now."""
         if self._journal is None:
             return
+        if self._task is None:
+            # In a reload, requests come before the predecessor has given the file up.
+            raise Refused(f"connector {self._host.id} is starting", reason="not_ready")
         if not self._journal.is_open:
             await self._open()
         logs = delivery.data if _is_worth_reading(delivery) else None

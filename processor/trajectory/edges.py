@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING
 
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from spanledger.processor.trajectory.records import Record
 
 
-def edges(records: Iterable[Record], stitch: Collection[str], window_s: float) -> tuple[Edge, ...]:
+def edges(records: Collection[Record], stitch: Collection[str], window_s: float) -> tuple[Edge, ...]:
     """Return the joins between traces that no link says, each span by the first rule of `stitch` that holds."""
+    if len({record.trace_id for record in records if isinstance(record, Step)}) < 2:
+        return ()
     # Of a span that came twice, or whose id was used twice, the same one in whichever order they came.
     steps = sorted((record for record in distinct(records) if isinstance(record, Step)), key=_rank)
-    if len({step.trace_id for step in steps}) < 2:
-        return ()
     between = _Between(steps, window_s)
     rules = [rule for name, rule in between.rules if name in stitch]
     found = []

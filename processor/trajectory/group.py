@@ -14,6 +14,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final, Literal
 
 from spanledger.conventions.step import Bridge, Step
+from spanledger.conventions.trajectory.tree import RUNNERS
 from spanledger.processor.trajectory.packing import KEY_BYTES, Kept, keys_of, pack, sizes, unpack_one
 from spanledger.processor.trajectory.records import Key, Record, richer
 
@@ -37,7 +38,6 @@ Label = tuple[str, str]
 LOOSE_KINDS: Final = frozenset({"llm", "embedding", "retrieval", "tool"})
 GROUP_BYTES: Final = 1_000
 JUDGEMENT_BYTES: Final = 600
-_RUNNERS: Final = frozenset({"agent", "workflow"})
 HOT_BYTES: Final = 3_000
 """Of a record that is not packed, about; content comes to it."""
 
@@ -253,7 +253,7 @@ class Group:
         if isinstance(kept, Step):
             self.steps -= 1
             self.work -= kept.kind != "other"
-            self.runners -= kept.kind in _RUNNERS
+            self.runners -= kept.kind in RUNNERS
             self.cost_pico_usd -= cost_of(kept)
         if isinstance(better, Step):
             self._note(better)
@@ -337,10 +337,10 @@ class Group:
     def _note(self, step: Step) -> None:
         self.steps += 1
         self.work += step.kind != "other"
-        self.runners += step.kind in _RUNNERS
+        self.runners += step.kind in RUNNERS
         self._extend(step.start_ns, step.end_ns)
         self.cost_pico_usd += cost_of(step)
-        top = step.kind in _RUNNERS and not step.parent_span_id
+        top = step.kind in RUNNERS and not step.parent_span_id
         if step.agent_name and (top or not self.label[1]):
             self.label = _label(step.service_name, step.agent_name)
         elif not self.label[0]:

@@ -159,9 +159,13 @@ class Journal:
         """Keep a record."""
         self._note(lambda file: file.add(record, arrived_ns))
 
-    def judge(self, judgement: Judgement, arrived_ns: int) -> None:
-        """Keep an evaluation that came by itself."""
-        self._note(lambda file: file.judge(judgement, arrived_ns))
+    def judge(self, judgement: Judgement, trace_id: bytes, arrived_ns: int) -> None:
+        """Keep an evaluation that came by itself with the records of a trace: it may name none, or another."""
+        self._note(lambda file: file.judge(judgement, trace_id, arrived_ns))
+
+    def forget_judgement(self, judgement: Judgement) -> None:
+        """Give up an evaluation that is about nothing known."""
+        self._note(lambda file: file.forget_judgement(judgement))
 
     def report(self, trace_id: bytes, run_id: str, said: Emitted) -> None:
         """Keep what was said of a run."""

@@ -270,11 +270,15 @@ class JournalFile:
             key = record.trace_id + record.span_id + record.start_ns.to_bytes(8, "big")
             db.execute(_ADD, (key, record.trace_id, arrived_ns, resource, body))
 
-    def judge(self, judgement: Judgement, arrived_ns: int) -> None:
-        """Keep an evaluation that came by itself."""
+    def judge(self, judgement: Judgement, trace_id: bytes, arrived_ns: int) -> None:
+        """Keep an evaluation that came by itself, for as long as the records of a trace; b"": of none that is known."""
         if (body := _text(judgement)) is not None:
-            key = hashlib.blake2b(body.encode(), digest_size=16).digest()
-            self._opened().execute(_ADD, (key, judgement.trace_id, arrived_ns, None, body))
+            self._opened().execute(_ADD, (_digest(body), trace_id, arrived_ns, None, body))
+
+    def forget_judgement(self, judgement: Judgement) -> None:
+        """Give up an evaluation."""
+        if (body := _text(judgement)) is not None:
+            self._opened().execute("DELETE FROM record WHERE key = ?", (_digest(body),))
 
     def report(self, trace_id: bytes, run_id: str, said: Emitted) -> None:
         """Keep what was said of a run."""
@@ -340,6 +344,10 @@ class JournalFile:
         if self._connection is None:
             raise sqlite3.ProgrammingError("the file is not open")
         return self._connection
+
+
+def _digest(body: str) -> bytes:
+    return hashlib.blake2b(body.encode(), digest_size=16).digest()
 
 
 def _text(record: Record | Judgement) -> str | None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from spanledger.conventions.loops import Loop, LoopRules, Progress, ceilings, find, progress_of
 from spanledger.conventions.loops.counts import Counts
 from spanledger.conventions.step import Step, duration_s
-from spanledger.conventions.trajectory.twins import RUNNERS
+from spanledger.conventions.trajectory.tree import RUNNERS
 from spanledger.processor.trajectory.histories import Histories
 from spanledger.processor.trajectory.recipe import parts_of, runs_of
 from spanledger.processor.trajectory.records import key_of

@@ -16,7 +16,7 @@ from typing import TypeAlias
 from spanledger.conventions.detail import Digest
 from spanledger.conventions.same_tool import bare
 from spanledger.conventions.step import Step
-from spanledger.conventions.trajectory.twins import RUNNERS
+from spanledger.conventions.trajectory.tree import RUNNERS
 from spanledger.processor.trajectory.group import is_loose
 
 Likeness: TypeAlias = tuple[str, str, int, int]

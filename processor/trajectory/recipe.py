@@ -74,7 +74,7 @@ class Recipe:
         """Do the same with pauses."""
         built = yield from building(
             records,
-            links=edges(records, self.stitch, self.stitch_window_s) if _several_traces(records) else (),
+            links=edges(records, self.stitch, self.stitch_window_s),
             evaluations=judgements,
             completeness=completeness,
             terminal_tools=self.terminal_tools,
@@ -155,7 +155,3 @@ def _with_findings(run: Run, steps: Sequence[Step], rules: LoopRules, passed: Co
     if not loops:
         return run
     return replace(run, findings=(*run.findings, *(loop.finding(indexes) for loop in loops.values())))
-
-
-def _several_traces(records: Iterable[Record]) -> bool:
-    return len({record.trace_id for record in records}) > 1

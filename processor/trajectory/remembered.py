@@ -15,6 +15,7 @@ from spanledger.processor.trajectory import wire
 from spanledger.processor.trajectory.emitted import Emitted
 
 if TYPE_CHECKING:
+    from spanledger.conventions.detail import Detail
     from spanledger.processor.trajectory.records import Record
 
 LEFT: Final = 1
@@ -30,6 +31,10 @@ class Remembered:
     together: list[tuple[bytes, ...]] = field(default_factory=list)
     """Traces of one group: what only time joined is not joined again by what the spans say."""
     judgements: list[tuple[int, Judgement]] = field(default_factory=list)
+    unplaced: list[tuple[int, Judgement, bool]] = field(default_factory=list)
+    """Evaluations of runs that have not come, and whether they are part of the run they came in otherwise."""
+    said: dict[bytes, Detail] = field(default_factory=dict)
+    """Trace id and span id -> what log records say of a span that has not come."""
     runs: list[tuple[bytes, str, Emitted]] = field(default_factory=list)
     """(trace id, run id, what was said of it)."""
     closed: dict[bytes, int] = field(default_factory=dict)

@@ -179,16 +179,17 @@ class Store:
         self._make_room(group, now_s)
         return "late" if late else "new"
 
-    def judge(self, judgement: Judgement, now_s: float) -> Literal["joined", "known", "full", "unknown"]:
-        """Give an evaluation to the group it is about, if there is one; it may have enough of them."""
+    def judged(self, judgement: Judgement) -> Group | None:
+        """Return the group that an evaluation is about; None where it is not known."""
         # A judge may be at work in a trace of its own.
-        group = (
+        return (
             self._joins.answered(judgement.evaluation.response_id)
             or self._traces.get(judgement.trace_id)
             or self._joins.conversing(judgement.conversation_id)
         )
-        if group is None:
-            return "unknown"
+
+    def judge(self, group: Group, judgement: Judgement, now_s: float) -> Literal["joined", "known", "full"]:
+        """Give an evaluation to the group it is about; it may have enough of them."""
         if judgement in (group.judgements or ()):
             return "known"
         if len(group.judgements or ()) >= MAX_JUDGEMENTS:

@@ -173,3 +173,55 @@ def test_google_s_adk_for_java_spells_the_id_of_a_tool_call_its_own_way() -> Non
     row = Row("gcp.vertex.agent", {OP: "execute_tool", "gen_ai.tool_call.id": "call_1"}, {"tool_call_id": "call_1"})
 
     assert found(row) == row.expected
+
+
+@pytest.mark.parametrize(
+    ("given", "name"), [("traveller", "traveller"), ("757e043f-b80b-44a9-bb85-1bca515f3342", None)]
+)
+def test_the_id_that_an_agent_of_koog_was_given_is_its_name(given: str, name: str | None) -> None:
+    """One that it was not given is another each time."""
+    row = Row("my-app", {OP: "invoke_agent", "gen_ai.agent.id": given, "koog.event.id": "1"}, {"agent_name": name})
+
+    assert found(row) == row.expected
+
+
+def test_the_parts_of_mirascope_s_counts_stand_in_json_of_its_own() -> None:
+    """Its 0 may be what a provider did not tell, and its ids of models end in the API that is asked."""
+    usage = {"input_tokens": 2262, "output_tokens": 16, "cache_write_tokens": 2048, "reasoning_tokens": 0}
+    row = Row("mirascope.llm", {OP: "chat", MODEL: "openai/gpt-5-mini:responses", IN: 2262, OUT: 16,
+                                "mirascope.response.usage": json.dumps(usage)},
+              {"request_model": "openai/gpt-5-mini", "input": 2262, "cache_write": 2048,
+               "reasoning": None})  # fmt: skip
+
+    assert found(row) == row.expected
+
+
+def test_a_function_that_mirascope_traces_is_no_call() -> None:
+    """It repeats the usage of the call that was made in it."""
+    said = {"mirascope.type": "trace", "mirascope.response.usage": json.dumps({"input_tokens": 9})}
+
+    assert found(Row("mirascope.ops", said, NOTHING, name="trip")) == NOTHING
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_prompt_flow_has_what_was_cached_in_the_answer_alone(streamed: bool) -> None:
+    """Of a stream that is the list of its chunks, and no attribute tells its tokens."""
+    usage = {"prompt_tokens": 2385, "completion_tokens": 28, "total_tokens": 2413,
+             "prompt_tokens_details": {"cached_tokens": 1920}}  # fmt: skip
+    answer = {"id": "chatcmpl-1", "model": "gpt-4o-mini-2024-07-18", "choices": [], "usage": usage}
+    output = [{"id": "chatcmpl-1", "choices": []}, answer] if streamed else answer
+    told = {} if streamed else {"llm.usage.prompt_tokens": 2385, "llm.usage.completion_tokens": 28}
+    said = {"span_type": "LLM", "inputs": json.dumps({"model": "gpt-4o-mini", "messages": []}),
+            "output": json.dumps(output, indent=2)}  # fmt: skip
+    expected = CHAT | {"request_model": "gpt-4o-mini", "response_model": "gpt-4o-mini-2024-07-18",
+                       "response_id": "chatcmpl-1", "input": 2385, "output": 28, "cache_read": 1920}  # fmt: skip
+
+    assert found(Row("promptflow", said | told, expected, name="openai_chat")) == expected
+
+
+@pytest.mark.parametrize("kind", ["Function", "Tool"])
+def test_a_node_of_prompt_flow_is_no_call_whatever_it_sums_up(kind: str) -> None:
+    """A sum of its calls stands on each function around them."""
+    said = {"span_type": kind, "__computed__.cumulative_token_count.total": 4628}
+
+    assert found(Row("promptflow", said, NOTHING, name="trip")) == NOTHING

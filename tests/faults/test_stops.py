@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import resource
 import signal
@@ -13,14 +14,16 @@ from typing import TYPE_CHECKING
 
 import grpc
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from spanledger.conventions.values import key_value
 from tests.backend import Backend, Failure
 from tests.faults.account import Arrivals
 from tests.faults.lives import dropped, ending, stored
+from tests.faults.test_kill import told
 from tests.faults.wire import Wire
-from tests.peers.load import Load, request
-from tests.sidecar import Sidecar, to_backend, with_storage
+from tests.peers.load import SPANS_PER_REQUEST, Load, request, send
+from tests.sidecar import Sidecar, to_backend, with_runs, with_storage
 
 if TYPE_CHECKING:
     from tests.faults.account import Accounts
@@ -112,6 +115,58 @@ def test_sigterm_under_load_with_a_slow_backend_on_disk(tmp_path: Path, accounts
         arrivals.wait_for(load.acknowledged, sidecar.process)
         assert sidecar.process.stop() == 0
         accounts.settle_load("SIGTERM under load, slow backend, queue on disk", load, arrivals)
+
+
+def open_run(address: str, number: int) -> set[bytes]:
+    """Send a run of 1,000 steps whose root does not come; return the ids of its spans."""
+    trace_id, root = os.urandom(16), os.urandom(8)
+    taken: set[bytes] = set()
+    message = ExportTraceServiceRequest()
+    for _ in range(100):
+        part, ids = request(number)
+        taken |= ids
+        message.resource_spans.extend(part.resource_spans)
+    for group in message.resource_spans:
+        for span in group.scope_spans[0].spans:
+            span.trace_id, span.parent_span_id = trace_id, root
+    send(address, message)
+    return taken
+
+
+@pytest.mark.parametrize("storage", [False, True], ids=["memory", "disk"])
+def test_sigterm_while_large_runs_are_open(tmp_path: Path, accounts: Accounts, *, storage: bool) -> None:
+    """It takes no longer than it may; runs it has no time for are said to be lost, or told after the next start."""
+    sidecar = Sidecar(tmp_path)
+    with Backend() as backend, ending(sidecar):
+        exporter = (stored if storage else to_backend)(backend.endpoint)
+        config = with_runs(with_storage(sidecar.config({"otlp": exporter}), tmp_path / "queues"), tmp_path)
+        if storage:
+            config["exporters"]["run_store"]["sending_queue"] = {"storage": "file_storage", "num_consumers": 1}
+        else:
+            del config["connectors"]["trajectory"]["storage"]
+        sidecar.start(config, ("service.shutdown_timeout=1s",))
+        steps = set().union(*(open_run(sidecar.grpc, number) for number in range(20)))
+        load = Load(sidecar.grpc, clients=4)
+        with load.running():
+            load.wait_for(200)
+            code = sidecar.process.stop()
+        ((took_s, lost),) = re.findall(r"stopped after ([\d.]+) s, (\d+) items lost", sidecar.process.log())
+        assert float(took_s) < 5, "one large run more than there is time for, on a busy machine"
+        arrivals = Arrivals([backend])
+        accounts.settle_load("SIGTERM under load, large runs are open: the spans", load, arrivals)
+        in_runs = told(tmp_path / "runs")
+        assert len(in_runs) < len(steps), "there was to be too little time"
+        if not storage:
+            # Each request of the load is a run of its own, and no run is told in part.
+            untold = len(steps - in_runs.keys()) / 1000 + len(load.acknowledged - in_runs.keys()) / SPANS_PER_REQUEST
+            assert (code, int(lost)) == (1, untold)
+            return
+        assert (code, int(lost)) == (0, 0)
+        sidecar.start(config, ("service.shutdown_timeout=45s",))
+        assert sidecar.process.stop() == 0, sidecar.process.log()
+        fault = "SIGTERM under load, 20 runs of 1,000 steps open, restart: steps in the run store"
+        row = accounts.settle(fault, steps | load.acknowledged, [told(tmp_path / "runs")])
+        assert row.duplicated == 0
 
 
 @pytest.mark.parametrize("storage", [False, True], ids=["memory", "disk"])

@@ -397,7 +397,7 @@ UNKNOWN: Final = Row(
             "Priced in part",
             "Cost of calls of which only a part has a price, and what is not known of them: they cost more than is "
             "told here and in every cost above.",
-            {"service_name": "Service", **MODEL_COLUMNS, "reason": "Not known"},
+            {"service_name": "Service", **MODEL_COLUMNS, "reason": "Reason"},
             {"Cost": table(select("spanledger_llm_partly_priced_cost_usd_total"), f"service_name, {BY_MODEL}, reason")},
             columns={"Cost": Column(USD, decimals=4)},
             width=8,

@@ -262,7 +262,7 @@ RUNS: Final = Row(
             unit=PER_SECOND,
             empty="All named their agent",
             width=6,
-            colors={"found": "green", "timeout": "orange", "full": "red"},
+            colors={"found": "green", "timeout": "orange", "full": "red", "shutdown": "purple"},
         ),
         graph(
             "Runs closed a second",
