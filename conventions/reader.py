@@ -381,7 +381,7 @@ def _reading(facts: Facts, dialect: Dialect) -> Reading:
         server_address=text(SERVER_ADDRESS),
         reported_cost_usd=measured(cost),
         reported_cost_key=facts.moved.get(COST, ""),
-        echo=facts.echo,
+        echo=facts.echo and calls_model,
         report=facts.report,
         retold=dialect.tells_twice and (calls_model or facts.kind == "tool"),
         request_id=text(REQUEST_ID),

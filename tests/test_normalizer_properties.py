@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
@@ -62,7 +62,13 @@ def same(one: Any, other: Any) -> bool:
     return repr(one) == repr(other)
 
 
+SERVED: dict[str, Value] = {"ai.model.id": "m", "ai.usage.promptTokens": "none", "gen_ai.latency.time_to_first_token": 0.1}
+"""A model call as an inference server's keys make it, with a count that is none."""
+
+
 @given(ATTRIBUTES, st.sampled_from(SCOPES), PROFILE_NAMES, TUNINGS, st.booleans())
+@example(SERVED, "logfire.openai", "1.36", {}, False)
+@example(SERVED, "app", "1.36", {}, False)
 @settings(max_examples=400, deadline=None)
 def test_a_second_reading_finds_nothing_to_do(
     attributes: dict[str, Value], scope: str, profile: str, tunings: dict[str, Tuning], failed: bool

@@ -8,20 +8,23 @@ from __future__ import annotations
 
 from typing import Final
 
-from spanledger.conventions.dialect import MODEL_CALLS, PROVIDER, TIME_TO_FIRST_CHUNK, Dialect, Facts, Kinded
+from spanledger.conventions.dialect import MODEL_CALLS, OPERATION, PROVIDER, TIME_TO_FIRST_CHUNK, Dialect, Facts
 from spanledger.conventions.emitters import at_boundary
 
 _LATENCY: Final = "gen_ai.latency."
 _OUTPUT: Final = "gen_ai.usage.output_tokens"
 _PROVIDERS: Final = ("vllm", "sglang")
+_OPERATIONS: Final = {"llm": "chat", "embedding": "embeddings"}
 
 
 def _complete(facts: Facts) -> None:
-    untold = not facts.told or facts.kind in MODEL_CALLS  # the kind alone stands on an echo that was read before
-    if untold and facts.operation is None and _OUTPUT in facts.values:
-        facts.kind, facts.operation = Kinded("llm", "chat")
+    if not facts.told and facts.operation is None and _OUTPUT in facts.values:
+        facts.kind = "llm"
     if facts.kind in MODEL_CALLS:
         facts.echo = True
+        if facts.operation is None or facts.operation != facts.text(OPERATION):
+            # Of what is decided about an echo only its kind is written, so the next reader has no more to go by.
+            facts.operation = _OPERATIONS[facts.kind]
         facts.offer(PROVIDER, "", next((name for name in _PROVIDERS if at_boundary(facts.scope, name)), None))
 
 
