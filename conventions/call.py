@@ -41,6 +41,8 @@ class Call:
     reasoning: int = 0
     cached: int = 0
     """Of the input, what was read from and written to a cache; some leave it out and do not say how much it was."""
+    written: int = 0
+    """Of what was cached, what was written."""
     pico_input: int | None = None
     pico_output: int | None = None
 

@@ -110,6 +110,7 @@ EMITTERS: Final[tuple[Emitter, ...]] = (
     Emitter("mirascope", "inclusive"),
     Emitter("@tanstack/ai", "exclusive", providers=_ANTHROPIC),
     Emitter("@tanstack/ai", "inclusive"),
+    Emitter("monocle_apptrace@session", "inclusive"),
     Emitter("monocle_apptrace", "exclusive", providers=_ANTHROPIC),
     Emitter("monocle_apptrace", "inclusive"),
     Emitter("lmnr", "inclusive"),

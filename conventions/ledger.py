@@ -64,6 +64,8 @@ MONEY: Final = TOKENS | {"prices"}
 _MAX_LISTED: Final = 64
 """Reports below a span that are looked at one by one; of more only the sums are."""
 _MAX_UP: Final = 512
+_MAX_DEPTH: Final = 4_096
+"""Spans above one that are searched for a circle; what would lie deeper is put at the top."""
 _NEAR: Final = 100
 """What a sum tells beyond the calls below it by less than one part in this many is another way of counting."""
 
@@ -229,9 +231,23 @@ class Report:
             yield report
             report = report.parent
 
+    def path_up_to(self, top: Report) -> list[Report]:
+        """Return this and the spans above it, up to one of them; [] where that is none of them.
+
+        Where there are more than `_MAX_DEPTH`, those: nobody knows, and a circle that is not seen is followed for ever.
+        """
+        path: list[Report] = []
+        report: Report | None = self
+        while report is not None and len(path) < _MAX_DEPTH:
+            path.append(report)
+            if report is top:
+                return path
+            report = report.parent
+        return path if report is not None else []
+
     def hang(self, parent: Report) -> None:
-        """Put it below another, unless that would make a circle. `touch` it if somebody has looked before."""
-        if parent is self or (self.children and any(one is self for one in parent.above())):
+        """Put it below another, unless that may make a circle. `touch` it if somebody has looked before."""
+        if parent is self or (self.children and parent.path_up_to(self)):
             return
         self.parent = parent
         if isinstance(parent.children, list):

@@ -56,7 +56,7 @@ class Knows:
     SPECIAL: Final = 4
     """The tier is another than the usual one."""
     LIFETIME: Final = 8
-    """How long what was written to a cache lives."""
+    """How long what was written to a cache lives; some tell it of nothing, which decides nothing."""
     UNITS: Final = 16
     """Searches and the like."""
 
@@ -191,10 +191,7 @@ def knows_more(around: Call, inner: Call) -> bool:
     more = around.knows & ~inner.knows & _DECIDE
     if inner.knows & Knows.TIER:
         more &= ~Knows.SPECIAL  # which was asked for, perhaps, and another one given
-    untold = inner.knows & ~around.knows & _DECIDE
-    if not inner.cached:
-        untold &= ~Knows.LIFETIME  # of nothing
-    if not more or (untold and not more & Knows.BILL):
+    if not more or (inner.knows & ~around.knows & _DECIDE and not more & Knows.BILL):
         return False
     if not inner.input or not inner.output or (around.input, around.output) != (inner.input, inner.output):
         return False
@@ -210,11 +207,14 @@ def complements(one: Call, other: Call) -> bool:
 def same_numbers(one: Call, other: Call) -> bool:
     """Tell whether two reports have the same counts, or would have if neither left out what was cached.
 
-    Some tell what was read from a cache and leave out what was written to it: what was neither is told by both.
+    Some tell what was read from a cache and leave out what was written to it. That what was neither is alike is not
+    enough: of many calls it is the same few tokens.
     """
     if one.output != other.output:
         return False
-    return not {one.input, _uncached(one)}.isdisjoint({other.input, _uncached(other)} - {None})
+    if one.input == other.input or _uncached(one) == other.input or one.input == _uncached(other):
+        return True
+    return one.input - one.written == other.input - other.written and 0 in (one.written, other.written)
 
 
 def begins(above: Call, below: Call) -> bool:

@@ -269,7 +269,8 @@ def failure(code: grpc.StatusCode, details: str, trailing: Iterable[tuple[str, s
     RESOURCE_EXHAUSTED without a RetryInfo is permanent by the protocol, except when it is about the
     size of the message: then smaller ones will pass.
     """
-    throttle_s = retry_delay(dict(trailing))
+    # Its pairs: the mapping that gRPC's own type claims to be has pairs for keys, until grpcio 1.80.
+    throttle_s = retry_delay(dict(iter(trailing)))
     message = f"{code.name}: {plain(details, 'grpc')}"
     about_size = code in {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.OUT_OF_RANGE} and throttle_s is None
     if about_size and (found := _TOO_LARGE.search(details[:1000])):

@@ -167,10 +167,17 @@ class Accounts:
         return report, True
 
     def _hang(self, trace: _Trace, report: Report, above: Report) -> None:
-        circle = [above, *above.above()] if report.children else []
-        moved = [one for one in circle if one in trace.missing and one.parent is not None] if report in circle else []
+        circle = above.path_up_to(report) if report.children else []
+        if circle and circle[-1] is not report:  # too deep to know
+            return
+        moved = [one for one in circle if one in trace.missing and one.parent is not None]
         for one in moved:  # it was thought to lie below what is below it
             self._move(one, None)
+        if circle and not moved:  # ids that contradict each other: cut above the earliest, as in a run
+            first = min(circle, key=_beginning)
+            if first is report:
+                return
+            self._move(first, None)
         report.hang(above)
         if trace.sums:
             if above in trace.missing:
@@ -340,6 +347,11 @@ class Accounts:
 def _length(report: Report) -> tuple[int, int, bytes]:
     place = report.place
     return (place.end_ns - place.start_ns, place.start_ns, place.span_id) if place is not None else (0, 0, b"")
+
+
+def _beginning(report: Report) -> tuple[int, int, bytes]:
+    place = report.place
+    return (place.start_ns, max(place.start_ns, place.end_ns), place.span_id) if place is not None else (0, 0, b"")
 
 
 def _lies_in(report: Report, around: Report) -> bool:

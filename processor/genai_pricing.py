@@ -441,6 +441,7 @@ def report(reading: Reading, scope: str, resource: Resource, cost: Cost, *, fail
         session=(reading.conversation_id or "")[:_MAX_CHARS] if reading.retold else "",
         reasoning=usage.reasoning or 0,
         cached=(usage.cache_read or 0) + (usage.cache_write or 0),
+        written=usage.cache_write or 0,
     )
 
 
@@ -451,7 +452,7 @@ def _knows(reading: Reading, cost: Cost, *, units: bool) -> int:
         (Knows.BILL if cost.reason == "reported" else 0)
         | (Knows.TIER if reading.service_tier else 0)
         | (Knows.SPECIAL if reading.service_tier and tier_of(reading.service_tier) else 0)
-        | (Knows.LIFETIME if usage is not None and usage.cache_write_1h is not None else 0)
+        | (Knows.LIFETIME if usage is not None and usage.cache_write and usage.cache_write_1h is not None else 0)
         | (Knows.UNITS if units else 0)
     )
 

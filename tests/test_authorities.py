@@ -99,3 +99,15 @@ def test_others_are_not_trusted(tmp_path: Path) -> None:
 
     with pytest.raises(ssl.SSLCertVerificationError):
         meet(tmp_path, "ca.pem")
+
+
+@pytest.mark.parametrize("says", ["subjectAltName=DNS:elsewhere\n", "keyUsage=digitalSignature\n"])
+def test_a_name_has_to_fit_and_a_common_name_is_none(tmp_path: Path, says: str) -> None:
+    """Whoever may sign certificates for one name may not be another."""
+    authority(tmp_path, _AUTHORITY)
+    signed(tmp_path, "localhost", "ca", says)
+    for kind in ("pem", "key"):
+        (tmp_path / f"localhost.{kind}").rename(tmp_path / f"server.{kind}")
+
+    with pytest.raises(ssl.SSLCertVerificationError, match="not valid for 'localhost'"):
+        meet(tmp_path, "ca.pem")

@@ -338,6 +338,21 @@ async def test_busy_peer_gets_it_later_and_once() -> None:
     assert numbers.total("otelcol_exporter_sent_spans_total") == 2
 
 
+def test_metadata_of_an_older_grpc_is_read() -> None:
+    """Its keys were pairs until 1.80: read as a mapping it raised, and what should have come again was lost."""
+
+    class Metadata(list[tuple[str, bytes]]):
+        def keys(self) -> list[tuple[str, bytes]]:
+            return self
+
+        def __getitem__(self, key: Any) -> Any:
+            raise KeyError(key)
+
+    error = failure(Code.RESOURCE_EXHAUSTED, "", Metadata([("grpc-status-details-bin", details_bin(retry_info(60)))]))
+    assert isinstance(error, Retryable)
+    assert error.throttle_s == 60
+
+
 async def test_partial_success_is_read() -> None:
     """For each signal by its own field."""
     async with serving() as (peer, port):

@@ -6,6 +6,7 @@ import itertools
 from dataclasses import replace
 from random import Random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -290,6 +291,21 @@ def test_hostile_trees_end() -> None:
     *above, leaf = told(*chain, place(3000, 2999, LEAF))
     assert leaf.verdict == "counts"
     assert above[0].finding.below.calls == 1
+
+
+def test_a_circle_is_cut_above_its_earliest_span_in_any_order() -> None:
+    """Two equal calls that are each other's parents, with a plain span between: the first wraps the other."""
+    circle = place(1, 3, LEAF), place(2, 1), place(3, 2, replace(LEAF, scope="framework"))
+    for order in itertools.permutations(circle):
+        found = dict(zip(order, verdicts(*order), strict=True))
+        assert [found[one] for one in circle] == ["wraps", "none", "counts"]
+
+
+@pytest.mark.parametrize("length", [600, 5000])
+def test_a_long_circle_ends(length: int) -> None:
+    """More spans than are looked at for other reasons, and more than are searched."""
+    *_, last = told(*(place(number, number % length + 1, LEAF) for number in range(1, length + 1)))
+    assert last.verdict in {"counts", "wraps"}
 
 
 @st.composite

@@ -62,7 +62,11 @@ def same(one: Any, other: Any) -> bool:
     return repr(one) == repr(other)
 
 
-SERVED: dict[str, Value] = {"ai.model.id": "m", "ai.usage.promptTokens": "none", "gen_ai.latency.time_to_first_token": 0.1}
+SERVED: dict[str, Value] = {
+    "ai.model.id": "m",
+    "ai.usage.promptTokens": "none",
+    "gen_ai.latency.time_to_first_token": 0.1,
+}
 """A model call as an inference server's keys make it, with a count that is none."""
 
 

@@ -920,6 +920,71 @@ async def test_runs_go_on_in_the_connector_that_a_reload_puts_in_the_place_of_th
     assert total(bed.table, "spanledger_runs_total") == 2
 
 
+@pytest.mark.parametrize("storage", [("", ""), ("a", "a"), ("", "a")], ids=["memory", "one file", "a file from now on"])
+async def test_budgets_go_on_over_a_reload(tmp_path: Path, storage: tuple[str, str]) -> None:
+    """What closed runs and open ones spent, what was told of, and the gauges, which the predecessor takes away."""
+    before, after = (str(tmp_path / one) if one else "" for one in storage)
+    paid = Cost("priced", total=10**12)
+    budget = {"name": "day", "per": "day", "soft_usd": 2, "hard_usd": 5}
+    bed = Bed(budgets=[budget], storage=before)
+    first = bed.connector
+    await first.start()
+    bed.take(agent(1), step(2, 1, cost=paid), step(3, 1, cost=paid))
+    await bed.wait(6)
+    bed.take(step(2, 1, 2, cost=paid))
+    bed.config = TrajectoryConfig.model_validate({"budgets": [budget], "storage": after, "settle": "1s"})
+    second = bed.again()
+    if before:
+        with pytest.raises(ValueError, match="in use"):
+            await second.start()
+    else:
+        await second.start()
+    handover = second.take_over(first)
+    if not after:
+        # Beside the handover, which counts what is open.
+        bed.take(step(3, 1, 2, cost=paid))
+    await handover
+    await first.shutdown(bed.clock.now_s + 5)
+    if before:
+        await second.start()
+
+    if before == after:
+        if after:
+            bed.take(step(3, 1, 2, cost=paid))
+            await bed.wait()
+        assert total(bed.table, "spanledger_budget_spent_usd") == 4
+    else:
+        assert total(bed.table, "spanledger_budget_spent_usd") == 0, "the open run was told as one that ended"
+    assert total(bed.table, "spanledger_budget_limit_usd") == 5
+    assert total(bed.table, "spanledger_budget_period_seconds") == 86_400
+    assert total(bed.table, "spanledger_budget_breaches_total", "day", "soft") == 1
+    assert total(bed.table, "spanledger_budget_breaches_total", "day", "hard") == 0
+    await second.shutdown(bed.clock.now_s)
+    assert bed.table.gauge("spanledger_budget_limit_usd").get(("day",)) is None
+
+
+async def test_what_was_held_against_policies_is_not_again_after_a_reload() -> None:
+    """Neither of a run that is open nor of one that is closed and told again, for a step came late."""
+    policies = [{"name": "models", "models": {"deny": ["gpt-4o"]}}]
+    bed = Bed(policies=policies)
+    first = bed.connector
+    await first.start()
+    bed.take(agent(1), step(2, 1), step(3, 1))
+    await bed.wait(6)
+    bed.take(step(2, 1, 2))
+    bed.config = TrajectoryConfig.model_validate({"policies": policies, "settle": "1s"})
+    second = bed.again()
+    await second.start()
+    await second.take_over(first)
+    await first.shutdown(bed.clock.now_s + 5)
+    bed.take(step(4, 1), agent(1, 0, 2))
+    await bed.wait(60)
+
+    assert total(bed.table, "spanledger_policy_violations_total") == 4
+    assert {(one["trace_ids"][0][-1], one["revision"]) for one in bed.documents} == {("1", 1), ("1", 2), ("2", 1)}
+    await second.shutdown(bed.clock.now_s)
+
+
 async def test_a_large_run_that_is_put_together_while_a_reload_takes_over_is_told_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -2,7 +2,8 @@
 
 There is no `gen_ai.*` at all. Who took part in a span is a list of `entity.N` with a name and a type each, and what a
 call counted stands in its event `metadata`. A call through a framework has another span below it for the provider's
-client, `inference.modelapi`, which says nothing. Anthropic's input counts are passed on without the cache.
+client, `inference.modelapi`, which says nothing. Anthropic's input counts are passed on without the cache; those that
+are read out of the sessions of coding agents have it, and another word for it.
 """
 
 from __future__ import annotations
@@ -31,11 +32,12 @@ if TYPE_CHECKING:
     from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 _COUNTS: Final = "metadata"
+_OF_SESSIONS: Final = "cache_read_tokens"
 _NAMES: Final = {
-    "gen_ai.usage.input_tokens": ("prompt_tokens",),
-    "gen_ai.usage.output_tokens": ("completion_tokens",),
+    "gen_ai.usage.input_tokens": ("prompt_tokens", "input_tokens"),
+    "gen_ai.usage.output_tokens": ("completion_tokens", "output_tokens"),
     "@total_tokens": ("total_tokens",),
-    "gen_ai.usage.cache_read.input_tokens": ("cache_read_input_tokens", "cache_read_tokens"),
+    "gen_ai.usage.cache_read.input_tokens": ("cache_read_input_tokens", _OF_SESSIONS),
     "gen_ai.usage.cache_write.input_tokens": ("cache_creation_input_tokens", "cache_creation_tokens"),
     "gen_ai.usage.reasoning.output_tokens": ("reasoning_tokens",),
 }
@@ -56,6 +58,8 @@ def _read_call(facts: Facts) -> None:
     served = coerce.text(facts.attributes.get("entity.1.type")) or ""
     if served.startswith("inference."):
         facts.offer(PROVIDER, "entity.1.type", provider_of(served.removeprefix("inference.")))
+    if facts.find_in_span(_is_of_session):
+        facts.emitter = "monocle_apptrace@session"
     for target, names in _NAMES.items():
         facts.offer_found_in_span(target, _COUNTS, _READ[names])
     facts.offer_found_in_span(FINISH_REASONS, _COUNTS, _reason)
@@ -75,6 +79,10 @@ def _said(span: Span, name: str) -> Iterator[Value]:
     for event in span.events:
         if event.name == _COUNTS:
             yield attributes_of(event.attributes).get(name)
+
+
+def _is_of_session(span: Span) -> bool:
+    return any(value is not None for value in _said(span, _OF_SESSIONS))
 
 
 def _reason(span: Span) -> list[Value] | None:

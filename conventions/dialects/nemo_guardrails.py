@@ -20,7 +20,7 @@ def _rail(facts: Facts) -> Kinded:
 
 
 def _complete(facts: Facts) -> None:
-    if facts.kind == "other" and REQUEST_MODEL in facts.values:
+    if facts.kind == "other" and (REQUEST_MODEL in facts.values or "gen_ai.usage.input_tokens" in facts.values):
         facts.kind, facts.operation = Kinded("llm", "chat")
     if facts.kind == "llm" and facts.attributes.get("llm.cache.hit") is True:
         facts.unbilled = "cache_hit"

@@ -61,13 +61,13 @@ _ANSWER: Final = "output.value"
 _METADATA: Final = "metadata"
 _ANSWER_CHARS: Final = 65_536
 _TIER: Final = re.compile(r'"service_tier": ?"([\w-]{1,32})"')
-_SEARCH: Final = re.compile(r'"type": ?"web_search_call"')
-_NO_SEARCH: Final = re.compile(r'"action": ?\{[^{}]{0,4096}?"type": ?"(?:open_page|find_in_page|find|open)"')
-_FILE_SEARCH: Final = re.compile(r'"type": ?"file_search_call"')
+_FREE: Final = ("open_page", "find_in_page", "find", "open")  # no set: it may be a list
+"""What a call of OpenAI's web search may do beside searching."""
 _UNFINISHED: Final = re.compile(r'"stop_reason": ?null[,}]')
+_FINISHED: Final = re.compile(r'"(?:stop|finish)_reason": ?"')
 _GROUNDED_ON: Final = re.compile(r'"web_search_queries": ?\[((?:[^"\]]{0,16}"(?:[^"\\]|\\.){0,512}"){1,64})')
 _TEXT: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
-_BY_PROMPT: Final = re.compile(r"(?:models/)?gemini-[12]\b")
+_BY_PROMPT: Final = re.compile(r"(?:.*/)?gemini-[12]\b")
 """Models of which a grounded answer costs the same however often it searched; later ones pay for each query."""
 _STANDARD_TIERS: Final = frozenset({"auto", "default", "standard", "standard_only"})
 _FOR_5M: Final = re.compile(r'"ephemeral_5m_input_tokens": ?([0-9]{1,9})[,}]')
@@ -295,7 +295,8 @@ def _read_answer(facts: Facts) -> None:
     if facts.find(_ANSWER, _is_unfinished) or (FINISH_REASONS not in facts.values and facts.find(_ANSWER, _is_cut)):
         facts.forget_beginning()
     if queries := facts.find(_ANSWER, _queries):
-        facts.offer("@web_search", _ANSWER, 1 if _BY_PROMPT.match(facts.text(REQUEST_MODEL) or "") else queries)
+        model = facts.text(RESPONSE_MODEL) or facts.text(REQUEST_MODEL) or ""
+        facts.offer("@web_search", _ANSWER, 1 if _BY_PROMPT.match(model) else queries)
     if facts.find(_ANSWER, _is_in_words_of_anthropic):
         facts.offer_found("@cache_write_5m", _ANSWER, _written_for_5m)
         facts.offer_found("@cache_write_1h", _ANSWER, _written_for_1h)
@@ -347,20 +348,37 @@ def _tier(answer: Value) -> str | None:
 
 
 def _searches(answer: Value) -> int | None:
-    if not isinstance(answer, str) or "web_search_call" not in answer or len(answer) > coerce.MAX_JSON_CHARS:
-        return None
-    return len(_SEARCH.findall(answer)) - len(_NO_SEARCH.findall(answer)) or None
+    found = _items(answer, "web_search_call")
+    actions = [action for item in found if isinstance(action := item.get("action"), dict)]
+    return len(found) - sum(action.get("type") in _FREE for action in actions) or None
 
 
 def _file_searches(answer: Value) -> int | None:
-    if not isinstance(answer, str) or "file_search_call" not in answer or len(answer) > coerce.MAX_JSON_CHARS:
-        return None
-    return len(_FILE_SEARCH.findall(answer)) or None
+    return len(_items(answer, "file_search_call")) or None
+
+
+def _items(answer: Value, kind: str) -> list[Mapping[str, Value]]:
+    """Return the items of a type in an answer of OpenAI's; of those with one id the last, for events repeat them."""
+    found: dict[object, Mapping[str, Value]] = {}
+    level = [coerce.parse_json(answer)] if isinstance(answer, str) and kind in answer else []
+    while level:
+        inside: list[Value] = []
+        for outer in level:
+            if isinstance(outer, dict):
+                if outer.get("type") == kind:
+                    found[coerce.text(outer.get("id")) or len(found)] = outer
+                inside += outer.values()
+            elif isinstance(outer, list):
+                inside += outer
+        level = inside
+    return [*found.values()]
 
 
 def _is_unfinished(answer: Value) -> bool:
     """Tell whether a stream of Anthropic broke off: it says why it ended with the last of its tokens."""
-    return isinstance(answer, str) and "_input_tokens" in answer and _UNFINISHED.search(answer) is not None
+    if not isinstance(answer, str) or "_input_tokens" not in answer or _UNFINISHED.search(answer) is None:
+        return False
+    return _FINISHED.search(answer) is None  # else it is of an event before the last, of vLLM or a tool's argument
 
 
 def _is_cut(answer: Value) -> bool:

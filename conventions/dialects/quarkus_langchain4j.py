@@ -1,7 +1,8 @@
 """LangChain4j on Quarkus (`quarkus-langchain4j` 1.x, with `quarkus-opentelemetry`).
 
-The scope is that of all spans of Quarkus, so a call and a method of an AI service are known by their names. A failure
-is an event alone, and the status says nothing. It tells no provider, no cache and no reasoning.
+The scope is that of all spans of Quarkus, so a method of an AI service is known by its name, and a call by its name and
+a model: a name alone may be anybody's. A failure is an event alone, and the status says nothing. It tells no provider,
+no cache and no reasoning.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from spanledger.conventions.dialect import (
     AGENT_NAME,
     MAX_NAME_CHARS,
     REQUEST_MODEL,
-    STRUCTURAL,
     Dialect,
     Facts,
     Kinded,
@@ -21,14 +21,13 @@ from spanledger.conventions.dialect import (
 if TYPE_CHECKING:
     from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+_CALL: Final = "completion "
 _SERVICE: Final = "langchain4j.aiservices."
 
 
-def _completion(facts: Facts) -> Kinded:
-    return Kinded("llm", "chat") if REQUEST_MODEL in facts.values else STRUCTURAL
-
-
 def _complete(facts: Facts) -> None:
+    if facts.kind == "other" and facts.span.name.startswith(_CALL) and REQUEST_MODEL in facts.values:
+        facts.kind, facts.operation = Kinded("llm", "chat")
     if facts.kind == "other":
         return  # of somebody else: the web, a database
     if facts.find_in_span(_has_exception):
@@ -46,6 +45,6 @@ DIALECT: Final = Dialect(
     name="quarkus_langchain4j",
     source="https://github.com/quarkiverse/quarkus-langchain4j",
     scopes=("io.quarkus.opentelemetry",),
-    names={"completion ": _completion, _SERVICE: Kinded("agent", "invoke_agent")},
+    names={_SERVICE: Kinded("agent", "invoke_agent")},
     complete=_complete,
 )

@@ -93,7 +93,7 @@ _READ: Final = {**dict.fromkeys((SERVICE_TIER, SPEED, REGION), coerce.text), "@w
 _QUERIES: Final = ("groundingMetadata", "webSearchQueries")
 _COUNTS_ALL: Final = re.compile(r"ai/(?:[6-9]|\d\d)")
 """Versions that count a cache to the input, whoever's model it is."""
-_BY_PROMPT: Final = re.compile(r"(?:models/)?gemini-[12]\b")
+_BY_PROMPT: Final = re.compile(r"(?:.*/)?gemini-[12]\b")
 """Models of which a grounded answer costs the same however often it searched; later ones pay for each query."""
 
 

@@ -76,6 +76,7 @@ def call_of(step: Step) -> Call | None:
         session=step.conversation_id,
         reasoning=(usage.reasoning or 0) if usage is not None else 0,
         cached=(usage.cache_read or 0) + (usage.cache_write or 0) if usage is not None else 0,
+        written=usage.cache_write or 0 if usage is not None else 0,
     )
 
 

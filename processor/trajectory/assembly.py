@@ -123,7 +123,7 @@ class Assembly:
 
         for count, (arrived_ns, record) in enumerate(remembered.records):
             self.store.add(record, then(arrived_ns))
-            if isinstance(record, Step) and (group := self.store.group_of(record.trace_id)) is not None:
+            if (group := self.store.group_of(record.trace_id)) is not None:
                 self.governance.recall(group, record)
             if count % CHECK_EVERY == 0:
                 yield
@@ -167,6 +167,7 @@ class Assembly:
         for given in (self._unplaced, self._spare, self._said):
             given.clear()
         closed = {trace_id: when(at_s) for trace_id, at_s in ended.items()}
+        spent, breaches = self.governance.give_up()
         told = (group for group in groups if group.state != "open" and not group.leaving)
         closed |= {trace_id: when(group.touched_s) for group in told for trace_id in group.traces}
         return Remembered(
@@ -175,6 +176,8 @@ class Assembly:
             judgements=[(when(group.touched_s), one) for group in groups for one in group.judgements or ()],
             unplaced=unplaced,
             said=said,
+            spent=spent,
+            breaches=breaches,
             runs=[(group.traces[0], *said) for group in groups for said in (group.emitted or {}).items()],
             closed=closed,
         )

@@ -142,9 +142,8 @@ class Ledger:
         self._breaches = host.metrics.counter("spanledger_budget_breaches_total")
         self._shown: dict[str, str] = {}
         """Budget -> the period that its gauge is of."""
+        self._gauged = [(budget, budget.limit_pico_usd) for budget in budgets if budget.limit_pico_usd is not None]
         for budget in budgets:
-            if budget.limit_pico_usd is not None:
-                self._limit.set((budget.name,), budget.limit_pico_usd / 1e12)
             for level in LEVELS:
                 self._breaches.add((budget.name, level), 0)
         self.show()
@@ -152,11 +151,24 @@ class Ledger:
     # -- what comes in --
 
     def restore(self, spent: Mapping[tuple[str, str], int], told: Iterable[tuple[str, str, str, bytes]]) -> None:
-        """Take up what a former life of the process had settled and told of."""
-        self._settled = {key: pico for key, pico in spent.items() if key[0] in self._by_name}
+        """Take up what a former life of the process, or another ledger, had settled and told of.
+
+        What is known of runs under way is forgotten: their steps are to be noted anew, quietly.
+        """
+        for known in (self._traces, self._under_way, self._dearest):
+            known.clear()
+        for key, pico in spent.items():
+            if key[0] in self._by_name:
+                self._settled[key] = self._settled.get(key, 0) + pico
         for name, period, level, span in told:
             if level in LEVELS and name in self._by_name:
                 self._remember(name, period, level, span)
+
+    def remembered(self) -> tuple[dict[tuple[str, str], int], list[tuple[str, str, str, bytes]]]:
+        """Return what `restore` takes."""
+        told = [(name, period, str(level), b"") for name, period, level in self._breached]
+        told += [(name, "", level, span) for limits in self._told.values() for (name, level), span in limits.items()]
+        return dict(self._settled), told
 
     def note(self, group: Group, step: Step, *, quiet: bool = False) -> None:
         """Take a step of a run under way, or one that came late. `quiet`: it was told of before."""
@@ -234,24 +246,29 @@ class Ledger:
     def show(self) -> None:
         """Show what is spent in the periods of this moment."""
         now_ns = self._host.clock_ns()
-        for budget in self._budgets:
-            if budget.limit_pico_usd is None:
-                continue
+        for budget, limit_pico_usd in self._gauged:
             period = period_of(budget.per, now_ns)
             if self._shown.get(budget.name) != period:
                 self._shown[budget.name] = period
+                self._limit.set((budget.name,), limit_pico_usd / 1e12)
                 if period:
                     self._period_s.set((budget.name,), period_length_s(budget.per, now_ns))
                 self._prune(budget)
             pico = self._total(budget.name, period) if period else self._find_dearest(budget.name)
             self._spent.set((budget.name,), max(0, pico) / 1e12)
 
+    def show_anew(self) -> None:
+        """Write all gauges, which somebody took away."""
+        self._shown.clear()
+        self.show()
+
     def close(self) -> None:
-        """Take the gauges away: with another configuration there may be other budgets."""
-        for budget in self._budgets:
+        """Take the gauges away, once: with another configuration there may be other budgets."""
+        for budget, _ in self._gauged:
             self._limit.remove((budget.name,))
             self._spent.remove((budget.name,))
             self._period_s.remove((budget.name,))
+        self._gauged = []
 
     # -- sums --
 

@@ -22,6 +22,7 @@ from spanledger.processor.trajectory.annotation import annotate
 from spanledger.processor.trajectory.assembly import SLICE_S, Assembly
 from spanledger.processor.trajectory.carried_context import carried_context
 from spanledger.processor.trajectory.config import TrajectoryConfig
+from spanledger.processor.trajectory.heard import Heard
 from spanledger.processor.trajectory.journal import RETRY_S, Journal
 from spanledger.processor.trajectory.journal_file import JournalFile
 from spanledger.processor.trajectory.outbox import Outbox
@@ -86,6 +87,7 @@ class Trajectory:
         self._unannotated = host.metrics.counter("spanledger_unannotated_roots_total")
         self._logs: deque[tuple[Delivery, int]] = deque()
         self._waiting_logs = 0
+        self._heard = Heard()
         self._is_behind = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=str(host.id))
         self._wake = asyncio.Event()
@@ -161,6 +163,8 @@ class Trajectory:
 
     def take_over(self, predecessor: Trajectory) -> Awaitable[None]:
         """Go on with the runs of another one, from the next span on; with `storage`, the file hands them over."""
+        self._heard = predecessor._heard
+        self.assembly.governance.replace(predecessor.assembly.governance)
         if self._journal is not None or predecessor._journal is not None:
             predecessor._is_followed = self._config.storage == predecessor._config.storage
             return asyncio.sleep(0)
@@ -172,6 +176,8 @@ class Trajectory:
             await predecessor._read_logs()
         predecessor._heir = self
         restoring = self.assembly.restore(predecessor.assembly.give_up())
+        # What it still tells of is charged where it counts from now on.
+        predecessor.assembly.governance = self.assembly.governance
         await paced(restoring, SLICE_S, self._host.monotonic)
         self._wake.set()
 
@@ -190,7 +196,8 @@ class Trajectory:
             self.assembly.close_all()
         while await self.work() == 0 and not self._is_late():  # noqa: ASYNC110 - others use the loop meanwhile
             await asyncio.sleep(0)
-        self.assembly.governance.end()
+        if self._heir is None:
+            self.assembly.governance.end()
         untold = self.assembly.store.leaving_groups + len(self.assembly.large)
         lost = await self._outbox.close(deadline, untold=untold, kept=self._journal is not None)
         if self._journal is not None:
@@ -346,7 +353,9 @@ class Trajectory:
             batch = await paced(decode("logs", delivery.data, delivery.received_ns), SLICE_S, self._host.monotonic)
             for group in batch.groups:
                 for record in group.items:
-                    if record is not None and (said := self._details.detail_of_log(record)) is not None:
+                    if record is None or (said := self._details.detail_of_log(record)) is None:
+                        continue
+                    if not said[2].single or not self._heard.before(record):
                         self._hear(*said)
                 await asyncio.sleep(0)
             if number and self._journal is not None:

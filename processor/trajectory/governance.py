@@ -54,25 +54,35 @@ class Governance:
 
     def restore(self, remembered: Remembered, groups: Iterable[Group]) -> None:
         """Take up what a former life of the process knew; `groups` are those that are still open."""
-        if self._ledger is not None:
-            self._ledger.restore(remembered.spent, remembered.breaches)
         # What closed runs come to is counted; what comes late is counted with their next revision.
         self._attribution.unsafe.forget(remembered.closed)
-        for group in groups if self._ledger is not None or self._compliance is not None else ():
-            for record in group.records().values():
-                self._note(group, record, quiet=True)
-        self.show()
+        if self._ledger is not None:
+            self._ledger.restore(remembered.spent, remembered.breaches)
+            for group in groups:
+                for record in group.records().values():
+                    if isinstance(record, Step):
+                        self._ledger.note(group, record, quiet=True)
+            self._ledger.show()
 
-    def recall(self, group: Group, step: Step) -> None:
-        """Take a step that a former life of the process knew, as they came and before `restore`."""
-        self._attribution.unsafe.note(group, step, quiet=True)
+    def give_up(self) -> tuple[dict[tuple[str, str], int], list[tuple[str, str, str, bytes]]]:
+        """Return what was spent and told of, for `restore` of another one."""
+        return self._ledger.remembered() if self._ledger is not None else ({}, [])
+
+    def recall(self, group: Group, record: Record) -> None:
+        """Take a span that a former life of the process knew, as they came and before `restore`."""
+        if isinstance(record, Step):
+            self._attribution.unsafe.note(group, record, quiet=True)
+        if self._compliance is not None:
+            self._compliance.note(record, quiet=True)
 
     def note(self, group: Group, record: Record) -> None:
         """Take a span that is new."""
         if isinstance(record, Step):
             self._attribution.unsafe.note(group, record)
-        if self._ledger is not None or self._compliance is not None:
-            self._note(group, record, quiet=False)
+            if self._ledger is not None:
+                self._ledger.note(group, record)
+        if self._compliance is not None:
+            self._compliance.note(record)
 
     def lost(self, step: Step) -> None:
         """Take a step that will be in no run."""
@@ -108,13 +118,13 @@ class Governance:
         """Return when `show` has something new to say although nothing comes."""
         return self._ledger.next_look() if self._ledger is not None else None
 
+    def replace(self, predecessor: Governance) -> None:
+        """Write the gauges from now on that another one wrote."""
+        predecessor.end()
+        if self._ledger is not None:
+            self._ledger.show_anew()
+
     def end(self) -> None:
         """Take away what the next configuration may not have."""
         if self._ledger is not None:
             self._ledger.close()
-
-    def _note(self, group: Group, record: Record, *, quiet: bool) -> None:
-        if self._compliance is not None:
-            self._compliance.note(record, quiet=quiet)
-        if self._ledger is not None and isinstance(record, Step):
-            self._ledger.note(group, record, quiet=quiet)

@@ -85,8 +85,7 @@ def _defaults(kind: Any) -> tuple[tuple[str, Any], ...]:
 
 
 def _made(kind: type[_T], said: Mapping[str, Any]) -> _T:
-    reads = _READS[kind]
-    known = {name for name, _ in _DEFAULTS[kind]}
+    reads, known = _READS[kind], _NAMES[kind]
     return kind(**{
         name: value if value is None or (read := reads.get(name)) is None else read(value)
         for name, value in said.items()
@@ -160,3 +159,4 @@ _READS: Final[Mapping[type, Mapping[str, Callable[[Any], Any]]]] = {
     Usual: {},
 }
 _DEFAULTS: Final = {kind: _defaults(kind) for kind in _READS}
+_NAMES: Final = {kind: frozenset(name for name, _ in defaults) for kind, defaults in _DEFAULTS.items()}

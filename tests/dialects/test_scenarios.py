@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any, Final
 
 import pytest
 
-from spanledger.conventions.call import Call
+from spanledger.conventions.call import Call, Place
 from spanledger.conventions.dialects import read
-from spanledger.conventions.same_call import Knows, knows_more
+from spanledger.conventions.reading import Cost, Reading
+from spanledger.conventions.same_call import knows_more, same_numbers, twins
+from spanledger.conventions.usage import Usage
 from spanledger.conventions.values import key_value
 from spanledger.processor.batch import Resource, Scope
+from spanledger.processor.genai_pricing import report
 from tests.fakes import span
 
 OI: Final = "openinference.instrumentation."
@@ -44,6 +48,31 @@ def test_an_output_of_anthropic_without_an_end_is_that_of_its_beginning(
     [
         ("anthropic", {"stop_reason": None, "usage": {"cache_read_input_tokens": 0}}, None),
         ("anthropic", {"stop_reason": "end_turn", "usage": {"cache_read_input_tokens": 0}}, 1),
+        (
+            "anthropic",
+            [
+                {"message": {"stop_reason": None, "usage": {"cache_read_input_tokens": 0}}},
+                {"delta": {"stop_reason": "end_turn"}},
+            ],
+            1,
+        ),
+        (
+            "anthropic",
+            {
+                "content": [{"type": "tool_use", "input": {"stop_reason": None}}],
+                "stop_reason": "tool_use",
+                "usage": {"cache_read_input_tokens": 0},
+            },
+            1,
+        ),
+        (
+            "litellm",
+            {
+                "choices": [{"finish_reason": "stop", "stop_reason": None}],  # vLLM says both
+                "usage": {"cache_read_input_tokens": 0},
+            },
+            1,
+        ),
         ("google_genai", {"candidates": [{"index": 0}], "usage_metadata": {"candidates_token_count": 1}}, None),
         (
             "google_genai",
@@ -52,7 +81,7 @@ def test_an_output_of_anthropic_without_an_end_is_that_of_its_beginning(
         ),
     ],
 )
-def test_an_answer_that_broke_off_tells_no_output(scope: str, answer: dict[str, Any], output: int | None) -> None:
+def test_an_answer_that_broke_off_tells_no_output(scope: str, answer: Any, output: int | None) -> None:
     """What was told of it until then is not what was billed."""
     usage = _read(OI + scope, LLM | {"llm.token_count.total": 66, "output.value": json.dumps(answer)}).usage
 
@@ -95,7 +124,42 @@ def test_searches_that_openai_ran_are_charged_and_ask_nobody_for_anything() -> N
     assert '"server_tool_call"' in reading.says("gen_ai.output.messages")
 
 
-@pytest.mark.parametrize(("model", "searches"), [("gemini-2.5-flash", 1), ("gemini-3-pro", 2)])
+@pytest.mark.parametrize(
+    ("output", "units"),
+    [
+        # A stream's events tell of one search again and again.
+        (
+            [
+                {"type": "response.output_item.added", "item": {"type": "web_search_call", "id": "ws_1"}},
+                {"type": "response.completed", "response": {"output": [{"type": "web_search_call", "id": "ws_1"}]}},
+            ],
+            (("web_search", 1),),
+        ),
+        # What another call did is not taken off, and what a text says is no call.
+        ([{"type": "web_search_call", "id": "ws_1"}, {"type": "computer_call", "action": {"type": "find"}}],
+         (("web_search", 1),)),
+        ([{"type": "message", "content": "web_search_call"}, {"type": "x", "action": {"type": "open"}}], ()),
+        ([{"type": "web_search_call", "id": ["ws_1"], "action": {"type": ["open_page"]}}], (("web_search", 1),)),
+        ([{"type": ["web_search_call"]}, [[["web_search_call"]]]], ()),
+    ],
+)  # fmt: skip
+def test_each_search_of_openai_is_charged_once(output: list[Any], units: Any) -> None:
+    """Whatever the answer looks like in which they stand."""
+    reading = _read(OI + "openai", LLM | {"output.value": json.dumps(output)})
+
+    assert (reading.units or ()) == units
+
+
+@pytest.mark.parametrize(
+    ("model", "searches"),
+    [
+        ("gemini-2.5-flash", 1),
+        ("google/gemini-2.5-flash", 1),
+        ("publishers/google/models/gemini-2.5-flash", 1),
+        ("gemini-3-pro", 2),
+        ("google/gemini-3-pro", 2),
+    ],
+)
 def test_an_answer_of_gemini_that_searched_is_charged(model: str, searches: int) -> None:
     """Older models by the answer, newer ones by the query."""
     grounded = {"candidates": [{"finish_reason": "STOP", "grounding": {"web_search_queries": ["a, [b]", 'c"d']}}]}
@@ -119,11 +183,41 @@ def test_images_that_gemini_made_and_its_tier_stand_in_its_answer() -> None:
     assert (reading.usage.output, reading.usage.image_output, reading.service_tier) == (1290, 1290, "flex")
 
 
+@pytest.mark.parametrize(
+    ("other", "same"),
+    [
+        (Call(True, SDK, input=904, output=2, cached=900), True),
+        (Call(True, SDK, input=4, output=2), True),
+        (Call(True, SDK, input=1904, output=2, cached=1900, written=100), False),
+        (Call(True, SDK, input=1504, output=2, cached=1500), False),
+    ],
+)
+def test_only_what_was_written_to_the_cache_may_be_left_out_beside_what_was_read(other: Call, same: bool) -> None:
+    """Where nearly all is cached, the same few tokens are left over of many calls."""
+    whole = Call(True, GENAI + "anthropic", input=1004, output=2, cached=1000, written=100)
+
+    assert same_numbers(whole, other) is same_numbers(other, whole) is same
+
+
+def _told(scope: str, cost: int, *, units: bool = False, **usage: int) -> Call:
+    reading = Reading("otel", "llm", usage=Usage(9, 2, **usage))
+    return report(reading, scope, Resource({}, "shop"), Cost("priced", total=cost), failed=False, units=units)
+
+
 def test_who_knows_of_searches_stands_for_a_call_of_which_only_the_lifetime_of_no_cache_is_told() -> None:
     """Anthropic's SDK tells how long what was written lives even where nothing was, and no searches."""
-    inner = Call(True, SDK, input=9, output=2, knows=Knows.LIFETIME | Knows.TIER, pico_usd=1)
-    around = Call(True, GENAI + "anthropic", input=9, output=2, knows=Knows.UNITS, pico_usd=3)
-    wrote = Call(True, SDK, input=9, output=2, cached=5, knows=Knows.LIFETIME | Knows.TIER, pico_usd=1)
+    around = _told(GENAI + "anthropic", 3, units=True)
 
-    assert knows_more(around, inner)
-    assert not knows_more(around, wrote)
+    assert knows_more(around, _told(SDK, 1, cache_write=0, cache_write_1h=0))
+    assert knows_more(around, _told(SDK, 1, cache_read=5, cache_write=0, cache_write_1h=0))
+    assert not knows_more(around, _told(SDK, 1, cache_write=5, cache_write_1h=0))
+
+
+def test_of_two_reports_beside_each_other_the_one_that_knows_of_searches_stands() -> None:
+    """A lifetime of nothing decides nothing."""
+    places = [
+        Place(b"t", b"1", b"", 10, 20, replace(_told(SDK, 1, cache_write_1h=0), response_id="msg_1")),
+        Place(b"t", b"2", b"", 11, 19, replace(_told(GENAI, 3, units=True), response_id="msg_1")),
+    ]
+
+    assert twins(places) == {places[0]: places[1]}

@@ -45,6 +45,8 @@ def test_an_exception_alone_says_that_work_on_quarkus_failed(name: str) -> None:
         ("completion gpt-4o-mini", {MODEL: "gpt-4o-mini"}, CHAT | {"error_type": None}),
         ("langchain4j.aiservices.Trip.ask", {}, {"kind": "agent", "agent_name": "Trip"}),
         ("completion of an order", {"http.request.method": "POST"}, "not read"),
+        ("completion of an order", {}, "not read"),
+        ("chat", {MODEL: "gpt-4o-mini"}, {"kind": "other"}),
         ("POST /chat/completions", {"http.request.method": "POST"}, "not read"),
     ],
 )
@@ -52,11 +54,9 @@ def test_langchain4j_on_quarkus_is_known_by_names_among_the_spans_of_all_else(
     name: str, attributes: dict[str, Any], expected: Any
 ) -> None:
     """The scope is that of the web server and of databases, too."""
-    if expected == "not read":
-        expected = {"kind": "not read"} if "order" not in name else NOTHING
-    row = Row(QUARKUS, attributes, expected, name=name)
+    row = Row(QUARKUS, attributes, {"kind": "not read"} if expected == "not read" else expected, name=name)
 
-    assert found(row) == expected
+    assert found(row) == row.expected
 
 
 def test_the_span_around_tanstack_s_turns_is_an_agent_that_sums_them_up() -> None:
@@ -85,6 +85,13 @@ def test_a_task_of_nemo_guardrails_with_a_model_is_a_call(cached: bool, unbilled
     row = Row("nemo_guardrails", {OP: "self_check_input", "gen_ai.provider.name": "openai", MODEL: "gpt-4o-mini",
                                   IN: 81, OUT: 25, "llm.cache.hit": cached},
               CHAT | {"input": 81, "unbilled": unbilled}, name="self_check_input gpt-4o-mini")  # fmt: skip
+
+    assert found(row) == row.expected
+
+
+def test_a_task_of_nemo_guardrails_that_tells_tokens_and_no_model_is_a_call() -> None:
+    """Else nobody would see that it has no price."""
+    row = Row("nemo_guardrails", {OP: "general", IN: 81}, {"kind": "llm", "input": 81}, name="general")
 
     assert found(row) == row.expected
 
@@ -121,6 +128,17 @@ def test_monocle_counts_in_an_event() -> None:
 
     assert (reading.provider, reading.request_model) == ("anthropic", "claude-sonnet-4-5")
     assert (reading.usage.input, reading.usage.output, reading.usage.cache_read) == (540, 28, 40)
+
+
+def test_monocle_counts_the_cache_to_the_input_of_a_coding_agent_s_session() -> None:
+    """It adds Claude Code's up, and names the parts otherwise than Anthropic's client does."""
+    counts = {"prompt_tokens": 500, "completion_tokens": 28, "total_tokens": 528, "input_tokens": 3,
+              "cache_read_tokens": 400, "cache_creation_tokens": 97}  # fmt: skip
+    said = {"span.type": "inference", "entity.1.type": "inference.anthropic"}
+
+    usage = _with_event("monocle_apptrace", "claude", said, "metadata", **counts).usage
+
+    assert (usage.input, usage.output, usage.cache_read, usage.cache_write) == (500, 28, 400, 97)
 
 
 @pytest.mark.parametrize(
