@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from spanledger.conventions.dialect import Facts
     from spanledger.conventions.values import Value
 
+_BY_PROMPT: Final = re.compile(r"(?:.*/)?gemini-[12]\b")
+"""Models of which a grounded answer costs the same however often it searched; later ones pay for each query."""
 MAX_CHARS: Final = 16_384
 """A longer text is no usage object."""
 
@@ -366,3 +368,8 @@ def _first(source: Mapping[str, Value], keys: tuple[str, ...]) -> int | None:
 
 def _objects(source: Mapping[str, Value], keys: tuple[str, ...]) -> list[Mapping[str, Value]]:
     return [inner for key in keys if isinstance(inner := source.get(key), dict)]
+
+
+def searches_charged(model: str | None, queries: int) -> int:
+    """Return how many searches are charged for an answer of Gemini that is grounded on `queries` of them."""
+    return 1 if _BY_PROMPT.match(model or "") else queries

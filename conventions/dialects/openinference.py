@@ -38,7 +38,7 @@ from spanledger.conventions.dialect import (
     Kinded,
 )
 from spanledger.conventions.emitters import at_boundary
-from spanledger.conventions.provider_usage import offer_usage_found, usage_within
+from spanledger.conventions.provider_usage import offer_usage_found, searches_charged, usage_within
 from spanledger.conventions.providers import provider_of, provider_of_model, provider_of_pair
 from spanledger.conventions.values import Value
 
@@ -67,8 +67,6 @@ _UNFINISHED: Final = re.compile(r'"stop_reason": ?null[,}]')
 _FINISHED: Final = re.compile(r'"(?:stop|finish)_reason": ?"')
 _GROUNDED_ON: Final = re.compile(r'"web_search_queries": ?\[((?:[^"\]]{0,16}"(?:[^"\\]|\\.){0,512}"){1,64})')
 _TEXT: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
-_BY_PROMPT: Final = re.compile(r"(?:.*/)?gemini-[12]\b")
-"""Models of which a grounded answer costs the same however often it searched; later ones pay for each query."""
 _STANDARD_TIERS: Final = frozenset({"auto", "default", "standard", "standard_only"})
 _FOR_5M: Final = re.compile(r'"ephemeral_5m_input_tokens": ?([0-9]{1,9})[,}]')
 _FOR_1H: Final = re.compile(r'"ephemeral_1h_input_tokens": ?([0-9]{1,9})[,}]')
@@ -295,8 +293,8 @@ def _read_answer(facts: Facts) -> None:
     if facts.find(_ANSWER, _is_unfinished) or (FINISH_REASONS not in facts.values and facts.find(_ANSWER, _is_cut)):
         facts.forget_beginning()
     if queries := facts.find(_ANSWER, _queries):
-        model = facts.text(RESPONSE_MODEL) or facts.text(REQUEST_MODEL) or ""
-        facts.offer("@web_search", _ANSWER, 1 if _BY_PROMPT.match(model) else queries)
+        model = facts.text(RESPONSE_MODEL) or facts.text(REQUEST_MODEL)
+        facts.offer("@web_search", _ANSWER, searches_charged(model, queries))
     if facts.find(_ANSWER, _is_in_words_of_anthropic):
         facts.offer_found("@cache_write_5m", _ANSWER, _written_for_5m)
         facts.offer_found("@cache_write_1h", _ANSWER, _written_for_1h)

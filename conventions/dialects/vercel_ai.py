@@ -39,6 +39,7 @@ from spanledger.conventions.dialect import (
     Facts,
     Kinded,
 )
+from spanledger.conventions.provider_usage import searches_charged
 from spanledger.conventions.values import Value
 
 _OPERATION_ID: Final = "ai.operationId"
@@ -93,8 +94,6 @@ _READ: Final = {**dict.fromkeys((SERVICE_TIER, SPEED, REGION), coerce.text), "@w
 _QUERIES: Final = ("groundingMetadata", "webSearchQueries")
 _COUNTS_ALL: Final = re.compile(r"ai/(?:[6-9]|\d\d)")
 """Versions that count a cache to the input, whoever's model it is."""
-_BY_PROMPT: Final = re.compile(r"(?:.*/)?gemini-[12]\b")
-"""Models of which a grounded answer costs the same however often it searched; later ones pay for each query."""
 
 
 def _complete(facts: Facts) -> None:
@@ -118,8 +117,7 @@ def _complete(facts: Facts) -> None:
     for target in facts.find(_METADATA, _targets) or ():
         facts.offer_found(target, _METADATA, _Fact(target))
     if queries := facts.find(_METADATA, _queries):
-        at_once = _BY_PROMPT.match(facts.text(REQUEST_MODEL) or "") is not None
-        facts.offer("@web_search", _METADATA, 1 if at_once else queries)
+        facts.offer("@web_search", _METADATA, searches_charged(facts.text(REQUEST_MODEL), queries))
 
 
 def _counts_all(user_agent: Value) -> bool:
