@@ -69,6 +69,15 @@ def test_what_is_no_document_is_counted(body: Any, why: str) -> None:
     assert count == 1
 
 
+def test_reader_of_large_documents_rests() -> None:
+    """Once for each five hundred objects, so that an event loop beside it has its turn; small ones do not wait."""
+    rests: list[str] = []
+    for name, steps in (("small", 100), ("large", 2_000)):
+        body = json.dumps(document(name, steps=[{"index": index} for index in range(steps)]))
+        assert len(read(request((CLOSED, body)), lambda name=name: rests.append(name)).kept) == 1  # type: ignore[misc]
+    assert rests == ["large"] * 3
+
+
 def test_half_characters_are_kept_as_escapes() -> None:
     """JSON can say half a character; a file in UTF-8 cannot."""
     half = document(agent_name="\ud83d", steps=[{"output": "\udc00 x"}])

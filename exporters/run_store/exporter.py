@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import sqlite3
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 DAY_S: Final = 86_400.0
 HOUSEKEEPING_S: Final = 600.0
 """How often retention is looked after when nothing is stored."""
+REST_S: Final = 0.001
+"""How long the loop has the interpreter for itself between parts of a large document: what a part takes."""
 ASIDE_AT_MOST_EVERY_S: Final = 600.0
 """A file that breaks again sooner is a broken disk: what comes is dropped rather than a file made of each."""
 
@@ -180,12 +183,16 @@ class RunStoreExporter(Sender):
 
     async def _read_and_add(self, data: bytes) -> tuple[Records, Added]:
         def work() -> tuple[Records, Added, int]:
-            found = read(data)
+            found = read(data, self._rest)
             return found, self._store.add(found.kept, self.host.clock_ns()), self._store.used_bytes()
 
         found, added, size = await self.in_thread(work)
         self._show_size(size)
         return found, added
+
+    def _rest(self) -> None:
+        if not self._stopping.is_set():
+            time.sleep(REST_S)
 
     async def _begin_anew(self, error: sqlite3.Error) -> None:
         """Put a damaged file aside and open a new one; `Permanent` when that was done a moment ago."""
