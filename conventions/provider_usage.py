@@ -62,10 +62,12 @@ _OF_INPUT: Final[Mapping[str, tuple[str, ...]]] = {
     "cache_read": ("cached_tokens", "cache_read"),
     "cache_write": ("cache_write_tokens", "cache_creation_tokens", "cache_creation"),
     "audio_input": ("audio_tokens", "audio"),
+    "image_input": ("image_tokens",),
 }
 _OF_OUTPUT: Final[Mapping[str, tuple[str, ...]]] = {
     "reasoning": ("reasoning_tokens", "reasoning", "thinking_tokens"),
     "audio_output": ("audio_tokens", "audio"),
+    "image_output": ("image_tokens",),
 }
 _PROMPTED: Final = {"AUDIO": "audio_input", "IMAGE": "image_input"}
 _MADE: Final = {"AUDIO": "audio_output", "IMAGE": "image_output"}

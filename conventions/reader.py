@@ -377,7 +377,7 @@ def _reading(facts: Facts, dialect: Dialect) -> Reading:
         attempt=1 + resends if isinstance(resends, int) and 0 < resends < MAX_ATTEMPTS else 1,
         service_tier="fast" if known.get(SPEED) == "fast" else text(SERVICE_TIER),
         region=text(REGION),
-        units=() if TARGETS.isdisjoint(known) else units_of(known),
+        units=None if TARGETS.isdisjoint(known) else units_of(known),
         server_address=text(SERVER_ADDRESS),
         reported_cost_usd=measured(cost),
         reported_cost_key=facts.moved.get(COST, ""),

@@ -107,8 +107,8 @@ class Reading:
     service_tier: str | None = None
     region: str | None = None
     """Where the model ran, if the span says it: a cloud's region, or an area such as `us`."""
-    units: Units = ()
-    """What is billed beside tokens."""
+    units: Units | None = None
+    """What is billed beside tokens; () where the span says that there was nothing, None where it says nothing."""
     server_address: str | None = None
     reported_cost_usd: float | None = None
     """A cost that the span came with."""

@@ -6,7 +6,8 @@ Two reports may be one when they have a name in common (`names_of`) and what tha
   common in their names (a router's, and whose it was) both has to be so;
 * `request`, `log`: its dialect tells a call as a span and as a log record. An id in common is enough, else the
   tokens, the time and whatever both say have to agree. They need not say as much: Gemini CLI's spans leave thoughts
-  out of the output, Codex's name no model;
+  out of the output, Codex's name no model. They are of one service, session or trace: records may come by another
+  way than spans, and under another service's name or none;
 * `tokens`: equal tokens, or a failure, of two instrumentations, one within the other's time, or both at nearly the
   same in one trace, for callbacks are told of the end in the order in which they were told of the beginning; a tick of
   JavaScript's clock may part them. Or one is a note of no length, written when a stream had ended, as Logfire's are.
@@ -73,9 +74,9 @@ def names_of(place: Place) -> tuple[Name, ...]:
     if call.response_id:
         names.append(("response", call.response_id))
     if call.kin:
-        who = (call.kin, call.service)
-        names += [("request", *who, one) for one in (call.request_id, call.response_id) if one]
-        names.append(("log", *who, call.input))
+        for who in (call.service, place.trace_id, *([call.session] if call.session else ())):
+            names += [("request", call.kin, who, one) for one in (call.request_id, call.response_id) if one]
+            names.append(("log", call.kin, who, call.input))
     if call.tells_tokens:
         # An input alone, as of embeddings, is alike by chance: only within a trace does it tell anything.
         where = (place.trace_id,) if is_half(call) else ()

@@ -26,8 +26,12 @@ MAX_UNITS: Final = 10**8
 """No call has more: a day of sound is 86,400,000 ms."""
 
 
-def units_of(known: Mapping[str, object]) -> Units:
-    """Return the units among the facts of a span; what cannot be a count is left out."""
-    return tuple(
-        (unit, count) for unit in UNITS if type(count := known.get(f"@{unit}")) is int and 0 < count <= MAX_UNITS
+def units_of(known: Mapping[str, object]) -> Units | None:
+    """Return the units among the facts of a span, () where it says that there were none; None where it says nothing.
+
+    What cannot be a count is left out.
+    """
+    told = tuple(
+        (unit, count) for unit in UNITS if type(count := known.get(f"@{unit}")) is int and 0 <= count <= MAX_UNITS
     )
+    return tuple((unit, count) for unit, count in told if count) if told else None

@@ -35,7 +35,8 @@ class RetoldTools:
     def is_new(self, step: Step) -> bool:
         """Tell whether a tool call was not told before."""
         source = step.report or _SPAN
-        who = (step.dialect, step.service_name, step.conversation_id)
+        # Records may come by another way than spans, and under another service's name: a session has an id of its own.
+        who = (step.dialect, step.conversation_id, "" if step.conversation_id else step.service_name)
         named = self._of(*who, "name", step.tool_name)
         if not step.tool_call_id:
             named.nameless.add(source)

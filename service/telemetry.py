@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("spanledger.service")
 
+_LIBRARIES: Final = ("aiohttp", "asyncio")
+"""They log errors of requests and tasks: without a handler in another form than ours, with what data says as it is."""
+
 SAY_EVERY_S: Final = 10.0
 """Seconds between two lines on the same trouble."""
 
@@ -62,13 +65,15 @@ class JSONFormatter(logging.Formatter):
 def set_up_logging(
     level: Literal["debug", "info", "warn", "error"], encoding: Literal["console", "json"], stream: TextIO | None = None
 ) -> None:
-    """Send the log of every component to stderr."""
+    """Send the log of every component to stderr, and what the libraries below them cannot tell otherwise."""
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JSONFormatter() if encoding == "json" else ConsoleFormatter())
     root = logging.getLogger("spanledger")
     root.handlers[:] = [handler]
     root.setLevel({"debug": 10, "info": 20, "warn": 30, "error": 40}[level])
     root.propagate = False
+    for name in _LIBRARIES:
+        logging.getLogger(name).handlers[:] = [handler]
 
 
 class LoopErrors:

@@ -22,6 +22,8 @@ from spanledger.service import commands
 
 _INTERRUPTED = 130
 """128 + SIGINT, what shells expect after Ctrl-C."""
+_CANNOT_WRITE = frozenset({errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+"""What happens when the place that is written to is full, broken or gone, and is no mistake of the program."""
 
 
 class Command(Protocol):
@@ -90,6 +92,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    _open_closed_streams()
     top = parser()
     args = top.parse_args(arguments)
     if not hasattr(args, "run"):
@@ -99,13 +102,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = int(args.run(args))
         sys.stdout.flush()
     except OSError as error:
-        if error.errno not in (errno.EPIPE, errno.ENOSPC):
+        if error.errno not in _CANNOT_WRITE:
             raise
         # Python flushes once more at exit, which must not complain either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         # Of a reader that had enough nobody wants to hear.
         if error.errno != errno.EPIPE:
-            print(f"spanledger: cannot write: {error.strerror}", file=sys.stderr)
+            print(
+                f"spanledger: cannot write to {error.filename or 'standard output'}: {error.strerror}", file=sys.stderr
+            )
         return 1
     except KeyboardInterrupt:
         return _INTERRUPTED
@@ -115,6 +120,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"spanledger: {error}", file=sys.stderr)
         return 2
     return code
+
+
+def _open_closed_streams() -> None:
+    """Take /dev/null where standard output or error was closed (`>&-`): else the next socket gets their number."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - it stays open as long as the process
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115
 
 
 def _is_invalid_config(error: Exception) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 import textwrap
@@ -148,6 +149,26 @@ def test_closed_pipe_ends_quietly() -> None:
         process.stdout.close()
         assert process.stderr.read() == ""
         assert process.wait(60) == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has it")
+@pytest.mark.parametrize("words", ["components", "price gpt-4o --input 5"])
+def test_full_disk_behind_standard_output_is_told(words: str) -> None:
+    """In one line that says what could not be written."""
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "spanledger", *words.split()]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stderr) == (
+        1,
+        b"spanledger: cannot write to standard output: No space left on device\n",
+    )
+
+
+def test_closed_standard_output_is_none_of_our_business() -> None:
+    """What `>&-` closed stays closed, and the next file that is opened does not get its number."""
+    shell = f"{shlex.quote(sys.executable)} -m spanledger components >&-"
+    done = subprocess.run(["/bin/sh", "-c", shell], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_module_and_script_are_the_same_program() -> None:

@@ -94,6 +94,14 @@ def test_requests_name_each_tool_call_with_a_digest_of_its_arguments() -> None:
     assert FIRST.requests == (ToolRequest("call_1", "get_weather", other.requests[0].arguments),)
 
 
+def test_a_call_that_a_stream_tells_in_pieces_is_one() -> None:
+    """ADK repeats a call of LiteLLM with every piece of the stream, without arguments until it has all of them."""
+    piece = calls(("call_1", "get_weather", None))
+    another = calls(("call_2", "get_weather", None))
+    assert detail(call([ASK], [piece, piece, WANT])) == FIRST
+    assert [one.id for one in detail(call([ASK], [another, WANT])).requests] == ["call_2", "call_1"]
+
+
 @pytest.mark.parametrize(
     "history",
     [

@@ -660,12 +660,46 @@ async def test_dead_letter_is_exported_and_discarded(tmp_path: Path, capfdbinary
     assert capfdbinary.readouterr().out == b""
 
 
-@pytest.mark.parametrize("arguments", [["list"], ["discard", "exporter/otlp/x:9"]])
-def test_what_is_not_there_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
-    """Exit code 1 and what to do."""
-    directory = tmp_path / "none" if arguments == ["list"] else tmp_path
-    assert command(*arguments, "--directory", str(directory)) == 1
-    assert "--directory" in (told := capsys.readouterr().err) or "dlq list" in told
+def test_what_is_not_there_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What to do, and exit code 1 for a dead letter, 2 for a directory, as of every command without its store."""
+    assert command("discard", "exporter/otlp/x:9", "--directory", str(tmp_path)) == 1
+    assert "dlq list" in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    for name in ("none", "file"):
+        assert command("list", "--directory", str(tmp_path / name)) == 2
+        assert "--directory" in capsys.readouterr().err
+
+
+def test_a_directory_that_may_not_be_read_is_not_called_empty(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody should think that nothing was refused because another user runs the sidecar."""
+
+    def denied(path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "scandir", denied)
+    assert command("list", "--directory", str(tmp_path)) == 2
+    assert f"{tmp_path} cannot be read: Permission denied; be the user" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "error", [sqlite3.OperationalError("database or disk is full"), OSError(errno.EIO, "I/O error")]
+)
+async def test_a_file_that_cannot_be_changed_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """A full disk is somewhere, and there may be many queues."""
+    await bury(tmp_path)
+
+    def fails(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("spanledger.exporters.dead_letters.mark", fails)
+    assert command("replay", "--all", "--directory", str(tmp_path)) == 1
+    told = capsys.readouterr().err
+    assert told.startswith(f"spanledger dlq: {tmp_path}/")
+    assert told.endswith(f" cannot be used: {error.args[-1]}\n")
 
 
 async def test_room_for_dead_letters_is_bounded(tmp_path: Path) -> None:

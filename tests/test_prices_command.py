@@ -178,7 +178,6 @@ def test_a_page_without_our_metrics_is_no_proof_that_all_has_a_price(
     [
         (("--url", "http://127.0.0.1:9/metrics"), "is the sidecar running?"),
         (("--url", "file:///etc/passwd"), "not an address"),
-        (("--store", "/nowhere/at/all"), "there is no run store"),
     ],
 )
 def test_what_cannot_be_read_is_said_with_a_way_out(
@@ -187,6 +186,12 @@ def test_what_cannot_be_read_is_said_with_a_way_out(
     """Exit code 1."""
     assert run("unpriced", *words) == 1
     assert complaint in capsys.readouterr().err
+
+
+def test_no_store_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 2, as of every command that reads the store."""
+    assert run("unpriced", "--store", "/nowhere/at/all") == 2
+    assert "there is no run store" in capsys.readouterr().err
 
 
 def test_calls_of_runs_are_counted_with_their_models() -> None:

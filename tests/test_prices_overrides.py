@@ -212,6 +212,23 @@ def test_a_bad_file_says_where_and_what(text: str, complaint: str) -> None:
     assert complaint in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("row", "complaint"),
+    [
+        ("model: 3", "f.yaml:3: prices::0::model: must be a list"),
+        ("model: m, provider: 5", "f.yaml:3: prices::0::provider: must be a text: put it in quotes"),
+        ("model: m, from: 20", "f.yaml:3: prices::0::from: must be a time such as 2026-10-01"),
+        ("model: m, until: 2026-11-31", "2026-11-31 is no day or time: day is out of range for month"),
+        ("model: m, until: 2026-11-31", "line 3"),
+    ],
+)
+def test_a_value_of_another_kind_is_told_in_words_of_the_file(row: str, complaint: str) -> None:
+    """Nobody who fills in prices knows what a tuple is."""
+    with pytest.raises(BadPrices) as error:
+        read_book(f"version: 1\nprices:\n  - {{{row}, input: 1, output: 2}}\n", "f.yaml")
+    assert complaint in str(error.value)
+
+
 def test_every_error_is_reported_together() -> None:
     """One line each."""
     with pytest.raises(BadPrices) as raised:

@@ -59,13 +59,14 @@ def priced(
         ({"gen_ai.usage.details.web_search_requests": 1}, (("web_search", 1),)),
         ({"gen_ai.usage.search_units": 2}, (("rerank_search", 2),)),
         ({"gen_ai.usage.web_search_requests": 0}, ()),
-        ({"gen_ai.usage.web_search_requests": -3}, ()),
-        ({"gen_ai.usage.web_search_requests": 10**12}, ()),
-        ({"gen_ai.usage.web_search_requests": [1]}, ()),
+        ({"gen_ai.usage.web_search_requests": -3}, None),
+        ({"gen_ai.usage.web_search_requests": 10**12}, None),
+        ({"gen_ai.usage.web_search_requests": [1]}, None),
+        ({}, None),
     ],
 )
-def test_searches_are_read_where_emitters_put_them(attributes: dict[str, Value], units: Units) -> None:
-    """And nothing that cannot be a count."""
+def test_searches_are_read_where_emitters_put_them(attributes: dict[str, Value], units: Units | None) -> None:
+    """And nothing that cannot be a count. No search is not the same as nothing said."""
     assert said(**attributes).units == units
 
 
@@ -132,6 +133,8 @@ def test_tools_that_the_provider_ran_are_counted_in_the_answer() -> None:
     assert call.units == (("web_search", 2), ("file_search", 1))
     told = said(**{"gen_ai.output.messages": messages, "gen_ai.usage.web_search_requests": 7})
     assert call_of(told, 0, None, "5m").units == (("web_search", 7),)  # the provider's own count comes first
+    failed = said(**{"gen_ai.output.messages": messages, "gen_ai.usage.web_search_requests": 0})
+    assert call_of(failed, 0, None, "5m").units == ()  # Anthropic charges no search that failed
 
 
 KEYS = st.sampled_from(["type", "parts", "name", "server_tool_call", "action"])
@@ -189,15 +192,16 @@ def test_speech_without_tokens_is_counted_by_the_characters_that_were_spoken() -
 )
 def test_openlit_tells_the_length_of_sound_and_the_images(attributes: dict[str, Value], units: dict[str, int]) -> None:
     """Whisper and AssemblyAI are paid for by the minute of what was heard."""
-    assert dict(said("openlit.instrumentation.openai", **attributes).units) == units
+    assert dict(said("openlit.instrumentation.openai", **attributes).units or ()) == units
 
 
 @pytest.mark.parametrize(
     ("currency", "counts"), [("USD", True), ("usd", True), ("", True), ("EUR", False), (["USD"], False)]
 )
-def test_only_dollars_are_taken_for_dollars(currency: Value, counts: bool) -> None:
+@pytest.mark.parametrize("said_in", ["gen_ai.usage.cost.currency", "gen_ai.cost.currency", "llm.cost.currency"])
+def test_only_dollars_are_taken_for_dollars(currency: Value, counts: bool, said_in: str) -> None:
     """An amount in another currency is none that could be compared or counted."""
-    reading = said(**{"gen_ai.usage.cost.amount": 0.009, "gen_ai.usage.cost.currency": currency})
+    reading = said(**{"gen_ai.usage.cost.amount": 0.009, said_in: currency})
     cost, _ = weigh(Cost("unpriced", "unknown_model"), reading, "prefer")
     assert cost.total == (9_000_000_000 if counts else None)
 
@@ -289,6 +293,49 @@ def test_calls_are_priced_by_what_they_are_sold_by(
     """Speech by the minute, reranking by the search, images by the piece; or unpriced with a reason, never 0."""
     cost = priced(model, provider, units, usage)
     assert (cost.status, cost.reason, cost.total) == (status, reason, total)
+
+
+@pytest.mark.parametrize(
+    ("model", "provider", "usage", "reason", "total"),
+    [
+        # $0.30 a million, $2.50 of text, $30 of images: what nobody told may be either
+        ("gemini-2.5-flash-image", "gcp.gemini", Usage(input=1000, output=1000), "image_not_told", 2_800_000_000),
+        ("gemini-2.5-flash-image", "gcp.gemini", Usage(input=1000, output=1000, image_output=1000), "", 30_300_000_000),
+        ("gemini-2.5-flash-image", "gcp.gemini", Usage(input=1000, output=1000, image_output=0), "", 2_800_000_000),
+        ("gemini-2.5-flash-image", "gcp.gemini", Usage(input=1000, output=0), "", 300_000_000),
+        # $5 and $38, and no price of text: all of it is images
+        ("mai-image-2.6", "azure.ai.inference", Usage(input=1000, output=1000), "", 43_000_000_000),
+        ("gpt-4o", "openai", Usage(input=1000, output=1000), "", 12_500_000_000),
+    ],
+)
+def test_images_are_never_silently_text_nor_free(
+    model: str, provider: str, usage: Usage, reason: str, total: int
+) -> None:
+    """They cost many times as much."""
+    cost = priced(model, provider, usage=usage)
+
+    assert (cost.status, cost.reason, cost.total) == ("priced", reason, total)
+
+
+@pytest.mark.parametrize(
+    ("usage", "units", "tier", "reason"),
+    [
+        (Usage(input=9), (), "platinum", "output_unknown"),
+        (Usage(input=9, conflicts=("output_not_a_count",)), (), "", "output_unknown"),
+        (Usage(input=0, output=9), (), "platinum", "input_unknown"),  # no call has an input of nothing
+        (Usage(input=9, output=9, conflicts=("total_not_a_count",)), (("code_execution", 1),), "", "fee_unknown"),
+        (Usage(input=9, output=9), (("code_execution", 1),), "platinum", "fee_unknown"),
+        (None, (("web_search", 1),), "platinum", "tokens_unknown"),
+        (Usage(input=9, output=9, conflicts=("total_not_a_count",)), (), "platinum", "tier_at_list_price"),
+    ],
+)
+def test_that_a_part_is_missing_is_said_before_anything_else(
+    usage: Usage | None, units: Units, tier: str, reason: str
+) -> None:
+    """There is room for one reason, and only those of parts are counted."""
+    cost = priced("gpt-4o", "openai", units, usage, tier=tier)
+
+    assert (cost.status, cost.reason, cost.is_partial) == ("priced", reason, reason != "tier_at_list_price")
 
 
 def test_an_operator_prices_a_model_that_is_sold_by_the_piece() -> None:

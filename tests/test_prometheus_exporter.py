@@ -13,6 +13,7 @@ from typing import Any
 import aiohttp
 import pydantic
 import pytest
+from aiohttp import web
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
@@ -228,6 +229,27 @@ async def test_a_reader_who_does_not_read_is_cut_off(monkeypatch: pytest.MonkeyP
     assert exporter.statistics()["scrapes"] == 0
     writer.close()
     await exporter.shutdown(0.0)
+
+
+async def test_a_reader_who_goes_away_is_no_error(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A scrape that took Prometheus too long would be a traceback in the log, each time."""
+
+    async def gone(self: web.StreamResponse, _data: bytes) -> None:
+        assert self._req is not None
+        assert self._req.transport is not None
+        self._req.transport.abort()
+        raise aiohttp.ClientConnectionResetError("Cannot write to closing transport")
+
+    async with serving() as url:
+        with monkeypatch.context() as patch:
+            patch.setattr(web.StreamResponse, "write", gone)
+            with pytest.raises(aiohttp.ClientError):
+                await get(f"{url}/metrics")
+        assert (await get(f"{url}/metrics"))[0] == 200
+
+    assert caplog.text == ""
 
 
 async def test_https(tmp_path: Path) -> None:

@@ -52,6 +52,16 @@ def facts(**values: Value) -> Facts:
         ),
         pytest.param(
             {
+                "input_tokens": 50,
+                "output_tokens": 4160,
+                "input_tokens_details": {"image_tokens": 40, "text_tokens": 10},
+                "output_tokens_details": {"image_tokens": 4100, "text_tokens": 60},
+            },
+            {"input": 50, "output": 4160, "image_input": 40, "image_output": 4100},
+            id="openai images",
+        ),
+        pytest.param(
+            {
                 "input_tokens": 1500,
                 "output_tokens": 300,
                 "total_tokens": 1800,

@@ -300,6 +300,45 @@ def test_a_request_that_is_sent_again_counts_once() -> None:
     assert (outcome.calls, both(outcome), outcome.totals("llm_calls")) == (1, (164, 42), 1)
 
 
+def under(service: str, request: Sent, trace_id: bytes) -> Sent:
+    """Return a request of log records as if they came by another way: under this service's name, or none."""
+    made = ExportLogsServiceRequest.FromString(request[1])
+    for resource in made.resource_logs:
+        resource.ClearField("resource")
+        if service:
+            resource.resource.attributes.append(key_value("service.name", service))
+        for record in resource.scope_logs[0].log_records:
+            record.trace_id = trace_id
+    return "logs", made.SerializeToString()
+
+
+@pytest.mark.parametrize("records_first", [False, True])
+@pytest.mark.parametrize("service", ["", "the collector's"])
+@pytest.mark.parametrize(("emitter", "in_trace"), [("claude", False), ("gemini", False), ("codex", True)])
+def test_records_of_another_service_are_known_by_session_or_trace(
+    emitter: str, in_trace: bool, service: str, records_first: bool
+) -> None:
+    """A Collector may name the service of one signal only. Codex's spans do not say their session."""
+    calls = [Truth(session, number * 5_000, 100, 10, 0, 0) for session in range(2) for number in range(2)]
+    sent = [EMITTERS[emitter](truth, number) for number, truth in enumerate(calls)]
+    spans = [span for span, _ in sent]
+    records = [
+        under(service, record, truth.trace_id if in_trace else b"")
+        for (_, record), truth in zip(sent, calls, strict=True)
+    ]
+    outcome = play([*records, *spans] if records_first else [*spans, *records])
+
+    assert (outcome.calls, both(outcome)) == (4, (400, 40))
+
+
+def test_calls_of_two_services_in_two_sessions_stay_apart() -> None:
+    """One service lost its records, the other its spans; what they asked, and when, is alike."""
+    span, _ = claude(Truth(0, 0, 100, 10, 0, 0), 0)
+    _, record = claude(Truth(1, 0, 100, 10, 0, 0), 1)
+
+    assert play([span, under("another", record, b"")]).calls == 2
+
+
 def test_sessions_side_by_side_stay_apart() -> None:
     """Ten agents that ask the same at the same time are ten runs."""
     calls = [Truth(session, 0, 100, 10, 0, 0) for session in range(10)]
@@ -313,11 +352,12 @@ def test_sessions_side_by_side_stay_apart() -> None:
 # -- tools --
 
 
-def tool(report: str = "", call_id: str = "") -> Step:
+def tool(report: str = "", call_id: str = "", service: str = "agent", session: str = "s") -> Step:
     """Return a tool call."""
     return step_of_tool(
-        tool_name="bash", tool_call_id=call_id, conversation_id="s", dialect="claude_code", report=report, retold=True
-    )
+        tool_name="bash", tool_call_id=call_id, conversation_id=session, dialect="claude_code", report=report,
+        retold=True, service_name=service,
+    )  # fmt: skip
 
 
 @given(
@@ -334,3 +374,27 @@ def test_tools_are_counted_by_the_kind_of_report_with_the_most(
     tools = RetoldTools()
 
     assert sum(tools.is_new(one) for one in drawn.draw(st.permutations([*spans, *records]))) == len(ids)
+
+
+@pytest.mark.parametrize("call_id", ["", "call_0"])
+@pytest.mark.parametrize(
+    ("session", "service", "calls"),
+    [("s", "", 1), ("s", "another", 1), ("t", "agent", 2), ("", "agent", 2)],
+)
+def test_a_tool_is_known_by_its_session_whatever_the_service(
+    session: str, service: str, calls: int, call_id: str
+) -> None:
+    """Ids of calls may begin anew with each session."""
+    span, record = tool("", call_id), tool("claude_code.tool_result", call_id, service, session)
+    tools = RetoldTools()
+
+    assert tools.is_new(span) + tools.is_new(record) == calls
+
+
+@pytest.mark.parametrize(("service", "calls"), [("agent", 1), ("another", 2), ("", 2)])
+def test_a_tool_without_a_session_is_known_by_its_service(service: str, calls: int) -> None:
+    """It has nothing else in common with its record."""
+    span, record = tool("", "call_0", session=""), tool("claude_code.tool_result", "call_0", service, "")
+    tools = RetoldTools()
+
+    assert tools.is_new(span) + tools.is_new(record) == calls

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import sqlite3
@@ -238,6 +239,38 @@ def test_missing_store(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert "an older version" in run("list", "--store", str(tmp_path / "empty"))[2]
 
 
+def test_store_of_another_user(store: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its directory is for the sidecar's user only; whoever else asks is told so."""
+
+    def denied(path: Path) -> bool:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_file", denied)
+    code, shown, errors = run("list")
+    assert (code, shown) == (2, "")
+    assert f"{store}/runs.sqlite3 cannot be read: Permission denied" in errors
+    assert "be the user that the sidecar runs as" in errors
+
+
+def test_export_says_which_file_cannot_be_written(
+    store: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that gets full on the way leaves nothing behind, and is told with the name of the file."""
+    there_is_none = tmp_path / "none" / "x.jsonl"
+    assert run("export", "--output", str(there_is_none))[2].startswith(
+        f"spanledger runs: cannot write {there_is_none}: "
+    )
+
+    def full(_text: str) -> bytes:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("spanledger.service.commands.runs._line", full)
+    output = tmp_path / "x.jsonl"
+    code, _, errors = run("export", "--output", str(output))
+    assert (code, errors) == (1, f"spanledger runs: cannot write {output}: No space left on device\n")
+    assert not list(tmp_path.glob("x.jsonl*"))
+
+
 def test_empty_store(run: Run, tmp_path: Path) -> None:
     """Is no error, but says that there is nothing."""
     store_of(tmp_path, []).close()
@@ -254,7 +287,15 @@ def test_empty_store(run: Run, tmp_path: Path) -> None:
 
 def test_wrong_usage(store: Path, run: Run) -> None:
     """Exit code 2 for what cannot be meant, 1 for what is not there."""
-    for words in ("", "list --since yesterday", "list --outcome great", "step latest -1", "verify --head xyz", "dance"):
+    for words in (
+        "",
+        "list --since yesterday",
+        "list --outcome great",
+        "step latest -1",
+        "list --min-cost nan",
+        "verify --head xyz",
+        "dance",
+    ):
         assert run(*words.split())[0] == 2, words
     for words in ("show nothere", "step latest 99", "show latest --revision 9", "list --text ..."):
         code, _, errors = run(*words.split())

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import io
+import json
 import logging
 
 import pytest
 
-from spanledger.service.telemetry import LoopErrors, Vitals
+from spanledger.service.telemetry import LoopErrors, Vitals, set_up_logging
 from tests.fakes import Clock, Numbers
 
 
@@ -56,3 +58,24 @@ def test_connections_that_cannot_be_accepted_are_counted_and_told_once_in_a_whil
 
     assert "something else" in caplog.text
     assert numbers.values["spanledger_accept_failures_total",] == 1001
+
+
+@pytest.mark.parametrize("library", ["aiohttp.server", "asyncio"])
+def test_errors_of_libraries_are_lines_of_our_log(library: str) -> None:
+    """A reader of JSON gets JSON, and what a request says cannot forge a line."""
+    names = ("spanledger", "aiohttp", "asyncio")
+    before = {name: (logging.getLogger(name), list(logging.getLogger(name).handlers)) for name in names}
+    level, propagate = before["spanledger"][0].level, before["spanledger"][0].propagate
+    stream = io.StringIO()
+    try:
+        set_up_logging("info", "json", stream)
+        logging.getLogger(library).error("Error handling request from %s", "a\nb")
+    finally:
+        for logger, handlers in before.values():
+            logger.handlers[:] = handlers
+        before["spanledger"][0].setLevel(level)
+        before["spanledger"][0].propagate = propagate
+
+    (line,) = stream.getvalue().splitlines()
+    assert json.loads(line)["logger"] == library
+    assert json.loads(line)["msg"] == "Error handling request from a\nb"

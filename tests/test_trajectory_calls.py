@@ -104,6 +104,49 @@ def test_a_skewed_clock_is_set_right_for_ordering_only() -> None:
     assert run.duration_s == 0.1
 
 
+@pytest.mark.parametrize("behind_ms", [0, 30, 3_600_000])
+def test_a_replica_whose_clock_is_behind_is_set_right(behind_ms: int) -> None:
+    """It has the name of its caller's service, or neither has one; its work is in the order in which it was done."""
+    story = Story()
+    agent = story.agent("planner", 0, 1000)
+    story.llm(1, 9, "first", below=agent)
+    tool = story.tool("ask", 10, 500, below=agent)
+    began = 20 - behind_ms
+    replica = story.agent("researcher", began, began + 100, below=tool, remote_parent=True)
+    story.llm(began + 60, began + 90, "answers", below=replica)
+    story.tool("look", began + 10, began + 50, below=replica)
+    story.llm(began + 1, began + 9, "asks", below=replica)
+
+    assert names(build(story.records)[0]) == [
+        "agent:planner", "llm:first", "tool:ask", "agent:researcher", "llm:asks", "tool:look", "llm:answers",
+    ]  # fmt: skip
+
+
+def test_the_outcome_follows_a_replica_whose_clock_is_behind() -> None:
+    """Its last call failed, long before the first one of its caller, it says; nothing came after that."""
+    story = Story()
+    agent = story.agent("planner", 0, 1000)
+    story.llm(1, 9, below=agent)
+    replica = story.agent("researcher", -5000, -4000, below=agent, remote_parent=True)
+    story.llm(-4990, -4800, below=replica)
+    story.llm(-4500, -4100, below=replica, error_type="500")
+
+    run = build(story.records, completeness="complete")[0]
+
+    assert (run.outcome, [run.steps[at].error_type for at in run.failure_chain]) == ("failure", ["500"])
+
+
+def test_queued_work_of_the_same_service_stays_after_its_caller() -> None:
+    """It begins when the caller has ended: that is no clock's fault."""
+    story = Story()
+    agent = story.agent("planner", 0, 1000)
+    tool = story.tool("enqueue", 10, 11, below=agent)
+    story.llm(20, 30, "next", below=agent)
+    story.llm(40, 60, "queued", below=tool, remote_parent=True)
+
+    assert names(build(story.records)[0]) == ["agent:planner", "tool:enqueue", "llm:next", "llm:queued"]
+
+
 def test_equal_times_are_ordered_parents_first() -> None:
     """Coarse clocks: everything in the same millisecond."""
     story = Story()

@@ -161,10 +161,14 @@ def answer(messages: Iterable[Message], printer: Printer | None, reader: Reader)
     parts: list[Digest] = []
     requests: list[ToolRequest] = []
     texts: list[str] = []
-    for message in messages:
+    said = [*messages]
+    whole = _told_whole(said) if len(said) > 1 else frozenset()
+    for message in said:
         for part in message["parts"]:
             kind = part.get("type")
             if kind == "reasoning" or (kind == "text" and not _says(part)):
+                continue
+            if kind == "tool_call" and not part.get("arguments") and (_id(part), _name(part)) in whole:
                 continue
             if kind == "text":
                 texts.append(part["content"])
@@ -173,6 +177,16 @@ def answer(messages: Iterable[Message], printer: Printer | None, reader: Reader)
             if printer is not None and len(parts) < MAX_PARTS:
                 parts.append(digest_of(part, kind, "assistant", printer, reader))
     return Answer(tuple(parts), tuple(requests), "\n".join(texts))
+
+
+def _told_whole(messages: Sequence[Message]) -> frozenset[tuple[str, str]]:
+    """Return ids and names of the calls with arguments; a stream that is told piece by piece has them before, too."""
+    return frozenset(
+        (call_id, _name(part))
+        for message in messages
+        for part in message["parts"]
+        if part.get("type") == "tool_call" and part.get("arguments") and (call_id := _id(part))
+    )
 
 
 def digest_of(part: Part, kind: Json, speaker: str, printer: Printer, reader: Reader) -> Digest:

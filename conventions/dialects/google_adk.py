@@ -14,7 +14,9 @@ from spanledger.conventions import coerce
 from spanledger.conventions.dialect import (
     AGENT_NAME,
     CONVERSATION_ID,
+    FINISH_REASONS,
     MODEL_CALLS,
+    PROVIDER,
     RESPONSE_MODEL,
     STRUCTURAL,
     TOOL_CALL_ID,
@@ -35,15 +37,20 @@ _SOURCE: Final = "adk.experimental.response.source"
 
 _GENERATES_CONTENT: Final = (1, 24)
 """Python's first version with spans of its own for `generate_content`."""
+_TELLS_THE_END: Final = (2, 13)
+"""Python's first version known to write pieces of streams, too: those have no reason why the answer ended."""
 _model_version: Final = coerce.matching(re.compile(r'"model_?[vV]ersion": ?"([\w.:/@-]{1,256})"'))
 _SPACED: Final = re.compile(r'\{"\w+": ')
 
 
 def _call_llm(facts: Facts) -> Kinded:
-    numbers = tuple(int(number) for number in re.findall(r"\d{1,4}", facts.version[:32])[:2])
     # JavaScript writes JSON without spaces, and nothing at all on a call that failed.
     python = facts.find(_REQUEST, _is_spaced) or (facts.find(_REQUEST, _is_empty) and AGENT_NAME not in facts.values)
-    return STRUCTURAL if python and numbers >= _GENERATES_CONTENT else Kinded("llm", "generate_content")
+    return STRUCTURAL if python and _version(facts) >= _GENERATES_CONTENT else Kinded("llm", "generate_content")
+
+
+def _version(facts: Facts) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d{1,4}", facts.version[:32])[:2])
 
 
 def _is_spaced(request: Value) -> bool:
@@ -52,6 +59,12 @@ def _is_spaced(request: Value) -> bool:
 
 def _is_empty(request: Value) -> bool:
     return request == "{}"
+
+
+def _is_broken_off(facts: Facts) -> bool:
+    """Tell whether a stream of Gemini came to no end; what it tells of the output until then grows."""
+    ends = FINISH_REASONS in facts.values or _version(facts) < _TELLS_THE_END
+    return not ends and (facts.text(PROVIDER) or "").startswith("gcp.")
 
 
 def _complete(facts: Facts) -> None:
@@ -67,10 +80,12 @@ def _complete(facts: Facts) -> None:
     elif facts.kind in MODEL_CALLS:
         if facts.span.name == _CALL and _RESPONSE not in attributes and "gcp.vertex.agent.event_id" not in attributes:
             facts.failed = True  # everything is written when the answer is there
-        if attributes.get(_SOURCE) == "callback":
-            facts.unbilled = "callback"
         facts.offer_found(RESPONSE_MODEL, _RESPONSE, _model_version)
         offer_usage_found(facts, _RESPONSE, usage_within)
+        if attributes.get(_SOURCE) == "callback":
+            facts.unbilled = "callback"
+        elif _is_broken_off(facts):
+            facts.forget_beginning()
 
 
 DIALECT: Final = Dialect(

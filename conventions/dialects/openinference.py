@@ -85,11 +85,11 @@ _BY_AGENTS: Final = MODEL_CALLS | {"agent", "tool", "retrieval"}
 _VARIABLES: Final = "llm.prompt_template.variables"
 
 # Frameworks whose outermost CHAIN is a whole run. A chain of LangChain alone is not one.
-_RUNS: Final = (
-    "openinference.instrumentation.crewai",
+_OPENAI_AGENTS: Final = (
     "openinference.instrumentation.openai_agents",
     "@arizeai/openinference-instrumentation-openai-agents",
 )
+_RUNS: Final = ("openinference.instrumentation.crewai", *_OPENAI_AGENTS)
 _GRAPHS: Final = ("openinference.instrumentation.langchain", "@arizeai/openinference-instrumentation-langchain")
 
 _PARAMETERS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -139,11 +139,15 @@ def _chain(facts: Facts) -> Kinded:
         return Kinded("agent", "invoke_agent")  # other parts of an agent name it too
     if facts.span.parent_span_id:
         return STRUCTURAL
-    if any(at_boundary(facts.scope, scope) for scope in _RUNS):
+    if _at_any(facts, _RUNS):
         return Kinded("workflow", "invoke_workflow")
-    if any(at_boundary(facts.scope, scope) for scope in _GRAPHS) and _is_graph(facts):
+    if _at_any(facts, _GRAPHS) and _is_graph(facts):
         return Kinded("workflow", "invoke_workflow")
     return STRUCTURAL
+
+
+def _at_any(facts: Facts, scopes: tuple[str, ...]) -> bool:
+    return any(at_boundary(facts.scope, scope) for scope in scopes)
 
 
 def _is_graph(facts: Facts) -> bool:
@@ -171,8 +175,8 @@ def _complete(facts: Facts) -> None:
                 facts.forget(target)
     if facts.kind == "agent" and at_boundary(facts.scope, _SMOLAGENTS):
         facts.offer(AGENT_NAME, "", facts.span.name.removesuffix(".run")[:MAX_NAME_CHARS] or None)
-    elif facts.kind == "agent" and _AGENT_NAME.fullmatch(facts.span.name):
-        facts.offer_span_name(AGENT_NAME)
+    elif facts.kind == "agent" and _AGENT_NAME.fullmatch(facts.span.name) and not _at_any(facts, _OPENAI_AGENTS):
+        facts.offer_span_name(AGENT_NAME)  # agents of OpenAI's SDK say theirs; a trace has whatever it was called
     elif facts.span.name.endswith(".run_agent_step"):
         _read_agent_setup(facts)
     if _VARIABLES in facts.attributes.at:
@@ -346,9 +350,10 @@ def _tier(answer: Value) -> str | None:
 
 
 def _searches(answer: Value) -> int | None:
+    """Return how many searches of OpenAI's are charged; 0 where its tool did nothing but what is free."""
     found = _items(answer, "web_search_call")
     actions = [action for item in found if isinstance(action := item.get("action"), dict)]
-    return len(found) - sum(action.get("type") in _FREE for action in actions) or None
+    return len(found) - sum(action.get("type") in _FREE for action in actions) if found else None
 
 
 def _file_searches(answer: Value) -> int | None:

@@ -3,8 +3,8 @@
 Also gateways that write them with a few words of their own: OpenRouter's broadcast, Cloudflare's AI Gateway.
 
 Versions read: opentelemetry-instrumentation-genai-* 1.3b0, -google-genai 1.3b0, -openai-v2 2.4b0,
--botocore 0.66b2, @opentelemetry/instrumentation-openai 0.21.0. Also any span of an application that writes
-`gen_ai.*` itself.
+-botocore 0.66b2, @opentelemetry/instrumentation-openai 0.21.0 and -aws-sdk 0.79.0. Also any span of an application
+that writes `gen_ai.*` itself.
 """
 
 from __future__ import annotations
@@ -68,6 +68,13 @@ _TYPES: Final = {
 _AGENTS: Final = "openai_agents"
 _ANTHROPIC: Final = "opentelemetry.instrumentation.genai.anthropic"
 """It says why an answer ended. Without that, the output of a stream is what Anthropic tells when it begins."""
+_AWS_SDK_OF_JS: Final = "@opentelemetry/instrumentation-aws-sdk"
+_AWS: Final = ("opentelemetry.instrumentation.botocore", _AWS_SDK_OF_JS)
+_COMMAND: Final = "rpc.method"
+_INVOKE: Final = "InvokeModel"
+_STREAM: Final = "InvokeModelWithResponseStream"
+_GUESSED: Final = re.compile(r"\bcohere\.command|mistral")
+"""Models whose answers tell no tokens there: AWS's instrumentations write a sixth of the characters."""
 _STREAMS: Final = "gen_ai.request.stream"
 _ANY_AGENT: Final = "OpenAI Agent"
 """What OTel's instrumentation of OpenAI's Agents SDK calls whoever it is, on all spans but those of agents."""
@@ -85,8 +92,22 @@ def _complete(facts: Facts) -> None:
         facts.forget(AGENT_NAME)
     if facts.scope == _ANTHROPIC and facts.values.get(_STREAMS) is True and FINISH_REASONS not in facts.values:
         facts.forget_beginning()
+    if facts.scope.startswith(_AWS):
+        _forget_guesses(facts)
     if "gen_ai.usage.input_cost" in facts.attributes:  # Laminar's words, and others'
         facts.offer_sum(COST, "gen_ai.usage.input_cost", "gen_ai.usage.output_cost")
+
+
+def _forget_guesses(facts: Facts) -> None:
+    """Drop what Bedrock did not count: tokens made up from the length of texts, and the beginnings of streams."""
+    command, model = str(facts.attributes.get(_COMMAND)), facts.text(REQUEST_MODEL) or ""
+    if not command.startswith(_INVOKE):
+        return  # `Converse` counts for all models
+    if _GUESSED.search(model):
+        facts.forget("gen_ai.usage.input_tokens")
+        facts.forget("gen_ai.usage.output_tokens")
+    elif command == _STREAM and facts.scope == _AWS_SDK_OF_JS and "anthropic." in model:
+        facts.forget_beginning()  # it does not read the event with the last of the counts
 
 
 def _recognize_unnamed(facts: Facts) -> None:

@@ -11,6 +11,9 @@ from typing import Final
 
 from spanledger.conventions.dialect import (
     AGENT_NAME,
+    FINISH_REASONS,
+    MODEL_CALLS,
+    PROVIDER,
     REQUEST_MODEL,
     STRUCTURAL,
     TOOL_NAME,
@@ -21,11 +24,22 @@ from spanledger.conventions.dialect import (
 
 _TOOL: Final = Kinded("tool", "execute_tool")
 _RUNNING: Final = "running tool: "
+_STREAMED: Final = "gen_ai.response.time_to_first_chunk"
+_TELL_EARLY: Final = ("anthropic", "gcp.")
+"""Whose streams tell some of their output before the end, and there why they ended."""
+
+
+def _is_broken_off(facts: Facts) -> bool:
+    """Tell whether a stream came to no end."""
+    ends = _STREAMED not in facts.values or FINISH_REASONS in facts.values
+    return not ends and (facts.text(PROVIDER) or "").startswith(_TELL_EARLY)
 
 
 def _complete(facts: Facts) -> None:
     if facts.kind == "tool" and facts.span.name.startswith(_RUNNING):
         facts.offer(TOOL_NAME, "", facts.span.name[len(_RUNNING) :][:128] or None)
+    if facts.kind in MODEL_CALLS and _is_broken_off(facts):
+        facts.forget_beginning()
 
 
 DIALECT: Final = Dialect(
@@ -41,6 +55,7 @@ DIALECT: Final = Dialect(
         # "running 3 tools", around them
         "running ": STRUCTURAL,
         "model request": STRUCTURAL,
+        "model request attempt ": Kinded("llm", "chat"),  # one that failed, below the call that another model answered
     },
     sources_by_kind={"agent": {AGENT_NAME: ("agent_name",), REQUEST_MODEL: ("model_name",)}},
     content={

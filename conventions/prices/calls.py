@@ -52,7 +52,8 @@ def call_of(
         assumed = home
     return PricedCall(
         reading.usage, reading.provider, reading.response_model, reading.request_model, reading.server_address,
-        reading.region or "", tier, ttl == "1h", duration_ns, assumed, reading.units or units_shown(reading),
+        reading.region or "", tier, ttl == "1h", duration_ns, assumed,
+        units_shown(reading) if reading.units is None else reading.units,
     )  # fmt: skip
 
 

@@ -36,6 +36,7 @@ _CACHED: Final = tuple(
         ("cache_read", "input"), ("audio_cache_read", "audio_input"), ("image_cache_read", "image_input"),
     )
 )  # fmt: skip
+_DRAWN: Final = OUTPUT_BUCKETS.index("image_output")
 _NO_AUDIO_PRICE: Final = "no_audio_price"
 _FEE_UNKNOWN: Final = "fee_unknown"
 
@@ -140,25 +141,27 @@ class PriceEngine:
         if counts is None:
             return Cost("unpriced", "inconsistent")
         row = choice.row(usage.input or 0)
+        unsure = unsure or _unsure_of_images(usage, row)
         spent_in = dot(row.input, counts[0])
         spent_out = dot(row.output, counts[1])
-        fee = choice.per_request
-        if call.units:
-            beside, known = choice.charge(call.units)
-            fee += beside
-            unsure = unsure if known else _FEE_UNKNOWN
+        beside, known = choice.charge(call.units) if call.units else (0, True)
+        fee = choice.per_request + beside
         if choice.factors:
             spent_in, spent_out = choice.scale(spent_in, at_ns), choice.scale(spent_out, at_ns)
             fee = choice.scale(fee, at_ns, fee=True)
-        reason = choice.reason or ("usage_conflict" if usage.conflicts else unsure)
         total = spent_in + spent_out + fee
         if total > _MAX_TOTAL:
             return BAD_USAGE
-        if usage.input is None:  # every call has an input: this is the part that is known
+        if not usage.input:  # every call has an input: this is the part that is known
             return Cost("priced", "input_unknown", total, None, spent_out, choice.ref)
         told_out = None if usage.output is None else spent_out
+        # That a part of the cost is missing comes before what else there is to say of the rest.
         if told_out is None and any(row.output):
-            reason = reason or "output_unknown"
+            reason = "output_unknown"
+        elif not known:
+            reason = _FEE_UNKNOWN
+        else:
+            reason = choice.reason or ("usage_conflict" if usage.conflicts else unsure)
         saved = choice.scale(_saved(row, counts[0]), at_ns) if usage.cache_read else None
         return Cost("priced", reason, total, spent_in, told_out, choice.ref, saved)
 
@@ -229,6 +232,13 @@ def _unsure_of_audio(usage: Usage, choice: Choice, tariff: Tariff) -> str:
     return "audio_not_told" if tariff.speaks and not told else ""
 
 
+def _unsure_of_images(usage: Usage, row: Row) -> str:
+    """Say that nobody told how much of an output was images, which cost many times what text does; "" elsewhere."""
+    if row.output[_DRAWN] == row.output[0] or not usage.output or usage.image_output is not None:
+        return ""
+    return "image_not_told"
+
+
 def _nothing_told(usage: Usage | None) -> Cost:
     return BAD_USAGE if usage is not None and usage.conflicts else NO_USAGE
 
@@ -245,7 +255,7 @@ def _by_units(choice: Choice, call: PricedCall, at_ns: int) -> Cost:
     total = choice.scale(spent + choice.per_request, at_ns, fee=bool(choice.rows))
     if total > _MAX_TOTAL:
         return BAD_USAGE
-    reason = choice.reason or ("tokens_unknown" if choice.rows else "" if known else _FEE_UNKNOWN)
+    reason = ("tokens_unknown" if choice.rows else "" if known else _FEE_UNKNOWN) or choice.reason
     return Cost("priced", reason, total, price_ref=choice.ref)
 
 

@@ -3,22 +3,48 @@
 from __future__ import annotations
 
 import difflib
-from typing import Any, get_args
+from typing import Any, Final, get_args
 
 import pydantic
 import yaml
 
 from spanledger.conventions.prices.overrides import PriceBook
 
+_BLOCK: Final = "must be a block of keys"
+_MUST_BE: Final = {
+    "string_type": "must be a text: put it in quotes",
+    "tuple_type": "must be a list",
+    "dict_type": _BLOCK,
+    "model_type": _BLOCK,
+    "model_attributes_type": _BLOCK,
+    "datetime_type": "must be a time such as 2026-10-01 or 2026-10-01T12:00:00Z",
+}
+"""What is said of a value of another kind, by pydantic's type of the error."""
+
 
 class BadPrices(ValueError):  # noqa: N818 - reads as what it is
     """An override file that cannot be used; the message has a line for each thing that is wrong."""
 
 
+class _Loader(yaml.SafeLoader):
+    """Says where a day is that the calendar has not."""
+
+    def construct_yaml_timestamp(self, node: yaml.ScalarNode) -> Any:
+        """Read a date or a time."""
+        try:
+            return super().construct_yaml_timestamp(node)
+        except ValueError as error:
+            message = f"{node.value} is no day or time: {error}"
+            raise yaml.constructor.ConstructorError(None, None, message, node.start_mark) from None
+
+
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", _Loader.construct_yaml_timestamp)
+
+
 def read_book(text: str, name: str) -> PriceBook:
     """Read an override file. Raises `BadPrices`, which names file, line, key and remedy of every error."""
     try:
-        document = yaml.safe_load(text)
+        document = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise BadPrices(f"{name}: not valid YAML: {' '.join(str(error).split())}") from error
     if document is None:
@@ -35,7 +61,7 @@ def read_book(text: str, name: str) -> PriceBook:
 
 def _explain(error: Any, name: str, node: yaml.Node | None) -> str:
     path = tuple(error["loc"])
-    message = error["msg"].removeprefix("Value error, ")
+    message = _MUST_BE.get(error["type"]) or error["msg"].removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
         known = [field.alias or key for key, field in _fields_at(path[:-1]).items()]
         close = difflib.get_close_matches(str(path[-1]), known, 1)

@@ -27,6 +27,7 @@ _TOLERANCE_PERCENT: Final = 5
 _TOLERANCE_PICO: Final = 100_000_000
 """$0.0001: smaller differences are rounding."""
 
+_CURRENCIES: Final = ("gen_ai.usage.cost.currency", "gen_ai.cost.currency", "llm.cost.currency")
 _BILLS: Final = ("litellm.", "gen_ai.cost.", "openrouter.", "gateway.", "ai.response.providerMetadata")
 
 
@@ -44,7 +45,7 @@ def weigh(cost: Cost, reading: Reading, policy: Policy) -> tuple[Cost, int | Non
         return cost, None
     if usd == 0 and (cost.total is None or reading.reported_cost_key != COST):
         return cost, None
-    if not _in_dollars(reading.attributes.get("gen_ai.usage.cost.currency", "")):
+    if not all(_in_dollars(reading.attributes.get(key, "")) for key in _CURRENCIES):
         return cost, None
     reported = round(usd * 10**12)
     if cost.total is None:

@@ -220,12 +220,12 @@ def make_row(above: int, rates: dict[str, Decimal]) -> Row:
     """Complete the rates of one row, in dollars a million tokens.
 
     A bucket without a rate of its own costs what its kind costs: cached audio and images as cached input,
-    one-hour writes as cache writes, anything else as plain input or output. A side without any rate is free, as
-    output is for embeddings.
+    one-hour writes as cache writes, anything else as plain input or output. Where only images have a rate of output,
+    all of it is images. A side without any rate is free, as output is for embeddings.
     """
     zero = Decimal(0)
     plain_in = rates.get("input", zero)
-    plain_out = rates.get("output", zero)
+    plain_out = rates.get("output", rates.get("image_output", zero))
     read = rates.get("cache_read", plain_in)
     write = rates.get("cache_write", plain_in)
     audio = rates.get("audio_input", plain_in)

@@ -5,6 +5,10 @@ in another service, the clocks of the two disagree: all spans of the called serv
 service are shifted by one amount, the middle of what fits all such calls of the trace (as NTP assumes
 that a request and its answer take the same time). One-sided waits are not mistaken for skew: a span that
 begins within its parent is left alone.
+
+Processes of one service, or of services without a name, may have clocks of their own as well. There each call is set
+right by itself, by no more than it needs, and only where it begins before it is made: work that is queued may begin
+after its caller has ended.
 """
 
 from __future__ import annotations
@@ -16,8 +20,8 @@ if TYPE_CHECKING:
 
     from spanledger.conventions.trajectory.tree import Node
 
-_Pair = tuple[bytes, str, str]
-"""(trace id, service of the caller, service that is called)."""
+_Pair = tuple[bytes, str, str] | tuple[bytes, bytes]
+"""(trace id, service of the caller, service that is called), or the ids of a span called by its own service."""
 
 
 def correct(roots: Sequence[Node]) -> None:
@@ -38,7 +42,10 @@ def correct(roots: Sequence[Node]) -> None:
 
 
 def _pair(parent: Node, child: Node) -> _Pair:
-    return child.record.trace_id, parent.record.service_name, child.record.service_name
+    caller, called = parent.record, child.record
+    if caller.service_name == called.service_name:
+        return called.trace_id, called.span_id
+    return called.trace_id, caller.service_name, called.service_name
 
 
 def _shifts(roots: Sequence[Node]) -> dict[_Pair, int]:
@@ -52,13 +59,18 @@ def _shifts(roots: Sequence[Node]) -> dict[_Pair, int]:
         for child in parent.children:
             called = child.record
             if (
-                child.basis != "parent" or caller.service_name == called.service_name
-                or caller.start_ns <= 0 or called.start_ns <= 0 or caller.end_ns < caller.start_ns
+                child.basis != "parent" or caller.start_ns <= 0 or called.start_ns <= 0
+                or caller.end_ns < caller.start_ns
             ):  # fmt: skip
                 continue
-            pair = _pair(parent, child)
             earliest = caller.start_ns - called.start_ns
-            windows.setdefault(pair, []).append((earliest, max(earliest, caller.end_ns - called.end_ns)))
+            latest = max(earliest, caller.end_ns - called.end_ns)
+            if caller.service_name == called.service_name:
+                if earliest <= 0 or not called.remote_parent:
+                    continue
+                latest = earliest
+            pair = _pair(parent, child)
+            windows.setdefault(pair, []).append((earliest, latest))
             if not caller.start_ns <= called.start_ns <= caller.end_ns:
                 outside.add(pair)
     shifts = {}

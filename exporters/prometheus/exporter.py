@@ -160,6 +160,9 @@ class PrometheusExporter(Served):
             if request.transport is not None:
                 request.transport.abort()
             raise web.HTTPServiceUnavailable from None
+        except ConnectionResetError:
+            # Whoever asked has gone: nobody hears an answer, and nothing went wrong here.
+            raise web.HTTPServiceUnavailable from None
         finally:
             self._scraping -= 1
         self._scrapes += 1

@@ -77,15 +77,20 @@ class RunReader:
     """The store, open for reading; a context manager. Methods raise `StoreError`."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path / FILE_NAME if path.is_dir() else path
-        if not self.path.is_file():
-            raise StoreError(
-                f"there is no run store at {self.path}: the sidecar makes it when its run_store exporter starts; "
-                "name another with --store"
-            )
         try:
+            self.path = path / FILE_NAME if path.is_dir() else path
+            if not self.path.is_file():
+                raise StoreError(
+                    f"there is no run store at {self.path}: the sidecar makes it when its run_store exporter starts; "
+                    "name another with --store"
+                )
             with reading():
                 self._connection = _open(self.path)
+        except PermissionError as error:
+            raise StoreError(
+                f"{error.filename} cannot be read: {error.strerror}; it is for its owner's eyes only: be the user that "
+                "the sidecar runs as"
+            ) from error
         except (NotAStore, NewerVersion) as error:
             raise StoreError(f"{self.path}: {error}") from error
         except sqlite3.Error as error:

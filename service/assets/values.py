@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any, Final
@@ -45,6 +46,32 @@ def read(text: str, defaults: Values | None = None) -> Values:
         if _is_address(defaults[name]) and not _is_address(value):
             raise BadValues(f"{name}: {value!r} is no address such as {defaults[name]}")
     return {**defaults, **found}
+
+
+def with_value(text: str, section: str, name: str, value: str) -> str:
+    """Return a text that `read` takes with one value changed or added, and all else, comments too, as it was."""
+    root: Any = yaml.compose(text, yaml.SafeLoader)
+    values = _below(root, section)
+    if values is None:
+        return _put_in(text, root, f"{section}: {{{name}: {json.dumps(value)}}}")
+    old = _below(values, name)
+    if old is None:
+        return _put_in(text, values, f"{name}: {json.dumps(value)}")
+    return text[: old.start_mark.index] + json.dumps(value) + text[old.end_mark.index :]
+
+
+def _below(mapping: yaml.MappingNode, key: str) -> Any:
+    # The last of a key that is there twice is the one that counts.
+    return next((value for name, value in reversed(mapping.value) if name.value == key), None)
+
+
+def _put_in(text: str, mapping: yaml.MappingNode, entry: str) -> str:
+    """Put an entry before the first of a mapping."""
+    if not mapping.value:
+        return f"{text[: mapping.start_mark.index]}{{{entry}}}{text[mapping.end_mark.index :]}"
+    first = mapping.value[0][0].start_mark
+    between = ", " if mapping.flow_style else "\n" + " " * first.column
+    return text[: first.index] + entry + between + text[first.index :]
 
 
 def _written(name: str, value: Any) -> str:

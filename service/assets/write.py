@@ -135,11 +135,22 @@ def _with_table(text: str, name: str, head: tuple[str, ...], rows: Iterable[tupl
 
 
 def write(directory: Path, files: Mapping[str, str]) -> None:
-    """Write files below a directory."""
+    """Write files below a directory, each whole or not at all. Raises OSError with the name of the file."""
     for path, text in files.items():
-        target = directory / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text)
+        # Prometheus may read it at any time, and a link leads where it led.
+        target = (directory / path).resolve()
+        part = target.with_name(target.name + ".part")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                part.write_text(text)
+                part.replace(target)
+            except BaseException:
+                part.unlink(missing_ok=True)
+                raise
+        except OSError as error:
+            # One that a write ends with does not say of which file.
+            raise OSError(error.errno, error.strerror, str(directory / path)) from error
 
 
 def main(deploy: Path) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Final
@@ -25,10 +24,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("directory", metavar="DIR", help="where to; made if it is not there, files in it are replaced")
     parser.add_argument(
-        "--values", metavar="FILE", help="thresholds and links that differ from values.yaml, which is in DIR afterwards"
+        "--values",
+        metavar="FILE",
+        help="thresholds and links that differ from the defaults; it is DIR/values.yaml then",
     )
     parser.add_argument(
-        "--runbooks", metavar="URL", help="where alerts lead to, before /<Alert>.md (links::runbooks of the values)"
+        "--runbooks",
+        metavar="URL",
+        help="where alerts lead to, before /<Alert>.md (links::runbooks in DIR/values.yaml)",
     )
 
 
@@ -47,8 +50,8 @@ def run(args: argparse.Namespace) -> int:
             numbers = values.read(text, numbers)
         if args.runbooks:
             read_last = "--runbooks"
-            link = f"links: {{runbooks: {json.dumps(args.runbooks.rstrip('/'))}}}"
-            numbers = values.read(link, numbers)
+            text = values.with_value(text, "links", "runbooks", args.runbooks.rstrip("/"))
+            numbers = values.read(text, numbers)
     except (OSError, UnicodeDecodeError, values.BadValues) as error:
         print(f"spanledger assets: {read_last}: {getattr(error, 'strerror', None) or error}", file=sys.stderr)
         return 2

@@ -69,6 +69,9 @@ def run(args: argparse.Namespace) -> int:
     except (StoreError, argparse.ArgumentTypeError, FileNotFoundError) as error:
         print(f"spanledger backtest: {error}", file=sys.stderr)
         return 2
+    except PermissionError as error:
+        print(f"spanledger backtest: {error.filename} cannot be read: {error.strerror}", file=sys.stderr)
+        return 2
     try:
         fired = _play(promtool, rules, runs, args.step, args.timeout) if runs else []
     except (PromtoolFailed, OSError) as error:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,7 @@ EXAMPLES = """\
 """
 
 _IDS = "dead letters, as `list` names them: OWNER:NUMBER"
+_WHOSE = "; be the user that the sidecar runs as"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,17 +74,26 @@ def _add_choice(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do what is asked. Returns 0; 1 when there is no such dead letter or file, or it cannot be used."""
+    """Do what is asked. Returns 0; 1 when there is no such dead letter, or a file cannot be used; 2 without directory.
+
+    Raises OSError without a file name when standard output cannot be written to.
+    """
     directory = Path(args.directory or Path(os.environ.get("SPANLEDGER_DATA_DIR") or "./spanledger-data") / "queues")
     try:
-        if not directory.is_dir():
-            raise LookupError(f"there is no directory {directory}; name the one of file_storage with --directory")
+        # A directory that may not be read looks like an empty one.
+        os.scandir(directory).close()
+    except (FileNotFoundError, NotADirectoryError):
+        there_is_none = f"there is no directory {directory}; name the one of file_storage with --directory"
+        print(f"spanledger dlq: {there_is_none}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"spanledger dlq: {directory} cannot be read: {error.strerror}{_WHOSE}", file=sys.stderr)
+        return 2
+    try:
         action: Callable[[argparse.Namespace, Path], int] = args.action
         return action(args, directory)
-    except BrokenPipeError:
-        raise
-    except (LookupError, OSError, sqlite3.Error) as error:
-        print(f"spanledger dlq: {error.args[0] if isinstance(error, LookupError) else error}", file=sys.stderr)
+    except LookupError as error:
+        print(f"spanledger dlq: {error.args[0]}", file=sys.stderr)
         return 1
 
 
@@ -110,8 +120,9 @@ def _export(args: argparse.Namespace, directory: Path) -> int:
     from spanledger.exporters.dead_letters import data
 
     ((path, letter),) = _chosen(args.ids, directory)
-    with closing(_connect(path)) as connection:
-        sys.stdout.buffer.write(data(connection, letter))
+    with _opened(path) as connection:
+        request = data(connection, letter)
+    sys.stdout.buffer.write(request)
     return 0
 
 
@@ -133,7 +144,7 @@ def _discard(args: argparse.Namespace, directory: Path) -> int:
 def _change(args: argparse.Namespace, directory: Path, change: Callable[[sqlite3.Connection, DeadLetter], None]) -> int:
     chosen = list(_found(directory)) if args.all else _chosen(args.ids, directory)
     for path, letter in chosen:
-        with closing(_connect(path)) as connection:
+        with _opened(path) as connection:
             change(connection, letter)
     return len(chosen)
 
@@ -143,8 +154,9 @@ def _found(directory: Path) -> Iterator[tuple[Path, DeadLetter]]:
     from spanledger.exporters.queue_file import SUFFIX
 
     for path in sorted(directory.glob(f"*{SUFFIX}")):
-        with closing(_connect(path)) as connection:
-            yield from ((path, letter) for letter in letters(connection))
+        with _opened(path) as connection:
+            found = list(letters(connection))
+        yield from ((path, letter) for letter in found)
 
 
 def _chosen(ids: Sequence[str], directory: Path) -> list[tuple[Path, DeadLetter]]:
@@ -154,13 +166,20 @@ def _chosen(ids: Sequence[str], directory: Path) -> list[tuple[Path, DeadLetter]
     return [known[one] for one in dict.fromkeys(ids)]
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[sqlite3.Connection]:
+    """Open a queue's file. Raises LookupError, with its name, for whatever goes wrong with it in the block, too."""
     from spanledger.exporters.queue_file import Unusable, connect
 
     try:
-        return connect(path, check=False)
+        with contextlib.closing(connect(path, check=False)) as connection:
+            yield connection
     except Unusable as error:
         raise LookupError(str(error)) from error
+    except PermissionError as error:
+        raise LookupError(f"{path} cannot be used: {error.strerror}{_WHOSE}") from error
+    except (sqlite3.Error, OSError) as error:
+        raise LookupError(f"{path} cannot be used: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _as_json(letter: DeadLetter) -> dict[str, Any]:

@@ -215,7 +215,8 @@ def _assumptions(call: PricedCall, explanation: Explanation, engine: PriceEngine
         notes.append(f"{given}: {seller} is assumed, from the model's name or the address")
     if call.region and engine.explain(replace(call, region=""), at_ns).cost == explanation.cost:
         notes.append(f"region {call.region!r} has no effect: no price of this model depends on it")
-    if explanation.cost.reason == "tier_at_list_price":
+    choice = explanation.tariff.at(at_ns)
+    if choice is not None and choice.reason == "tier_at_list_price":
         notes.append(f"no price is known for tier {call.tier!r} of this model: the standard price is shown")
     return notes
 

@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do what is asked. Returns 0; 1 when what is asked for cannot be read; 2 for files that are wrong."""
+    """Do what is asked. Returns 0; 1 when what is asked for cannot be read; 2 for files that are wrong, or no store."""
     action: Callable[[argparse.Namespace], int] = args.action
     return action(args)
 
@@ -76,7 +76,12 @@ def _unpriced(args: argparse.Namespace) -> int:
             found = together(of_metrics(_scraped(args.url)))
         else:
             path = Path(args.store or os.environ.get("SPANLEDGER_DATA_DIR") or "./spanledger-data")
-            with RunReader(path) as reader:
+            try:
+                reader = RunReader(path)
+            except StoreError as error:
+                print(f"spanledger prices: {error}", file=sys.stderr)
+                return 2
+            with reader:
                 origin = str(reader.path)
                 found = together(_calls(reader, args.prices))
     except BadPrices as error:

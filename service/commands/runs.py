@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import os
 import sys
 import time
@@ -106,7 +107,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do what is asked. Returns 0; 1 when there is no such run or something is wrong; 2 when there is no store."""
+    """Do what is asked. Returns 0; 1 when there is no such run or something is wrong; 2 when there is no store.
+
+    Raises OSError without a file name when standard output cannot be written to.
+    """
     from spanledger.exporters.run_store.filter import StoreError
     from spanledger.exporters.run_store.reader import RunReader
 
@@ -119,10 +123,13 @@ def run(args: argparse.Namespace) -> int:
         with reader:
             action: Callable[[argparse.Namespace, RunReader], int] = args.action
             return action(args, reader)
-    except BrokenPipeError:
-        raise
-    except (StoreError, OSError) as error:
+    except StoreError as error:
         print(f"spanledger runs: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"spanledger runs: cannot write {error.filename}: {error.strerror}", file=sys.stderr)
         return 1
 
 
@@ -152,7 +159,7 @@ def _add_filters(parser: argparse.ArgumentParser) -> None:
     filters.add_argument("--service", metavar="NAME", help="the service; may have wildcards")
     filters.add_argument("--session", metavar="ID", help="the session (conversation id)")
     filters.add_argument("--outcome", choices=("success", "failure", "partial", "unknown"), help="how it ended")
-    filters.add_argument("--min-cost", type=float, metavar="USD", help="at least so many dollars")
+    filters.add_argument("--min-cost", type=_dollars, metavar="USD", help="at least so many dollars")
     filters.add_argument(
         "--finding", metavar="WHAT", help="a finding's kind, rule or severity: loop, exact_repeat; '*'"
     )
@@ -187,6 +194,13 @@ def _natural(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a number such as 0, 1 or 20")
     return int(text)
+
+
+def _dollars(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if math.isfinite(amount := float(text)):
+            return amount
+    raise argparse.ArgumentTypeError(f"{text[:40]!r} is not an amount such as 0.05")
 
 
 def _hash(text: str) -> bytes:
@@ -372,13 +386,17 @@ def _line(text: str) -> bytes:
 
 @contextlib.contextmanager
 def _whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file that appears under its name when all of it is there."""
+    """Open a file that appears under its name when all of it is there. Raises OSError with its name."""
     part = path.with_name(path.name + ".part")
-    fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
-        with open(fd, "wb") as output:  # noqa: PTH123 - a descriptor has no path
-            yield output
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+        fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            with open(fd, "wb") as output:  # noqa: PTH123 - a descriptor has no path
+                yield output
+            part.replace(path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        # One that a write ends with does not say of which file.
+        raise OSError(error.errno, error.strerror, str(path)) from error

@@ -62,6 +62,12 @@ calls, tools or turns are listed too.
 How well each is read is measured below. `tests/golden/` holds spans of every dialect with what is made of them,
 `tests/dialects/` a test for each attribute of each, those of instrumentations that nobody recorded among them.
 
+What an instrumentation leaves out without a trace, nobody can flag: OpenTelemetry's of AWS's SDK for JavaScript (0.79)
+writes Bedrock's count of the input that was not cached, and nothing of the cache, as botocore's does for `InvokeModel`.
+Such calls cost less here than on the bill. The tokens of Mistral's and Cohere's models that both make up from the
+length of texts, and the output of Claude's streams of `InvokeModelWithResponseStream` in JavaScript, which is that of
+the first event, are not counted.
+
 ## Your own dialect
 
 What a house instrumentation writes needs no code. Say by which scopes or attributes its spans are known, and which

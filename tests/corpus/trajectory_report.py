@@ -85,6 +85,10 @@ Who did a step is as sure as `agent_basis` says:
 | `node` | is a node of a graph, of which several call models |
 | `around` | has no name: the span around its work has one like an agent's |
 
+Services are known by `service.name`. Of processes that have none, or the same, work that names no agent is its
+caller's: whether it belongs to another agent or to a replica, a parent in another process does not tell. Give each
+agent's process a `service.name`, or let its spans name the agent.
+
 And every run says whether all of it was there (`completeness`):
 
 | completeness | meaning |

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,31 @@ def test_alerts_lead_to_runbooks_where_they_are(tmp_path: Path, capsys: pytest.C
     assert main(["assets", str(tmp_path), "--runbooks", 'https://x"} {{ bad']) == 2
 
 
+@pytest.mark.parametrize(
+    "mine",
+    [
+        "errors: {ratio: 0.125}\n",
+        "# ours\nlinks: {grafana: http://grafana.example.org}\n",
+        "links:\n  runbooks: http://old.example.org # the old wiki\nerrors:\n  ratio: 0.125 # measured\n",
+        "links: {}\n",
+        "{}\n",
+    ],
+)
+def test_the_address_of_runbooks_stays(tmp_path: Path, mine: str) -> None:
+    """It is in the values that are written, with all else and its comments, and so in what is written with them."""
+    values, out = tmp_path / "mine.yaml", tmp_path / "out"
+    values.write_text(mine)
+    assert main(["assets", str(out), "--values", str(values), "--runbooks", "https://wiki.example.org/a"]) == 0
+    rules = (out / "prometheus/alerts.rules.yaml").read_text()
+
+    assert main(["assets", str(out), "--values", str(out / "values.yaml")]) == 0
+
+    assert (out / "prometheus/alerts.rules.yaml").read_text() == rules
+    assert "runbook_url: https://wiki.example.org/a/SidecarDown.md" in rules
+    kept = (out / "values.yaml").read_text()
+    assert all(f"#{comment}" in kept for comment in (line.partition("#")[2] for line in mine.splitlines()) if comment)
+
+
 @pytest.mark.parametrize("runbooks", ["not an address", "/runbooks", "ftp://wiki"])
 def test_runbooks_that_no_link_can_lead_to_are_wrong_use(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], runbooks: str
@@ -72,6 +98,25 @@ def test_a_place_that_cannot_be_written_to(tmp_path: Path, capsys: pytest.Captur
 
     assert main(["assets", str(tmp_path / "file")]) == 1
     assert "cannot write to" in capsys.readouterr().err
+
+
+def test_a_full_disk_leaves_the_files_that_were_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a file of rules would keep Prometheus from starting. The file that had no room is named."""
+    assert main(["assets", str(tmp_path)]) == 0
+    before = {path: path.read_text() for path in tmp_path.rglob("*.*") if path.is_file()}
+
+    def full(path: Path, text: str) -> int:
+        with path.open("w") as file:
+            file.write(text[:100])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    assert main(["assets", str(tmp_path), "--runbooks", "https://wiki.example.org"]) == 1
+
+    assert {path: path.read_text() for path in tmp_path.rglob("*.*") if path.is_file()} == before
+    assert f"cannot write to {tmp_path}/grafana/" in capsys.readouterr().err
 
 
 def test_the_readme_counts_what_there_is() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from spanledger.conventions.call import Call, Place
 from spanledger.conventions.dialects import read
+from spanledger.conventions.prices.calls import call_of
 from spanledger.conventions.reading import Cost, Reading
 from spanledger.conventions.same_call import knows_more, same_numbers, twins
 from spanledger.conventions.usage import Usage
@@ -21,6 +22,8 @@ from tests.fakes import span
 OI: Final = "openinference.instrumentation."
 SDK: Final = "com.anthropic.sdk.python"
 GENAI: Final = "opentelemetry.instrumentation.genai."
+BOTOCORE: Final = "opentelemetry.instrumentation.botocore.bedrock-runtime"
+AWS_SDK: Final = "@opentelemetry/instrumentation-aws-sdk"
 MODEL: Final = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "claude-sonnet-4-5"}
 LLM: Final = {"openinference.span.kind": "LLM", "llm.token_count.prompt": 65, "llm.token_count.completion": 1}
 
@@ -41,6 +44,34 @@ def test_an_output_of_anthropic_without_an_end_is_that_of_its_beginning(
     usage = _read(GENAI + "anthropic", MODEL | counted | reasons).usage
 
     assert (usage.input, usage.output) == (65, output)
+
+
+@pytest.mark.parametrize(
+    ("scope", "command", "model", "counts"),
+    [
+        # a sixth of the characters, which no tokenizer counted
+        (BOTOCORE, "InvokeModel", "mistral.mistral-large-2402-v1:0", (None, None)),
+        (AWS_SDK, "InvokeModel", "cohere.command-r-v1:0", (None, None)),
+        (AWS_SDK, "InvokeModelWithResponseStream", "us.mistral.pixtral-large-2502-v1:0", (None, None)),
+        (AWS_SDK, "Converse", "mistral.mistral-large-2402-v1:0", (65, 1)),
+        # the first event of a stream, and not the last
+        (AWS_SDK, "InvokeModelWithResponseStream", "us.anthropic.claude-sonnet-4-5-20250929-v1:0", (65, None)),
+        (BOTOCORE, "InvokeModelWithResponseStream", "anthropic.claude-3-haiku-20240307-v1:0", (65, 1)),
+        (AWS_SDK, "InvokeModel", "anthropic.claude-3-haiku-20240307-v1:0", (65, 1)),
+        (AWS_SDK, "InvokeModelWithResponseStream", "amazon.nova-lite-v1:0", (65, 1)),
+        ("app", "InvokeModel", "mistral.mistral-large-2402-v1:0", (65, 1)),
+    ],
+)
+def test_tokens_that_bedrock_did_not_count_are_unknown(
+    scope: str, command: str, model: str, counts: tuple[int | None, int | None]
+) -> None:
+    """AWS's instrumentations make some up from the length of texts."""
+    said = {"rpc.method": command, "gen_ai.system": "aws.bedrock", "gen_ai.request.model": model}
+    counted = {"gen_ai.usage.input_tokens": 65, "gen_ai.usage.output_tokens": 1}
+
+    usage = _read(scope, said | counted, f"BedrockRuntime.{command}").usage or Usage()
+
+    assert (usage.input, usage.output) == counts
 
 
 @pytest.mark.parametrize(
@@ -138,16 +169,29 @@ def test_searches_that_openai_ran_are_charged_and_ask_nobody_for_anything() -> N
         # What another call did is not taken off, and what a text says is no call.
         ([{"type": "web_search_call", "id": "ws_1"}, {"type": "computer_call", "action": {"type": "find"}}],
          (("web_search", 1),)),
-        ([{"type": "message", "content": "web_search_call"}, {"type": "x", "action": {"type": "open"}}], ()),
+        ([{"type": "message", "content": "web_search_call"}, {"type": "x", "action": {"type": "open"}}], None),
         ([{"type": "web_search_call", "id": ["ws_1"], "action": {"type": ["open_page"]}}], (("web_search", 1),)),
-        ([{"type": ["web_search_call"]}, [[["web_search_call"]]]], ()),
+        ([{"type": ["web_search_call"]}, [[["web_search_call"]]]], None),
     ],
 )  # fmt: skip
 def test_each_search_of_openai_is_charged_once(output: list[Any], units: Any) -> None:
     """Whatever the answer looks like in which they stand."""
     reading = _read(OI + "openai", LLM | {"output.value": json.dumps(output)})
 
-    assert (reading.units or ()) == units
+    assert reading.units == units
+
+
+@pytest.mark.parametrize("action", ["open_page", "find_in_page"])
+def test_an_answer_of_openai_that_only_opened_pages_is_charged_no_search(action: str) -> None:
+    """Its messages show the tool, which OpenInference lists without what it did."""
+    call = "llm.output_messages.0.message.tool_calls.0.tool_call."
+    listed = {call + "id": "ws_1", call + "function.name": "web_search_call"}
+    answer = {"output": [{"type": "web_search_call", "id": "ws_1", "action": {"type": action}}]}
+
+    shown = call_of(_read(OI + "openai", LLM | listed), 0, None, "5m")
+    told = call_of(_read(OI + "openai", LLM | listed | {"output.value": json.dumps(answer)}), 0, None, "5m")
+
+    assert (shown.units, told.units) == ((("web_search", 1),), ())
 
 
 @pytest.mark.parametrize(
