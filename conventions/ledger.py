@@ -40,6 +40,7 @@ from spanledger.conventions.same_call import (
     begins,
     complements,
     is_half,
+    is_refused,
     knows_more,
     near,
     repeats_half,
@@ -423,7 +424,10 @@ def _stands_for(around: Call, inner: Call, several: bool = False) -> bool:
 
 def _explained(call: Call, below: Told) -> bool:
     """Tell whether the calls below a span are what it reports: their sum, or the last of them."""
-    calls = [one.call for one in below.reports if one.call is not None]
+    told = [one.call for one in below.reports if one.call is not None]
+    calls = [one for one in told if not is_refused(one, call)]
+    if told and not calls and not below.more:
+        return False
     if is_half(call) and any(complements(call, one) for one in calls):
         return False
     if call.response_id and any(one.response_id == call.response_id for one in calls):

@@ -168,8 +168,15 @@ def same_call(above: Call, below: Call) -> bool:
     """Tell whether a span and one below it tell of one call."""
     if above.response_id and above.response_id == below.response_id:
         return True
+    if is_refused(below, above):
+        return False
     close = near(above.input, below.input) and near(above.output, below.output)
     return same_model(above, below) and (close or same_numbers(above, below))
+
+
+def is_refused(below: Call, above: Call) -> bool:
+    """Tell whether a call below another is an answer that was refused: the next one may well have its tokens."""
+    return below.failed and not above.failed and _differ(above.response_id, below.response_id)
 
 
 def is_half(call: Call) -> bool:

@@ -103,6 +103,14 @@ def test_a_call_after_failed_attempts_below_it_is_a_call() -> None:
     assert verdicts(place(1, 0, replace(LEAF, failed=True)), place(2, 1, FAILED)) == ["tells", "counts"]
 
 
+def test_an_answer_that_was_refused_is_a_call_beside_the_one_that_was_taken() -> None:
+    """Pydantic AI's `FallbackModel` asks the next model, and one model often answers in as many tokens."""
+    taken, refused = replace(LEAF, response_id="b"), replace(LEAF, response_id="a", failed=True)
+    assert verdicts(place(1, 0, taken), place(2, 1, refused)) == ["counts", "counts"]
+    assert verdicts(place(1, 0, taken), place(2, 1, replace(refused, response_id="b"))) == ["wraps", "counts"]
+    assert verdicts(place(1, 0, replace(taken, failed=True)), place(2, 1, refused)) == ["wraps", "counts"]
+
+
 def test_a_sum_that_is_more_than_the_calls_below_has_calls_that_nobody_saw() -> None:
     """They cost what those cost that were seen: 5 for 1000 of input, 2 for 100 of output. Once, and not again above."""
     more = replace(AGENT, input=1500, output=200)

@@ -184,7 +184,8 @@ def test_causes_silence_what_follows_from_them(suite: Path, tmp_path: Path, caus
                     {"alertname": "AgentLoopWaste", **other},
                 ]
             )
-            server.process.wait_until(lambda: len(server.silenced()) == 3)
+            # Alertmanager shows an alert a moment before its inhibitor has seen the cause.
+            server.process.wait_until(lambda: len(server.silenced()) == 3 and server.silenced()[effect])
 
             assert server.silenced() == {cause: False, effect: True, "AgentLoopWaste": False}
 
