@@ -24,6 +24,8 @@ class Call:
     failed: bool = False
     echo: bool = False
     """It repeats the call of the span around it."""
+    opened: bool = False
+    """The span ended when a stream was opened."""
     unbilled: bool = False
     """It was answered without a model: nobody is billed."""
     detail: int = 0

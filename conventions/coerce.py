@@ -213,8 +213,14 @@ _BY_TYPE: Final[dict[str, Coerce]] = {
 
 
 def model(value: Value) -> str | None:
-    """Read the name of a model; Micrometer has a word for none."""
-    return None if value == "unknown" else text(value)
+    """Read the name of a model; Micrometer and CrewAI have words for none."""
+    return None if value in ("unknown", "unknown_model") else text(value)
+
+
+def error_type(value: Value) -> str | None:
+    """Read the type of an error, of which some write `<class 'openai.RateLimitError'>`."""
+    said = text(value)
+    return said[8:-2] if said is not None and said.startswith("<class '") and said.endswith("'>") else said
 
 
 _BY_NAME: Final[dict[str, Coerce]] = {
@@ -223,7 +229,7 @@ _BY_NAME: Final[dict[str, Coerce]] = {
     "gen_ai.output.type": output_type,
     "server.port": integer,
     "server.address": address,
-    "error.type": text,
+    "error.type": error_type,
     "user.id": text,
     "jsonrpc.request.id": text,
 }

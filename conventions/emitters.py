@@ -96,7 +96,6 @@ EMITTERS: Final[tuple[Emitter, ...]] = (
     Emitter("agent_framework", "inclusive"),
     Emitter("agentops", "exclusive", providers=_ANTHROPIC),
     Emitter("agentops", "inclusive"),
-    Emitter("crewai", "exclusive", providers=_ANTHROPIC),
     Emitter("crewai", "inclusive"),
     Emitter("genkit-tracer", "inclusive"),  # as the dialect reads it out of the answers
     Emitter("haystack", "inclusive"),

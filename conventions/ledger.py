@@ -9,8 +9,9 @@ For a model call (`Call.inference`), by what is below it:
 * nothing: it counts;
 * calls whose numbers it repeats, as their sum or as the last of them: it wraps them;
 * the same, and none of them has a price while this has: it has their price;
-* calls that tell no tokens: it has their tokens, they are the calls. If they failed and it did not, then it
-  stands for an attempt of its own;
+* calls that tell no tokens: it has their tokens, they are the calls. One of its own response is an echo of it;
+* attempts that failed where it did not, without tokens or with another response that was refused: it stands for an
+  attempt of its own;
 * the same, but for what decides the price, of which it knows more: it is the call, unless two of one instrumentation
   are the same;
 * the other half of its numbers: it has this one, that the other, and they are one call; a half of what it has whole is
@@ -42,6 +43,7 @@ from spanledger.conventions.same_call import (
     is_half,
     is_refused,
     knows_more,
+    leaves_to,
     near,
     repeats_half,
     same_call,
@@ -314,10 +316,10 @@ def _judge(report: Report) -> Finding:
     call = report.call
     if call is None:
         return _NO_CALL if below is _NOTHING else Finding("none", below, below)
-    if call.unbilled:
-        return Finding("none", Told.together([below, Told(reports=(report,))]), below)
     if call.inference:
         return _judge_call(report, call, below)
+    if call.unbilled:
+        return Finding("none", _with_free(report, below), below)
     free = _unbilled(below)
     if not below.telling and free is _NOTHING:
         return Finding("only_copy", _with(report, call, below), below)
@@ -331,17 +333,20 @@ def _judge(report: Report) -> Finding:
 
 
 def _judge_call(report: Report, call: Call, below: Told) -> Finding:
-    if below is _NOTHING:
+    if below is _NOTHING and not call.unbilled:
         return Finding("counts", _with(report, call, below, is_call=True), below)
     echoes = tuple([
         one
         for one in below.reports
-        if (inner := one.call) is not None and (inner.echo or is_half(inner) or call.knows & ~inner.knows)
+        if (inner := one.call) is not None
+        and (inner.echo or not (inner.input and inner.output) or call.knows & ~inner.knows)
     ])  # fmt: skip
     scopes = [one.call.scope for one in echoes if one.call is not None and knows_more(call, one.call)]
     several = len(set(scopes)) < len(scopes)
     if any(_echoes(one, call, several) for one in echoes):
         below = _without_echoes(call, below, several)
+    if call.unbilled:
+        return Finding("none", _with_free(report, below), below, echoes=echoes)
     verdict = _of_call(call, below)
     told = below
     if verdict in TOKENS:
@@ -351,6 +356,11 @@ def _judge_call(report: Report, call: Call, below: Told) -> Finding:
     return Finding(verdict, told, below, echoes=echoes, several=several)
 
 
+def _with_free(report: Report, below: Told) -> Told:
+    """Return what is told below, and a report that nobody is billed for."""
+    return Told.together([below, Told(reports=(report,))])
+
+
 def _unbilled(below: Told) -> Told:
     """Return the tokens below a span that nobody is billed for."""
     free = [one.call for one in below.reports if one.call is not None and one.call.unbilled]
@@ -358,17 +368,29 @@ def _unbilled(below: Told) -> Told:
 
 
 def _of_call(call: Call, below: Told) -> Verdict:
-    if any(one.call is not None and one.call.unbilled and same_call(call, one.call) for one in below.reports):
+    calls = [one.call for one in below.reports if one.call is not None]
+    if any(one.unbilled and same_call(call, one) for one in calls):
         return "wraps"
     if not below.calls and not below.telling:
         return "counts"
+    refused = sum(one.tells_tokens and is_refused(one, call) for one in calls)
+    if (call.tells_tokens or refused) and _all_failed_before(call, below):
+        return "counts"
     if not call.tells_tokens:
         return "wraps"
-    if not below.telling:
-        return "counts" if below.failures == below.calls and not call.failed else "tells"
+    if below.telling == refused:
+        return "tells"
     if not _explained(call, below):
         return "counts"
     return "prices" if call.pico_usd is not None and not below.priced else "wraps"
+
+
+def _all_failed_before(call: Call, below: Told) -> bool:
+    """Tell whether all calls below one are attempts that failed, and it did not."""
+    if call.failed or below.more:
+        return not call.failed and below.failures == below.calls
+    calls = [one.call for one in below.reports if one.call is not None and not one.call.unbilled]
+    return all(is_refused(one, call) if one.tells_tokens else one.failed for one in calls)
 
 
 def _with(report: Report, call: Call, below: Told, *, is_call: bool = False) -> Told:
@@ -419,15 +441,12 @@ def _echoes(report: Report, around: Call, several: bool) -> bool:
 
 
 def _stands_for(around: Call, inner: Call, several: bool = False) -> bool:
-    return repeats_half(around, inner) or (not several and knows_more(around, inner))
+    return leaves_to(around, inner) or repeats_half(around, inner) or (not several and knows_more(around, inner))
 
 
 def _explained(call: Call, below: Told) -> bool:
     """Tell whether the calls below a span are what it reports: their sum, or the last of them."""
-    told = [one.call for one in below.reports if one.call is not None]
-    calls = [one for one in told if not is_refused(one, call)]
-    if told and not calls and not below.more:
-        return False
+    calls = [one.call for one in below.reports if one.call is not None and not is_refused(one.call, call)]
     if is_half(call) and any(complements(call, one) for one in calls):
         return False
     if call.response_id and any(one.response_id == call.response_id for one in calls):

@@ -1,7 +1,7 @@
 """Models of calls that name none, from the spans around them.
 
-Codex's spans have the tokens of a call in one place and its model in others. Children are sent before their parents,
-and a turn in several requests; so the model of a trace's last call is remembered, within bounds.
+Codex's spans, and MLflow's of DSPy, have the tokens of a call in one place and its model in others. Children are sent
+before their parents, and a turn in several requests; so the model of a trace's last call is remembered, within bounds.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _read(span: Span, key: str) -> str | None:
     for pair in span.attributes:
         if pair.key == key:
             try:
-                return coerce.text(value_of(pair.value, 1))
+                return coerce.unquoted(value_of(pair.value, 1))
             except TooLarge:
                 return None
     return None

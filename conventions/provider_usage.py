@@ -293,7 +293,7 @@ def _start_of_text(text: str, at: int) -> int:
 def counts_of(usage: Mapping[str, Value]) -> dict[str, int]:
     """Return name in `tokens.COUNTS` -> count, inclusive. The total served to decide that, and is left out."""
     counts = {name: count for name, names in _NAMES.items() if (count := _first(usage, names)) is not None}
-    detailed = False
+    detailed = "prompt_tokens" in usage and "input_tokens" not in usage
     for keys, names in ((_INPUT_DETAILS, {**_OF_INPUT, **_OF_WRITES}), (_OUTPUT_DETAILS, _OF_OUTPUT)):
         for inner in _objects(usage, keys):
             detailed = True
@@ -321,7 +321,8 @@ def counts_of(usage: Mapping[str, Value]) -> dict[str, int]:
 def _leaves_cache_out(counts: Mapping[str, int], total: int | None, *, plain: bool) -> bool:
     """Tell whether the input is only what was not cached.
 
-    Anthropic says no total, Bedrock one with the cache; who says details of its input includes them.
+    Anthropic says no total, Bedrock one with the cache; who says details of its input includes them, and so does who
+    speaks OpenAI's words, such as Haystack's generator for Anthropic since its 5.17.
     """
     cached = counts.get("cache_read", 0) + counts.get("cache_write", 0)
     if not cached:

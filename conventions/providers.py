@@ -112,6 +112,9 @@ _ROUTES: Final[dict[str, str]] = {
     "watsonx": "ibm.watsonx.ai",
 }
 
+_CLIENT: Final = re.compile(r"(\w+?)(?:_responses)?_llm")
+"""LlamaIndex's names of its clients."""
+
 # The APIs of one provider, which SDKs tell apart.
 _APIS: Final = frozenset({"chat", "responses", "messages", "completion", "completions", "embedding", "embeddings"})
 
@@ -128,6 +131,8 @@ def _provider_of(value: str) -> str | None:
         return None
     if name in _CANONICAL:
         return _CANONICAL[name]
+    if (client := _CLIENT.fullmatch(name)) is not None:
+        return _provider_of(client[1])
     head, _, interface = name.rpartition(".")
     if head and interface in _APIS:
         return _provider_of(head)

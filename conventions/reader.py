@@ -25,6 +25,7 @@ from spanledger.conventions.dialect import (
     FINISH_REASONS,
     HTTP_STATUS,
     MODEL_CALLS,
+    OPENED,
     OPERATION,
     OPERATIONS,
     PROVIDER,
@@ -36,6 +37,7 @@ from spanledger.conventions.dialect import (
     RESPONSE_MODEL,
     SERVER_ADDRESS,
     SERVICE_TIER,
+    SPARED,
     SPEED,
     STRUCTURAL,
     TIME_TO_FIRST_CHUNK,
@@ -313,7 +315,8 @@ class Reader:
                 facts.correct(PROVIDER, facts.moved.get(PROVIDER, PROVIDER), _AZURE_OPENAI)
             if has_events:
                 facts.offer_found_in_span(TIME_TO_FIRST_CHUNK, "", _first_chunk_s)
-        if ERROR_TYPE not in known and (facts.failed or facts.span.status.code == _STATUS_ERROR):
+        says_error = facts.span.status.code == _STATUS_ERROR and SPARED not in known
+        if ERROR_TYPE not in known and (facts.failed or says_error):
             raised = facts.find_in_span(_exception_type) if has_events else None
             facts.offer(ERROR_TYPE, "", raised or _status_of(facts) or (_UNKNOWN_ERROR if facts.failed else None))
 
@@ -381,6 +384,8 @@ def _reading(facts: Facts, dialect: Dialect) -> Reading:
         server_address=text(SERVER_ADDRESS),
         reported_cost_usd=measured(cost),
         reported_cost_key=facts.moved.get(COST, ""),
+        spared=SPARED in known,
+        opened=OPENED in known,
         echo=facts.echo and calls_model,
         report=facts.report,
         retold=dialect.tells_twice and (calls_model or facts.kind == "tool"),

@@ -85,6 +85,10 @@ class Reading:
     """None when the span says nothing about tokens."""
     aggregate: bool = False
     """The usage is a sum over descendants (agent totals, outer wrappers), by the dialect's own rules."""
+    spared: bool = False
+    """The status of the span is the failure of another one."""
+    opened: bool = False
+    """The span ended when a stream was opened: the call itself came after it."""
     echo: bool = False
     """The same call is on the span around it, with more facts, unless that span was overwritten or is another's.
     So this one counts only if that one does not, and is written to only then."""

@@ -10,20 +10,22 @@ Two reports may be one when they have a name in common (`names_of`) and what tha
   way than spans, and under another service's name or none;
 * `tokens`: equal tokens, or a failure, of two instrumentations, one within the other's time, or both at nearly the
   same in one trace, for callbacks are told of the end in the order in which they were told of the beginning; a tick of
-  JavaScript's clock may part them. Or one is a note of no length, written when a stream had ended, as Logfire's are.
+  JavaScript's clock may part them. Or one is a note of no length, written when a stream had ended, as Logfire's are;
+  or one ended when a stream was opened, as LlamaIndex's do, and the other began then.
   One of them may leave out what was cached, as `same_numbers` has it. They are of one service, as far as both say, or
   of one trace, as a client and its gateway are; of one trace if they tell an input only. Calls that tell nothing are
   so in one trace, where both name the model.
 
 Some tell half of a call, its input or its output. `repeats_half` says which of them a report around it has whole, and
-`complements` which of two have the halves of one. What decides the price (`Knows`) may be told by the report
-around only, which then stands for the call: `knows_more`.
+`complements` which of two have the halves of one; `leaves_to` is of those that tell nothing of it. What decides the
+price (`Knows`) may be told by the report around only, which then stands for the call: `knows_more`.
 
 `twins` pairs them off: the best report stands for the call, and each other way of telling it takes part once.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -43,6 +45,7 @@ _TICK_NS: Final = 1_000_000
 """JavaScript knows the beginning of a span to a millisecond, and counts from there to its end."""
 _FIRST_TOKENS: Final = 32
 """Anthropic's first event of a stream tells the output until then: one token, now and then some more."""
+_KIND: Final = re.compile(r"[a-z]{3,}(?=[-_])")
 
 
 class Knows:
@@ -175,8 +178,20 @@ def same_call(above: Call, below: Call) -> bool:
 
 
 def is_refused(below: Call, above: Call) -> bool:
-    """Tell whether a call below another is an answer that was refused: the next one may well have its tokens."""
-    return below.failed and not above.failed and _differ(above.response_id, below.response_id)
+    """Tell whether a call below another is an answer that was refused: the next one may well have its tokens.
+
+    Ids of one kind are those of two answers. One of another kind may be a gateway's for the same answer: LiteLLM's is
+    `chatcmpl-` before what Anthropic calls `msg_`, and who no longer listens to a stream lets it fail.
+    """
+    if not below.failed or above.failed or not _differ(above.response_id, below.response_id):
+        return False
+    return _kind_of(above.response_id) == _kind_of(below.response_id) or not same_model(above, below)
+
+
+def _kind_of(response_id: str) -> str:
+    """Return the letters before an id; "" where there are none."""
+    found = _KIND.match(response_id)
+    return found.group() if found is not None else ""
 
 
 def is_half(call: Call) -> bool:
@@ -184,9 +199,16 @@ def is_half(call: Call) -> bool:
     return (call.input > 0) != (call.output > 0)
 
 
+def leaves_to(around: Call, inner: Call) -> bool:
+    """Tell whether a report tells no tokens of a response, and one around it does."""
+    return around.tells_tokens and not inner.tells_tokens and around.response_id == inner.response_id != ""
+
+
 def repeats_half(around: Call, inner: Call) -> bool:
     """Tell whether a report of half a call lies in one of the whole call, at a price if it has one."""
     if not is_half(inner) or not (around.input and around.output) or (around.pico_usd is None and inner.pico_usd):
+        return False
+    if is_refused(inner, around):
         return False
     told = inner.input in (0, around.input) and inner.output in (0, around.output)
     return told and (same_model(around, inner) or around.response_id == inner.response_id != "")
@@ -194,7 +216,7 @@ def repeats_half(around: Call, inner: Call) -> bool:
 
 def knows_more(around: Call, inner: Call) -> bool:
     """Tell whether a report around one of the same call knows all that this knows of its price, and more."""
-    if not around.knows or around.pico_usd in (None, inner.pico_usd):
+    if not around.knows or around.pico_usd in (None, inner.pico_usd) or is_refused(inner, around):
         return False
     more = around.knows & ~inner.knows & _DECIDE
     if inner.knows & Knows.TIER:
@@ -259,6 +281,7 @@ def _rank(place: Place) -> tuple[bool | int | bytes, ...]:
     assert call is not None
     return (
         call.pico_usd is None,
+        not call.tells_tokens,
         is_half(call),
         -(call.knows & _DECIDE & ~Knows.SPECIAL).bit_count(),
         -(call.knows & ~Knows.SPECIAL).bit_count(),
@@ -308,7 +331,7 @@ def _same_tokens(one: Place, other: Place) -> bool:
     a, b = one.call, other.call
     if a is None or b is None or a.scope == b.scope or (a.response_id and b.response_id):
         return False
-    if not (_inside(inner, outer) or _shifted(inner, outer) or _noted(inner, outer) or _fail_together(inner, outer)):
+    if not _at_one_time(inner, outer):
         return False
     if _differ(a.service, b.service) and one.trace_id != other.trace_id:
         return False
@@ -331,14 +354,24 @@ def _differ(one: str, other: str) -> bool:
     return bool(one and other) and one != other
 
 
+def _at_one_time(inner: Place, outer: Place) -> bool:
+    return (
+        _inside(inner, outer)
+        or _shifted(inner, outer)
+        or _noted(inner, outer)
+        or _follows(inner, outer)
+        or _fail_together(inner, outer)
+    )
+
+
 def _inside(inner: Place, outer: Place) -> bool:
     return 0 < outer.start_ns <= inner.start_ns <= inner.end_ns < outer.end_ns
 
 
 def _noted(note: Place, earlier: Place) -> bool:
     """Tell whether one is a note of no length, which a stream's is, made about when the other ended."""
-    if note.call is None or is_half(note.call):
-        return False  # embeddings are no streams
+    if note.call is None or earlier.call is None or (is_half(note.call) and not earlier.call.response_id):
+        return False  # embeddings are no streams, and their answers have no ids
     made = 0 < earlier.start_ns < note.start_ns == note.end_ns
     return made and earlier.end_ns > 0 and _apart(note, earlier) <= MAX_APART_NS
 
@@ -349,6 +382,12 @@ def _shifted(later: Place, earlier: Place) -> bool:
     if later.trace_id != earlier.trace_id:  # inside it but for the clock
         return lasts < lasted and apart <= _TICK_NS <= most
     return 0 < most >= max(apart, abs(later.end_ns - earlier.end_ns))
+
+
+def _follows(later: Place, earlier: Place) -> bool:
+    """Tell whether one ended when it had opened a stream, which is asked for when somebody reads from it."""
+    opened = earlier.call is not None and earlier.call.opened
+    return opened and 0 <= later.start_ns - earlier.end_ns <= MAX_APART_NS
 
 
 def _fail_together(later: Place, earlier: Place) -> bool:

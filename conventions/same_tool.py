@@ -6,6 +6,7 @@ import re
 from functools import lru_cache
 from typing import Final, NamedTuple, Protocol
 
+_BETWEEN_WORDS: Final = re.compile(r"[\W_]+")
 _PREFIX: Final = re.compile(r".*(?:__|[-.:/ ])(?=[^-.:/ ])")
 
 
@@ -63,9 +64,20 @@ def bare(tool_name: str) -> str:
     return _PREFIX.sub("", tool_name)
 
 
+@lru_cache(maxsize=4096)
+def _spelled(tool_name: str) -> str:
+    """Return a name as it is when models may not have blanks, dots or capital letters in it."""
+    return _BETWEEN_WORDS.sub("", tool_name).lower()
+
+
 def same_tool(one: str, other: str) -> bool:
-    """Tell whether two names may be one tool, one of them with a prefix."""
-    return one == other or (bare(one) == bare(other) and (one == bare(one) or other == bare(other)))
+    """Tell whether two names may be one tool: one of them with a prefix, or spelled for a model.
+
+    `Search the Web` and `searchTheWeb` are offered to models as `search_the_web`.
+    """
+    if one == other or (bare(one) == bare(other) and (one == bare(one) or other == bare(other))):
+        return True
+    return _spelled(one) == _spelled(other) != ""
 
 
 def ids_agree(one: Named, other: Named) -> bool:

@@ -8,6 +8,7 @@ from sys import intern
 from typing import TYPE_CHECKING, Any, Literal
 
 from spanledger.conventions.framework import framework_of
+from spanledger.conventions.langchain import is_signal
 from spanledger.conventions.record import record
 
 if TYPE_CHECKING:
@@ -150,7 +151,8 @@ def make_step(
     scope: str = "",
 ) -> Step:
     """Freeze what is known of a GenAI span; `scope` is the name of its instrumentation."""
-    failed = span.status.code == _STATUS_ERROR or reading.error_type is not None
+    failed = (span.status.code == _STATUS_ERROR and not reading.spared) or reading.error_type is not None
+    failed = failed and not is_signal(reading.error_type or "")
     return Step(
         trace_id=span.trace_id,
         span_id=span.span_id,

@@ -103,11 +103,13 @@ class Accounts:
     def changed(self) -> list[Report]:
         """Return the calls whose verdict may be another one than when this was asked last, in the order they came."""
         affected: dict[Report, None] = {}
+        compared: set[Report] = set()  # not all that are affected were: some are twins of those that were
         while self._changed:
             report, _ = self._changed.popitem()
             affected[report] = None
+            compared.add(report)
             for echo in report.finding.echoes:
-                if echo not in affected:
+                if echo not in compared:
                     self._changed[echo] = None
             self._compare(report, affected)
         return [*reversed(affected)]  # the last one was looked at first
@@ -213,6 +215,8 @@ class Accounts:
 
     def _move(self, report: Report, parent: Report | None) -> None:
         if report.parent is not None:
+            # What they lie in is another now, which they may have repeated.
+            self._changed |= {one: None for one in report.finding.told.reports if one.call and one.call.inference}
             self._touch(report.parent)
             report.leave()
         if parent is not None:

@@ -429,6 +429,7 @@ def report(reading: Reading, scope: str, resource: Resource, cost: Cost, *, fail
         output=usage.output or 0,
         failed=failed,
         echo=reading.echo,
+        opened=reading.opened,
         unbilled=bool(reading.unbilled),
         detail=sum(count is not None for count in kinds),
         knows=_knows(reading, cost, units=units),

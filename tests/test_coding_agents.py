@@ -202,7 +202,7 @@ def test_the_default_configuration_counts_log_records(tmp_path: Path) -> None:
             sent = Request(f"http://{sidecar.http}/v1/logs", body, {"Content-Type": "application/x-protobuf"})
             assert urlopen(sent, timeout=10).status == 200
         until = time.monotonic() + 20
-        while sidecar.total("spanledger_llm_calls_total") < 2 and time.monotonic() < until:
+        while sidecar.total("spanledger_log_reports_total") < 8 and time.monotonic() < until:
             time.sleep(0.1)
         numbers = sidecar.scrape()
     finally:

@@ -56,6 +56,17 @@ TABLE: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
         },
         [{"role": "assistant", "parts": [{k: v for k, v in CALL.items() if k != "id"}]}],
     ),
+    "legacy function call beside the list": (
+        {
+            f"{IN}.0.message.role": "assistant",
+            f"{IN}.0.message.function_call_name": "get_weather",
+            f"{IN}.0.message.function_call_arguments_json": '{"city": "Oslo"}',
+            f"{IN}.0.message.tool_calls.0.tool_call.id": "c1",
+            f"{IN}.0.message.tool_calls.0.tool_call.function.name": "get_weather",
+            f"{IN}.0.message.tool_calls.0.tool_call.function.arguments": '{"city": "Oslo"}',
+        },
+        [{"role": "assistant", "parts": [CALL]}],
+    ),
     "tool response": (
         {f"{IN}.0.message.role": "tool", f"{IN}.0.message.tool_call_id": "c1", f"{IN}.0.message.content": '{"c": 3}'},
         [{"role": "tool", "parts": [{"type": "tool_call_response", "id": "c1", "response": {"c": 3}}]}],

@@ -331,6 +331,22 @@ def test_tools_have_prints_of_arguments_and_result() -> None:
     assert (one.arguments, one.result) == (other.arguments, other.result)
 
 
+def test_a_record_of_a_call_is_its_arguments_and_result() -> None:
+    """OpenLLMetry has LangChain's under the current names, whose ids and steps are never the same twice."""
+    one, other = (
+        detail({
+            **TOOL,
+            "gen_ai.tool.call.arguments": f'{{"input_str": "x", "inputs": {{"q": "x"}}, "metadata": {{"step": {n}}}}}',
+            "gen_ai.tool.call.result": f'{{"output": {{"kwargs": {{"content": "3C", "id": {n}}}, "lc": 1}}}}',
+        })
+        for n in (1, 2)
+    )  # fmt: skip
+    plain = detail({**TOOL, "gen_ai.tool.call.arguments": '{"q": "x"}', "gen_ai.tool.call.result": "3C"})
+    assert (one.arguments, one.result) == (other.arguments, other.result) == (plain.arguments, plain.result)
+    odd = detail({**TOOL, "gen_ai.tool.call.arguments": '{"input_str": "x", "page": 1}'})
+    assert odd.arguments not in (None, one.arguments)
+
+
 PROMPT = "You plan trips. Today is {}. Session {}. Be brief."
 
 

@@ -7,11 +7,12 @@ from dataclasses import replace
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spanledger.conventions.call import Call, Place
 from spanledger.conventions.ledger import MONEY, TOKENS, Bill, Excess, Report
+from spanledger.conventions.same_call import Knows
 from spanledger.processor.accounts import MAX_TRACE_SPANS, Accounts
 
 LEAF = Call(
@@ -109,6 +110,50 @@ def test_an_answer_that_was_refused_is_a_call_beside_the_one_that_was_taken() ->
     assert verdicts(place(1, 0, taken), place(2, 1, refused)) == ["counts", "counts"]
     assert verdicts(place(1, 0, taken), place(2, 1, replace(refused, response_id="b"))) == ["wraps", "counts"]
     assert verdicts(place(1, 0, replace(taken, failed=True)), place(2, 1, refused)) == ["wraps", "counts"]
+    third = place(3, 1, FAILED)
+    assert verdicts(place(1, 0, taken), place(2, 1, refused), third) == ["counts"] * 3
+    assert verdicts(place(1, 0, replace(SILENT, response_id="b")), place(2, 1, refused)) == ["counts", "counts"]
+    paid = replace(taken, knows=Knows.BILL, pico_usd=9)
+    assert verdicts(place(1, 0, paid), place(2, 1, refused)) == ["counts", "counts"], "it is no copy that knows less"
+    broken_off = place(2, 1, replace(refused, output=0))
+    assert verdicts(place(1, 0, taken), broken_off) == ["counts", "counts"], "nor one of half the call"
+    assert verdicts(place(1, 0, taken), broken_off, place(3, 1, taken)) == ["wraps", "counts", "counts"]
+
+
+def test_beside_a_refused_answer_a_stream_without_usage_has_the_tokens_of_what_is_around_it() -> None:
+    """Two calls, and the tokens of both."""
+    taken, refused = replace(LEAF, response_id="b"), place(2, 1, replace(LEAF, response_id="a", failed=True))
+    assert verdicts(place(1, 0, taken), refused, place(3, 1, SILENT)) == ["tells", "counts", "counts"]
+    stream = place(3, 1, replace(SILENT, response_id="b"))
+    assert verdicts(place(1, 0, taken), refused, stream) == ["counts", "counts", "twin"]
+
+
+@pytest.mark.parametrize("scope", ["sdk", "gateway"])
+def test_a_gateway_s_id_for_an_answer_that_failed_below_it_makes_no_second_call(scope: str) -> None:
+    """LiteLLM's for one of Anthropic's, of which the last event was not waited for."""
+    outer = replace(LEAF, scope=scope, family="claude", response_id="chatcmpl-38a7738d-b7eb-4ac5-a225-a315d8f82986")
+    inner = replace(LEAF, family="claude", response_id="msg_0104a3f866f14a9e42b8638f", failed=True)
+    assert verdicts(place(1, 0, outer), place(2, 1, inner)) == ["wraps", "counts"]
+    fallback = replace(outer, family="gpt-4o")
+    assert verdicts(place(1, 0, fallback), place(2, 1, inner)) == ["counts", "counts"], "another model answered"
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_a_report_without_tokens_is_of_the_response_around_it_that_has_them(failed: bool) -> None:
+    """An SDK's stream, perhaps cut after the last chunk, in a framework that counts for itself; nobody else's call."""
+    framework = replace(LEAF, scope="framework", response_id="r")
+    stream = place(2, 1, replace(SILENT, response_id="r", failed=failed))
+    assert verdicts(place(1, 0, framework), stream) == ["counts", "twin"]
+    other = place(3, 1, replace(LEAF, response_id="s", input=50))
+    assert verdicts(place(1, 0, framework), stream, other) == ["counts", "twin", "counts"]
+
+
+def test_of_two_reports_of_a_response_the_one_with_tokens_stands() -> None:
+    """However little it knows of the model, and whoever began first."""
+    told_of = replace(LEAF, scope="framework", family="", response_id="r", pico_usd=None)
+    named = replace(SILENT, response_id="r")
+    assert verdicts(place(1, 0, named), place(2, 0, told_of)) == ["twin", "counts"]
+    assert verdicts(place(1, 0, told_of), place(2, 0, named)) == ["counts", "twin"]
 
 
 def test_a_sum_that_is_more_than_the_calls_below_has_calls_that_nobody_saw() -> None:
@@ -365,6 +410,55 @@ def test_each_call_counts_once_in_any_order(spans: list[Place], random: Random, 
         assert report is not None
         if one.call is not None:
             assert (report.verdict in TOKENS) == (report.verdict in MONEY) == (one.call.scope == "sdk")
+
+
+_IDS = ("", "", "a", "b", "msg_c")
+_TOKENS = ((0, 0), (1000, 100), (1000, 100), (500, 50), (1500, 150), (1000, 0), (0, 100))
+
+
+@st.composite
+def reports(draw: st.DrawFn) -> list[Place]:
+    """Return a trace of reports that may mean anything."""
+    spans = []
+    for number in range(1, draw(st.integers(2, 7)) + 1):
+        call = None
+        if draw(st.integers(0, 4)):
+            tokens = draw(st.sampled_from(_TOKENS))
+            call = Call(
+                inference=draw(st.integers(0, 4)) > 0,
+                scope=draw(st.sampled_from(["sdk", "framework"])),
+                response_id=draw(st.sampled_from(_IDS)),
+                family=draw(st.sampled_from(["gpt-4o", "gpt-4o", ""])),
+                input=tokens[0],
+                output=tokens[1],
+                failed=draw(st.booleans()),
+                echo=not draw(st.integers(0, 9)),
+                unbilled=not draw(st.integers(0, 9)),
+                knows=draw(st.sampled_from([0, 0, Knows.BILL, Knows.UNITS])),
+                pico_usd=draw(st.sampled_from([None, 7, 9])) if any(tokens) else None,
+            )
+        one = place(number, draw(st.integers(0, number - 1)), call)
+        if not draw(st.integers(0, 4)):
+            one = replace(one, start_ns=(start := draw(st.integers(1000, 9000))), end_ns=start + 2000)
+        spans.append(one)
+    return spans
+
+
+@settings(max_examples=300, deadline=None)
+@given(reports(), st.randoms(use_true_random=False), st.integers(1, 3))
+def test_what_was_said_of_each_report_last_is_what_it_is(spans: list[Place], random: Random, size: int) -> None:
+    """Whatever changes is told of, and comes to the same as if all had been there at once, whatever the order."""
+    at_once = {one.place: one.bill for one in told(*spans)}
+    random.shuffle(spans)
+    accounts = Accounts()
+    said: dict[Report, Bill] = {}
+    for start in range(0, len(spans), size):
+        for one in spans[start : start + size]:
+            accounts.add(one, 0.0)
+        said |= {report: report.bill for report in (*accounts.changed(), *accounts.sums())}
+    assert {report.place: bill for report, bill in said.items()} == {
+        place: bill for place, bill in at_once.items() if place is not None and place.call is not None
+    }
 
 
 def test_a_deployment_name_and_the_model_behind_it_are_one_call() -> None:

@@ -61,15 +61,17 @@ def report(inference: bool, scope: str, tokens: tuple[int, int], *, priced: bool
     return replace(told, **facts)  # type: ignore[arg-type]
 
 
-_SHAPES = ("plain", "plain", "wrapped", "silent", "quiet wrapper", "failed", "twin", "own", "halves", "half below")
+_SHAPES = (
+    "plain", "plain", "wrapped", "silent", "quiet wrapper", "failed", "twin", "own", "halves", "half below", "refused",
+)  # fmt: skip
 
 
 @st.composite
 def told_stories(draw: st.DrawFn) -> tuple[list[Step | Bridge], tuple[int, int]]:
     """Draw a run, and the tokens that were spent in it: what its spans say is known to be this.
 
-    Nested agents over calls, wrapped, twinned, retried, silent, failed, halved, with more than is seen. No two calls
-    have equal tokens: here all lie in one another's time.
+    Nested agents over calls, wrapped, twinned, retried, silent, failed, halved, refused, with more than is seen. No two
+    calls have equal tokens, but for what was refused: here all lie in one another's time.
     """
     numbers = itertools.count(1)
     spans: list[Step | Bridge] = []
@@ -113,12 +115,18 @@ def told_stories(draw: st.DrawFn) -> tuple[list[Step | Bridge], tuple[int, int]]
             told = report(True, "framework", said, priced=price)
             if told.pico_usd is not None and draw(boolean):  # it knows more of the price
                 told = replace(told, pico_usd=told.pico_usd * 2, knows=draw(st.sampled_from([1, 6, 8])))
+            if shape == "refused" or (shape == "silent" and name and draw(boolean)):
+                told = replace(told, response_id=name or f"taken{outer}")
             spans.append(step(outer, parent, "llm", told))
+            if shape == "refused" and draw(boolean):
+                spans.append(step(next(numbers), outer, "llm", report(True, "sdk", (0, 0), failed=True)))
         number = next(numbers)
         used = (0, 0) if shape in ("silent", "failed") else tokens
         if shape in ("halves", "half below"):
             used = (tokens[0], 0) if draw(boolean) else (0, tokens[1])
-        failed = shape == "failed"
+        failed = shape in ("failed", "refused")
+        if shape == "refused":
+            name = f"refused{number}"
         spans.append(
             step(number, inner, "llm", report(True, "sdk", used, priced=priced, response_id=name, failed=failed))
         )
@@ -128,7 +136,7 @@ def told_stories(draw: st.DrawFn) -> tuple[list[Step | Bridge], tuple[int, int]]
         if shape == "halves":
             rest = report(True, "other", (tokens[0] - used[0], tokens[1] - used[1]), priced=priced, response_id=name)
             spans.append(step(next(numbers), draw(st.sampled_from([parent, number])), "llm", rest))
-        factor = 0 if failed else 4 if shape == "own" else 1
+        factor = {"failed": 0, "own": 4, "refused": 2}.get(shape, 1)
         return tokens[0] * factor, tokens[1] * factor
 
     spent = agent(0, 0)

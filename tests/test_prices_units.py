@@ -442,7 +442,7 @@ def spellings(uncached: int, read: int, write: int, output: int) -> dict[str, di
         "opentelemetry.instrumentation.genai.anthropic": {**current, "gen_ai.usage.input_tokens": whole},
         "com.anthropic.sdk.python": {**current, "gen_ai.usage.input_tokens": whole},
         "openlit.instrumentation.anthropic": {**current, "gen_ai.usage.input_tokens": uncached},
-        "crewai": {**current, "gen_ai.usage.input_tokens": uncached},
+        "crewai": {**current, "gen_ai.usage.input_tokens": whole},
         "agent_framework": {**current, "gen_ai.usage.input_tokens": uncached},
         "pydantic-ai": {**current, "gen_ai.usage.input_tokens": whole},
         "opentelemetry.instrumentation.anthropic": {

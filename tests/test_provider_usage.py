@@ -105,6 +105,16 @@ def facts(**values: Value) -> Facts:
             id="anthropic with a small cache",
         ),
         pytest.param(
+            {"prompt_tokens": 1000, "completion_tokens": 10, "cache_read_input_tokens": 100},
+            {"input": 1000, "output": 10, "cache_read": 100},
+            id="anthropic in openai's words, as haystack has it",
+        ),
+        pytest.param(
+            {"prompt_tokens": 90, "completion_tokens": 10, "cache_read_input_tokens": 100},
+            {"input": 190, "output": 10, "cache_read": 100},
+            id="haystack before it added the cache",
+        ),
+        pytest.param(
             {"input_tokens": 1000, "output_tokens": 10, "total_tokens": 1010, "cache_read_input_tokens": 100},
             {"input": 1000, "output": 10, "cache_read": 100},
             id="mlflow's total says that it is in",

@@ -19,6 +19,8 @@ NATIVE_BILL: Final = (1, 2114, 0, 28, 0.008298)
 SDK: Final = "com.anthropic.sdk.python"
 PRIORITY: Final[dict[str, Value]] = {"openai.response.service_tier": "priority"}
 WEATHER: Final[dict[str, Value]] = {OP: "execute_tool", "gen_ai.tool.name": "get_weather"}
+STEP: Final = "haystack.agent.step.llm"
+TRIED: Final = "haystack.chat_generator.run"
 
 
 def told(outcome: Outcome) -> list[tuple[str, str]]:
@@ -59,6 +61,30 @@ def test_a_note_of_a_stream_s_answer_is_the_call_that_ended_just_before() -> Non
     assert bill(play([sent(native), sent(asked, note._replace(trace=2))])) == NATIVE_BILL
     late = note._replace(start=5000, end=5000, trace=2)
     assert bill(play([sent(asked, native, late)]))[0] == 2
+
+
+def test_a_note_of_a_stream_that_broke_off_is_the_call_that_was_left() -> None:
+    """Both tell the input. What Logfire has of the output is what Anthropic's first event says."""
+    native = One(2, 1, SDK, 21, 100, CLAUDE | {"gen_ai.usage.input_tokens": 66, "gen_ai.response.id": "msg_1"})
+    answer = CLAUDE | used(66, 1) | {"gen_ai.output.messages": '[{"role":"assistant","parts":[]}]'}
+    note = One(3, 1, "logfire.anthropic", 108, 108, answer, name="streaming response from {request_data[model]!r}")
+
+    assert bill(play([sent(AGENT, native, note)]))[:4] == (1, 66, 0, 0)
+
+
+def test_a_call_whose_caller_is_told_under_other_ids_stays_in_its_run() -> None:
+    """LangSmith's SDK 0.14 exports spans with other ids than those of the context that Anthropic's SDK is called in."""
+    run = One(1, 0, "langsmith", 0, 300, {"langsmith.span.kind": "chain"}, name="traveller")
+    tool = One(3, 1, "langsmith", 110, 120, {"langsmith.span.kind": "tool"}, name="get_weather")
+    told_of = One(2, 1, "langsmith", 20, 100, {"langsmith.span.kind": "llm"} | NATIVE, name="ChatAnthropic")
+    native = One(9, 8, SDK, 21, 99, NATIVE, trace=2)
+    for requests in ((sent(native), sent(run, told_of, tool)), (sent(run, told_of, tool), sent(native))):
+        outcome = play([*requests])
+
+        assert bill(outcome) == NATIVE_BILL
+        assert [told(outcome), len(outcome.runs)] == [
+            [("other", "traveller"), ("llm", "ChatAnthropic"), ("tool", "get_weather")], 1,
+        ]  # fmt: skip
 
 
 def test_a_wrapper_that_saw_the_beginning_of_a_stream_only_is_a_wrapper() -> None:
@@ -231,3 +257,55 @@ def test_a_tool_is_known_from_messages_by_its_call_or_by_its_item(item_id: str) 
 
     assert outcome.totals("tool_calls") == 1
     assert told(outcome)[1] == ("tool", "get_weather")
+
+
+def test_the_tokens_of_dspy_s_call_have_the_model_of_the_span_below_them() -> None:
+    """MLflow writes them to the outermost program, and each value as JSON."""
+    usage: dict[str, Value] = {"mlflow.chat.tokenUsage": '{"input_tokens": 208, "output_tokens": 36}'}
+    call = One(2, 1, "mlflow.tracing.provider", 20, 80, {
+        "mlflow.spanType": '"CHAT_MODEL"', "mlflow.llm.model": '"openai/gpt-4o-mini"',
+    }, name="LM.__call__")  # fmt: skip
+    predict = One(1, 0, "mlflow.tracing.provider", 10, 90, usage | {"mlflow.spanType": '"LLM"'}, name="Predict.forward")
+    react = predict._replace(attributes=usage | {"mlflow.spanType": '"AGENT"'}, name="ReAct.forward")
+
+    priced, summed_up = play([sent(call, predict)]), play([sent(call, react)])
+
+    assert bill(priced) == (1, 208, 0, 36, 0.0000528)
+    assert (summed_up.calls, summed_up.input, summed_up.runs[0]["totals"]["input_tokens"]) == (1, 208, 208)
+
+
+def test_a_generator_of_haystack_that_stepped_in_is_one_call_beside_the_one_that_failed() -> None:
+    """The answer stands on the span around those that were tried in turn."""
+    answer = {"replies": [{"meta": {"model": "gpt-4o-mini", "usage": {"prompt_tokens": 244, "completion_tokens": 28}}}]}
+    around = One(1, 0, "app", 10, 90, {"haystack.agent.step.llm.output": json.dumps(answer)}, name=STEP)
+    tried: dict[str, Value] = {"haystack.component.type": "OpenAIChatGenerator"}
+    first = One(2, 1, "app", 11, 20, tried | {"error.type": "NotFound"}, name=TRIED)
+
+    outcome = play([sent(first, One(3, 1, "app", 21, 89, tried, name=TRIED), around)])
+
+    assert (outcome.calls, outcome.failed, outcome.input, outcome.runs[0]["outcome"]) == (1, 1, 244, "success")
+
+
+@pytest.mark.parametrize("tokens", [{}, {"llm.token_count.prompt": 350, "llm.token_count.completion": 16}])
+def test_a_stream_that_was_asked_for_when_the_span_of_llama_index_had_ended_is_its_call(
+    tokens: dict[str, Value],
+) -> None:
+    """Its span ends with the function, which asks the model once somebody reads. Each call is its own, in any order."""
+    scopes = ("openinference.instrumentation.llama_index", "openinference.instrumentation.openai")
+    call: dict[str, Value] = {"openinference.span.kind": "LLM", "llm.model_name": "gpt-4o-mini"} | tokens
+    streams = [
+        span
+        for number, begun in ((2, 20), (4, 120))
+        for span in (
+            One(number, 1, scopes[0], begun, begun + 1, call, name="OpenAI.astream_chat"),
+            One(number + 1, 1, scopes[1], begun + 2, begun + 80, call, name="ChatCompletion"),
+        )
+    ]
+    for spans in (streams, streams[::-1]):
+        outcome = play([sent(AGENT, *spans)])
+
+        assert (outcome.calls, outcome.input) == (2, 700 if tokens else 0)
+        assert len(told(outcome)) == 2
+
+    elsewhere = streams[1]._replace(start=19_000, end=20_000)
+    assert play([sent(AGENT, streams[0], elsewhere)]).calls == 2

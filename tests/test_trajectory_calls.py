@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from spanledger.conventions.detail import Detail
@@ -262,6 +264,19 @@ def test_handoffs_and_delegations() -> None:
         ("planner", "researcher", "delegation"),
         ("planner", "writer", "handoff"),
     ]
+    assert run.agent_name == "planner"
+
+
+def test_a_workflow_that_delegates_gives_the_run_its_name() -> None:
+    """Whom a tool of its own asked for help is not who was asked for the work."""
+    story = Story()
+    flow = replace(story.step("workflow", "planner", 0, 100), workflow_name="planner")
+    story.records[-1] = flow
+    story.llm(1, 8, below=flow)
+    story.agent("researcher", 10, 30, below=story.tool("task", 9, 31, below=flow))
+
+    run = build(story.records)[0]
+
     assert run.agent_name == "planner"
 
 

@@ -963,6 +963,28 @@ async def test_budgets_go_on_over_a_reload(tmp_path: Path, storage: tuple[str, s
     assert bed.table.gauge("spanledger_budget_limit_usd").get(("day",)) is None
 
 
+async def test_a_limit_that_is_reached_beside_a_handover_is_told_of_by_the_next_step() -> None:
+    """The call that came meanwhile is counted with what was open, of which nothing is told."""
+    paid = Cost("priced", total=10**12)
+    bed = Bed(budgets=[{"name": "day", "per": "day", "soft_usd": 2, "hard_usd": 3}])
+    first = bed.connector
+    await first.start()
+    bed.take(step(2, 1, cost=paid), step(3, 1, cost=paid))
+    await bed.wait()
+    second = bed.again()
+    await second.start()
+    handover = second.take_over(first)
+    bed.take(step(4, 1, cost=paid))
+    await handover
+    bed.take(step(5, 1, cost=paid))
+    await bed.wait()
+
+    breaches = {level: total(bed.table, "spanledger_budget_breaches_total", "day", level) for level in ("soft", "hard")}
+    assert breaches == {"soft": 1, "hard": 1}
+    for connector in (first, second):
+        await connector.shutdown(bed.clock.now_s)
+
+
 async def test_what_was_held_against_policies_is_not_again_after_a_reload() -> None:
     """Neither of a run that is open nor of one that is closed and told again, for a step came late."""
     policies = [{"name": "models", "models": {"deny": ["gpt-4o"]}}]

@@ -47,6 +47,28 @@ def test_a_tool_error_that_the_model_answered_is_no_failure() -> None:
     assert (run.outcome, run.failure_chain, run.totals.tool_calls_failed) == ("success", (), 1)
 
 
+def test_a_tool_error_within_a_call_that_went_on_is_no_failure() -> None:
+    """One span of several model calls has the tools below it, and ended well after the error."""
+    story = Story()
+    agent = story.agent("planner", 0, 100)
+    call = story.llm(1, 90, below=agent, asks=[("c9", "other")])
+    story.tool("search", 21, 30, below=call, error_type="ValueError")
+
+    assert whole(story).outcome == "success"
+
+
+@pytest.mark.parametrize(("error_type", "outcome"), [("", "success"), ("ValueError", "failure")])
+def test_a_memory_that_did_without_a_model_is_no_failure(error_type: str, outcome: str) -> None:
+    """Nobody waits for what is kept after the answer: the memory's own word counts."""
+    story = Story()
+    agent = story.agent("planner", 0, 100)
+    story.llm(1, 20, below=agent)
+    memory = story.step("memory", "", 30, 60, below=agent, error_type=error_type)
+    story.llm(31, 50, below=memory, error_type="ValueError")
+
+    assert whole(story).outcome == outcome
+
+
 def test_a_root_that_says_nothing_does_not_hide_that_the_last_call_failed() -> None:
     """Some frameworks leave the root unset when a run fails."""
     story = Story()

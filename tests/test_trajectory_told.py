@@ -62,6 +62,20 @@ def test_a_tool_with_a_span_is_not_told_again(call_id: str) -> None:
     assert tools(run) == [("search", "parent")]
 
 
+@pytest.mark.parametrize("name", ["Search the Web", "searchTheWeb", "mcp__web__search_the_web"])
+def test_a_tool_under_its_own_name_is_not_told_again(name: str) -> None:
+    """A model was offered it as it may spell it."""
+    story = Story()
+    agent = story.agent("planner", 0, 100)
+    story.llm(10, 20, below=agent, asks=[("c1", "search_the_web")])
+    story.tool(name, 25, 40, below=agent)
+    story.llm(50, 60, below=agent, reads=["c1"], asks=[])
+
+    (run,) = build(story.records)
+
+    assert tools(run) == [(name, "parent")]
+
+
 def test_an_agent_that_was_handed_the_work_is_no_tool() -> None:
     """The request is answered by what the agent did."""
     story = Story()
@@ -234,7 +248,19 @@ def test_a_handoff_is_no_delegation() -> None:
 def test_nodes_of_graphs(path: str, node: str) -> None:
     """The innermost node that is more than a part of a ready-made agent, from wherever it is written."""
     assert node_of({"langsmith.metadata.langgraph_checkpoint_ns": path}) == node
+    assert node_of({"langfuse.observation.metadata.langgraph_checkpoint_ns": f'"{path}"'}) == node
     assert node_of({"metadata": f'{{"langgraph_node": "x", "langgraph_checkpoint_ns": "{path}"}}'}) == node
+
+
+def test_what_tries_a_call_again_is_no_agent() -> None:
+    """It goes by the name of the call."""
+    story = Story()
+    outer = replace(story.step("other", "", 0, 100), name="ChatOpenAI")
+    story.records = [outer, replace(story.llm(10, 20, below=outer), name="ChatOpenAI")]
+
+    (run,) = build(story.records)
+
+    assert {step.agent_name for step in run.steps} == {None}
 
 
 def test_a_span_around_the_asking_call_is_not_what_it_asked_for() -> None:

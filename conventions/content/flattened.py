@@ -29,6 +29,8 @@ MAX_INDEX: Final = 100_000
 """Indices from here on are nobody's: such a key is left alone and marked `limit`."""
 
 _NOBODY: Final = "unknown"
+_ONLY: Final = ""
+"""Stands for the index of a call that a message can have one of: OpenAI's first function calls."""
 _RUN_BY_PROVIDER: Final = frozenset({
     "web_search_call", "file_search_call", "code_interpreter_call", "image_generation_call",
 })  # fmt: skip
@@ -175,14 +177,16 @@ def message(fields: Fields, reader: Reader, default_role: str | None = None) -> 
         elif word.startswith("content."):
             texts[word[8:]] = value
         elif word in ("function_call_name", "function_call.name"):
-            calls.setdefault("", {})["name"] = value
+            calls.setdefault(_ONLY, {})["name"] = value
         elif word in ("function_call_arguments_json", "function_call.arguments"):
-            calls.setdefault("", {})["arguments"] = value
+            calls.setdefault(_ONLY, {})["arguments"] = value
         elif word in ("reasoning", "reasoning_content"):
             if (thought := reader.text(value)) is not None:
                 said.append(parts.reasoning(thought))
         elif word.startswith("function."):
             answers.extend(_answer(value, reader))
+    if len(calls) > 1:
+        calls.pop(_ONLY, None)  # the last of those listed, in older words: LangChain's models of Google have both
     spoken_by = _role(role, default_role, calls, call_id, reader)
     if spoken_by != "tool":
         said.extend(_said(content, texts, blocks, reader))

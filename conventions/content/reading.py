@@ -61,6 +61,9 @@ PLACES: Final[Mapping[str, Places]] = {
         result=("output.value",),
         query=("input.value",),
     ),
+    "nemo_agent_toolkit": Places(
+        prompt=("input.value",), completion=("output.value",), arguments=("input.value",), result=("output.value",)
+    ),
     "openllmetry": Places(
         prompt=("gen_ai.prompt",),
         completion=("gen_ai.completion",),

@@ -116,8 +116,9 @@ def arguments_of(value: Json, reader: Reader) -> Json:
     found = reader.arguments(value)
     if not isinstance(found, dict):
         return None if found == "" else found
-    if "input_str" in found:
-        return reader.arguments(found["input_str"])
+    if "input_str" in found and set(found) <= _CALLBACK_RECORD:
+        inputs = found.get("inputs")
+        return inputs if isinstance(inputs, dict) else reader.arguments(found["input_str"])
     if set(found) <= _CALL_RECORD and "kwargs" in found and not found.get("args"):
         return found["kwargs"]
     return found
@@ -148,4 +149,5 @@ def result_of(value: Json, reader: Reader) -> Json:
 
 
 _CALL_RECORD: Final = {"args", "kwargs"}
+_CALLBACK_RECORD: Final = {"input_str", "inputs", "tags", "metadata", "kwargs"}
 _RUN_RECORD: Final = {"output", "kwargs"}

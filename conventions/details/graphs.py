@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from spanledger.conventions import coerce
 from spanledger.conventions.dialect import MAX_NAME_CHARS
+from spanledger.conventions.langchain import named_node, nodes_of
 from spanledger.conventions.span_attributes import by_keys
 
 if TYPE_CHECKING:
@@ -21,25 +23,17 @@ _PLACES: Final = (
 _WITHIN: Final = re.compile(r'"langgraph_checkpoint_ns": ?"([^"\\]{1,2048})"')
 """The same in a JSON object, under OpenInference's `metadata`."""
 
-_PLUMBING: Final = frozenset({"agent", "tools", "model", "model_request", "call_model", "__start__", "__end__"})
-"""Nodes that LangChain's own agents are made of."""
-
 
 def node_of(attributes: Attributes) -> str:
-    """Return the innermost node that is more than a part of a ready-made agent; "" where no graph is spoken of.
-
-    The name space is the path of nodes, each with the id of its task: `researcher:2ebf…|model:3949…`.
-    """
+    """Return the innermost node that is more than a part of a ready-made agent; "" where no graph is spoken of."""
     if not by_keys(attributes, _may_tell):
         return ""
-    path = next((said for name in _PLACES if isinstance(said := attributes.get(name), str)), None)
+    path = next((said for name in _PLACES if (said := coerce.unquoted(attributes.get(name))) is not None), None)
     if path is None:
         metadata = attributes.get("metadata")
         found = _WITHIN.search(metadata) if isinstance(metadata, str) else None
         path = found[1] if found else ""
-    nodes = [part.partition(":")[0] for part in path.split("|")]
-    named = [node for node in nodes if node not in _PLUMBING and len(node) <= MAX_NAME_CHARS]
-    return named[-1] if named else nodes[0][:MAX_NAME_CHARS]
+    return named_node(path, MAX_NAME_CHARS) or nodes_of(path)[0][:MAX_NAME_CHARS]
 
 
 def _may_tell(keys: Collection[str]) -> bool:

@@ -10,7 +10,7 @@ from spanledger.conventions.content.log_records import content_of
 from spanledger.conventions.content.parse import Reader
 from spanledger.conventions.content.provider_json import conversation
 from spanledger.conventions.content.span_events import CHOICE, DETAILS, MESSAGES
-from spanledger.conventions.content.tools import definitions_of
+from spanledger.conventions.content.tools import arguments_of, definitions_of, result_of
 from spanledger.conventions.detail import Detail
 from spanledger.conventions.details import rendering
 from spanledger.conventions.details.delegates import delegate_of
@@ -368,7 +368,9 @@ def _value(reading: Reading, name: str, reader: Reader) -> Json:
     raw: Value = reading.says(name)
     if raw is None:
         return None
-    return reader.arguments(raw) if name == _ARGUMENTS else reader.response(raw)
+    if name == _ARGUMENTS:
+        return arguments_of(raw, reader)  # OpenLLMetry writes LangChain's record of a call under the current names too
+    return result_of(raw, reader) if name == _RESULT else reader.response(raw)
 
 
 def _messages(reading: Reading, name: str, role: str, reader: Reader) -> Sequence[Message]:

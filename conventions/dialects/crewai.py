@@ -1,8 +1,10 @@
 """CrewAI 1.15 (native spans). Its anonymous product telemetry (`crewai.telemetry`) has no word of this and is no work.
 
 Span names are fixed phrases. An agent's `gen_ai.agent.name` is a hash of it; people know it by its role. On model
-calls `gen_ai.conversation.id` is the id of a task, an agent or a kickoff. A call without usage has zeros for it.
-Anthropic's and Bedrock's input counts are passed on without the cache.
+calls `gen_ai.conversation.id` is the id of a task, an agent or a kickoff, and the model that answered is the one that
+was asked. A call without usage has zeros for it, one of Gemini has zero for its input, one of Bedrock has nothing, and
+one through LiteLLM that asked for a tool ends with the run. A tool that failed has, beside its span or that of its
+flow, a second one without time; a tool of an MCP server has one below it, under the server's name for it.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from spanledger.conventions.dialect import (
     CONVERSATION_ID,
     ERROR_TYPE,
     MODEL_CALLS,
+    SPARED,
     STRUCTURAL,
     TOOL_NAME,
     USAGE,
@@ -26,8 +29,8 @@ from spanledger.conventions.dialect import (
 
 _EVENT: Final = "crewai.event_name"
 _ROLE: Final = "crewai.agent.role"
-_FAILURE: Final = "crewai.tool.failure.code"
-_COUNTED: Final = ("gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens")
+_FAILURES: Final = ("crewai.tool.failure.code", "crewai.tool.failure.reason")
+_REPEATS: Final = ("tool failure", "execute mcp tool")
 
 
 def _complete(facts: Facts) -> None:
@@ -35,14 +38,22 @@ def _complete(facts: Facts) -> None:
         return
     if facts.kind == "agent":
         facts.correct(AGENT_NAME, _ROLE, coerce.text(facts.attributes.get(_ROLE)))
-    elif facts.kind == "tool" and _FAILURE in facts.attributes:
-        facts.failed = True
-        facts.offer(ERROR_TYPE, _FAILURE, coerce.text(facts.attributes[_FAILURE]))
+    elif facts.span.name in _REPEATS:
+        facts.kind, facts.operation = STRUCTURAL
+        facts.forget(TOOL_NAME)
+    elif facts.kind == "tool":
+        for key in _FAILURES:
+            if key in facts.attributes:
+                facts.failed = True
+                if facts.values.get(ERROR_TYPE) in (None, "_OTHER"):
+                    facts.correct(ERROR_TYPE, key, coerce.text(facts.attributes[key]))
     elif facts.kind in MODEL_CALLS:
         facts.forget(CONVERSATION_ID)
         facts.offer_found(CONVERSATION_ID, "session.id", coerce.text)
-        if all(facts.values.get(target) == 0 for target in _COUNTED):
-            for target in USAGE:
+        if facts.attributes[_EVENT] == "llm_call_started":  # whose end never came, which is called an error
+            facts.offer(SPARED, _EVENT, True)
+        if facts.values.get("gen_ai.usage.input_tokens") == 0:
+            for target in USAGE:  # what the output cost would pass for the whole
                 facts.forget(target)
 
 

@@ -28,7 +28,7 @@ from spanledger.conventions.dialect import (
     Facts,
     Kinded,
 )
-from spanledger.conventions.provider_usage import offer_usage_found
+from spanledger.conventions.provider_usage import offer_usage_found, searches_charged
 from spanledger.conventions.providers import provider_of
 from spanledger.conventions.values import Value
 
@@ -67,6 +67,9 @@ def _read_answer(facts: Facts) -> None:
         offer_usage_found(facts, _OUTPUT, within)
     for target, read in _ANSWERED.items():
         facts.offer_found(target, _OUTPUT, read)
+    if queries := facts.find(_OUTPUT, _queries):
+        model = facts.text(RESPONSE_MODEL) or facts.text(REQUEST_MODEL)
+        facts.offer("@web_search", _OUTPUT, searches_charged(model, queries))
 
 
 def _session(context: Value) -> str | None:
@@ -101,6 +104,15 @@ def _id(answer: Value) -> str | None:
 
 def _tier(answer: Value) -> str | None:
     return coerce.text(_own(answer).get("service_tier"))
+
+
+def _queries(answer: Value) -> int:
+    """Return how many searches an answer of Gemini is grounded on."""
+    candidates = _own(answer).get("candidates")
+    told = (
+        [_object(_object(one).get("groundingMetadata")) for one in candidates] if isinstance(candidates, list) else []
+    )
+    return sum(len(queries) for one in told if isinstance(queries := one.get("webSearchQueries"), list))
 
 
 def _finish_reasons(answer: Value) -> list[Value] | None:

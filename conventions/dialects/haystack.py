@@ -54,6 +54,7 @@ _NAMES: Final[dict[str, Kinded | Choose]] = {
     "haystack.agent.step.tool": Kinded("tool", "execute_tool"),
     "haystack.agent.step.llm": Kinded("llm", "chat"),
     "haystack.component.run": _component,
+    "haystack.chat_generator.run": _component,  # within a router, ranker or extractor, or one of several tried in turn
     "haystack.agent.step": STRUCTURAL,
     "haystack.agent.hook": STRUCTURAL,
 }

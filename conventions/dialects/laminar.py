@@ -25,6 +25,8 @@ from spanledger.conventions.values import Value
 
 _TYPE: Final = "lmnr.span.type"
 _ANSWERS: Final = "gen_ai.output.messages"
+_STREAM_OF_GEMINI: Final = "gemini.generate_content_stream"
+_COUNTS: Final = ("gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens", "@total_tokens")
 _PROPERTIES: Final = "lmnr.association.properties."
 
 
@@ -41,6 +43,19 @@ def _complete(facts: Facts) -> None:
         facts.offer(FINISH_REASONS, _ANSWERS, facts.find(_ANSWERS, _finish_reasons))
         if facts.attributes.get(_TYPE) == "CACHED":
             facts.unbilled = "cache_hit"
+        if facts.span.name == _STREAM_OF_GEMINI:
+            _forget_sums(facts)
+
+
+def _forget_sums(facts: Facts) -> None:
+    """Forget the output where it is the sum over the chunks of an answer, each of which counts those before it too.
+
+    The total is that of the first chunk and the sum. So the sum of one chunk alone, which is right, is in it twice.
+    """
+    known, output, total = (facts.values.get(target) for target in _COUNTS)
+    if not (type(known) is type(output) is type(total) is int and total == known + 2 * output):
+        facts.forget("gen_ai.usage.output_tokens")
+    facts.forget("@total_tokens")
 
 
 def _finish_reasons(answers: Value) -> Value:

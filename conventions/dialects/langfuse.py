@@ -20,6 +20,7 @@ from spanledger.conventions.dialect import (
     COST,
     FINISH_REASONS,
     HTTP_STATUS,
+    MAX_NAME_CHARS,
     MODEL_CALLS,
     PROVIDER,
     REQUEST_MODEL,
@@ -31,11 +32,13 @@ from spanledger.conventions.dialect import (
     TOOL_NAME,
     USAGE,
     USER_ID,
+    WORKFLOW_NAME,
     Dialect,
     Facts,
     Kinded,
     SecondsUntil,
 )
+from spanledger.conventions.langchain import named_node
 from spanledger.conventions.lookup import BASIS
 from spanledger.conventions.provider_usage import MAX_CHARS, offer_usage_found, usage_object
 from spanledger.conventions.providers import provider_of
@@ -50,6 +53,8 @@ _PARAMETERS: Final = "langfuse.observation.model.parameters"
 _STARTED: Final = "langfuse.observation.completion_start_time"
 _LASTING: Final = ("cache_write_5m", "cache_write_1h")
 _FIRST_CHUNK: Final = SecondsUntil(_STARTED)
+_PATH: Final = _METADATA + "langgraph_checkpoint_ns"
+_FREE: Final = re.compile(r'"total_cost": ?0[,}]')
 _STATUS_MESSAGE: Final = "langfuse.observation.status_message"
 
 # "Error code: 500 - ...", "Error: 400 ...", "429 You exceeded ..."
@@ -77,8 +82,29 @@ def _generation(facts: Facts) -> Kinded:
 
 
 def _chain(facts: Facts) -> Kinded:
-    # The parts of an agent of LangChain name it too.
-    return Kinded("agent", "invoke_agent") if facts.text(AGENT_NAME) == facts.span.name else STRUCTURAL
+    # The parts of an agent of LangChain name it too, and those of a graph say that they are of one.
+    if facts.text(AGENT_NAME) == facts.span.name:
+        return Kinded("agent", "invoke_agent")
+    is_root = coerce.flag(facts.attributes.get(_METADATA + "is_langchain_root"))
+    if is_root and coerce.unquoted(facts.attributes.get(_METADATA + "ls_integration")) == "langgraph":
+        return Kinded("workflow", "invoke_workflow")
+    return STRUCTURAL
+
+
+def _agent(facts: Facts) -> Kinded:
+    # Whatever has `agent` in its name is one to the integration of LangChain, a function that finds one too.
+    if AGENT_NAME not in facts.values and facts.find(_PATH, _is_plumbing):
+        return STRUCTURAL
+    facts.offer_found(AGENT_NAME, _PATH, _node)
+    return Kinded("agent", "invoke_agent")
+
+
+def _is_plumbing(path: Value) -> bool:
+    return _node(path) is None
+
+
+def _node(path: Value) -> str | None:
+    return named_node(coerce.unquoted(path) or "", MAX_NAME_CHARS)
 
 
 def _complete(facts: Facts) -> None:
@@ -92,6 +118,8 @@ def _complete(facts: Facts) -> None:
         facts.offer_span_name(TOOL_NAME)
     elif facts.kind == "agent":
         facts.offer_span_name(AGENT_NAME)
+    elif facts.kind == "workflow":
+        facts.offer_span_name(WORKFLOW_NAME)
     if facts.kind not in MODEL_CALLS:
         return
     _read_models(facts)
@@ -100,6 +128,8 @@ def _complete(facts: Facts) -> None:
             for name in names:
                 if name in parameters:
                     facts.offer(target, _PARAMETERS, coerce.coercion_of(target)(parameters[name]))
+    if facts.find(_USAGE, _is_free):
+        facts.unbilled = "cache_hit"
     # Counts under current names are another instrumentation's, or were made of these by a sidecar before this one.
     if _USAGE in attributes and ("gen_ai.usage.input_tokens" not in facts.values or BASIS in attributes):
         _read_usage(facts)
@@ -118,6 +148,11 @@ def _read_models(facts: Facts) -> None:
     served = coerce.unquoted(facts.attributes.get(_METADATA + "ls_provider"))
     if served is not None:
         facts.offer(PROVIDER, _METADATA + "ls_provider", provider_of(served))
+
+
+def _is_free(details: Value) -> bool:
+    """Tell whether an answer came out of LangChain's own cache, which says so among the tokens."""
+    return isinstance(details, str) and _FREE.search(details) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +270,7 @@ DIALECT: Final = Dialect(
             "embedding": Kinded("embedding", "embeddings"),
             "retriever": Kinded("retrieval", "retrieval"),
             "tool": Kinded("tool", "execute_tool"),
-            "agent": Kinded("agent", "invoke_agent"),
+            "agent": _agent,
             "chain": _chain,
             "guardrail": Kinded("guardrail"),
             "evaluator": Kinded("evaluation"),

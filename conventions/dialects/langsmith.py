@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from spanledger.conventions import coerce
+from spanledger.conventions.answers import offer_who_answered
 from spanledger.conventions.dialect import (
     AGENT_NAME,
     CONVERSATION_ID,
@@ -29,8 +30,10 @@ from spanledger.conventions.dialect import (
     Facts,
     Kinded,
 )
-from spanledger.conventions.provider_usage import offer_usage, offer_usage_found, usage_object
+from spanledger.conventions.langchain import is_from_cache
+from spanledger.conventions.provider_usage import offer_usage, offer_usage_found, usage_object, usage_within
 from spanledger.conventions.providers import provider_of
+from spanledger.conventions.tool_results import is_failed_result
 from spanledger.conventions.values import Value, attributes_of
 
 if TYPE_CHECKING:
@@ -38,8 +41,10 @@ if TYPE_CHECKING:
 
 _KIND: Final = "langsmith.span.kind"
 _METADATA: Final = "langsmith.metadata."
+_INTEGRATION: Final = _METADATA + "ls_integration"
 _USAGE: Final = ("langsmith.usage_metadata", _METADATA + "usage_metadata")
 _DETAILS: Final = ("input_token_details", "output_token_details")
+_ANSWER: Final = "gen_ai.completion"
 _PARAMETERS: Final = _METADATA + "ls_invocation_params"
 
 # "InternalServerError('Error code: 500 ...": the exception's own type is always `Exception`.
@@ -52,7 +57,8 @@ def _chain(facts: Facts) -> Kinded:
     # The parts of an agent of LangChain name it too; what is outermost is the agent, whatever it is called.
     if agent is not None and (agent == facts.span.name or not facts.span.parent_span_id):
         return Kinded("agent", "invoke_agent")
-    if facts.span.name == "LangGraph" and not facts.span.parent_span_id:
+    is_graph = facts.span.name == "LangGraph" or facts.attributes.get(_INTEGRATION) == "langgraph"
+    if is_graph and not facts.span.parent_span_id:
         return Kinded("workflow", "invoke_workflow")
     return STRUCTURAL
 
@@ -77,10 +83,15 @@ def _complete(facts: Facts) -> None:
         facts.correct(PROVIDER, _METADATA + "ls_provider", provider_of(served))
     if facts.kind == "tool":
         facts.offer_span_name(TOOL_NAME)
+        if facts.find(_ANSWER, is_failed_result):
+            facts.failed = True
     elif facts.kind == "workflow":
         facts.offer_span_name(WORKFLOW_NAME)
     elif facts.kind in MODEL_CALLS:
         _read_usage(facts)
+        offer_who_answered(facts, _ANSWER)
+        if facts.find(_USAGE[1], _is_free) or facts.find(_ANSWER, is_from_cache):
+            facts.unbilled = "cache_hit"
         parameters = usage_object(facts.attributes.get(_PARAMETERS))
         if parameters is not None:
             facts.offer("gen_ai.request.reasoning.level", _PARAMETERS, coerce.text(parameters.get("reasoning_effort")))
@@ -97,6 +108,12 @@ def _read_usage(facts: Facts) -> None:
     for name in _DETAILS:
         usage[name] = usage_object(attributes.get(f"gen_ai.usage.{name}"))
     offer_usage(facts, f"gen_ai.usage.{_DETAILS[0]}", usage)
+    offer_usage_found(facts, _ANSWER, usage_within)  # what LangChain before 1.0 tells of a cache stands there only
+
+
+def _is_free(usage: Value) -> bool:
+    """Tell whether an answer came out of LangChain's own cache, which says so among the tokens."""
+    return (usage_object(usage) or {}).get("total_cost") == 0
 
 
 def _cost(usage: Value) -> float | None:

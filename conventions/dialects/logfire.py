@@ -25,15 +25,18 @@ from spanledger.conventions.dialect import (
     Kinded,
 )
 from spanledger.conventions.provider_usage import offer_usage_found, usage_within
+from spanledger.conventions.values import Value
 
 _RAW: Final = "gen_ai.usage.raw"
+_MESSAGES: Final = "gen_ai.output.messages"
 _ANSWERS: Final = ("response_data", "response")
 _ANSWERED: Final = (
-    *_ANSWERS, _RAW, "gen_ai.usage.input_tokens", "gen_ai.output.messages", "gen_ai.response.id",
+    *_ANSWERS, _RAW, "gen_ai.usage.input_tokens", _MESSAGES, "gen_ai.response.id",
     "gen_ai.response.finish_reasons",
 )  # fmt: skip
 _STREAM: Final = "streaming response from "
-_REQUESTS: Final = ("logfire.openai", "logfire.anthropic")
+_ANTHROPIC: Final = "logfire.anthropic"
+_REQUESTS: Final = ("logfire.openai", _ANTHROPIC)
 _AGENTS: Final = "logfire.openai_agents"
 _STATUS_ERROR: Final = 2
 _id_in: Final = coerce.matching(re.compile(r'^\{"id": ?"([\w.:-]{1,256})"'))
@@ -58,6 +61,13 @@ def _complete(facts: Facts) -> None:
     for key in _ANSWERS:
         offer_usage_found(facts, key, usage_within)
         facts.offer_found(RESPONSE_ID, key, _id_in)
+    if facts.scope == _ANTHROPIC and facts.span.name.startswith(_STREAM) and facts.find(_MESSAGES, _is_unfinished):
+        facts.forget_beginning()
+
+
+def _is_unfinished(answer: Value) -> bool:
+    """Tell whether a stream of Anthropic broke off: it says why it ended with the last of its tokens."""
+    return isinstance(answer, str) and '"finish_reason"' not in answer
 
 
 def _opens_stream(facts: Facts) -> bool:

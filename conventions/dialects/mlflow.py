@@ -11,6 +11,7 @@ import re
 from typing import Final
 
 from spanledger.conventions import coerce
+from spanledger.conventions.answers import offer_grounding, offer_tier, tier_within
 from spanledger.conventions.dialect import (
     AGENT_NAME,
     CONVERSATION_ID,
@@ -38,6 +39,9 @@ _INPUTS: Final = "mlflow.spanInputs"
 _OUTPUTS: Final = "mlflow.spanOutputs"
 _USAGE: Final = "mlflow.chat.tokenUsage"
 _MODEL: Final = "mlflow.llm.model"
+_TIER: Final = "service_tier"
+_PROGRAM: Final = ".forward"
+"""Of DSPy's programs the outermost tells the tokens of all calls, which tell none, and only they name a model."""
 
 _RUNNER: Final = re.compile(r"AgentRunner\.run(_sync|_streamed)?(_\d+)?")
 _MEMORY: Final = re.compile(r"search|retriev|recall|query", re.IGNORECASE)
@@ -80,6 +84,8 @@ def _complete(facts: Facts) -> None:
         facts.offer_span_name(WORKFLOW_NAME)
     elif facts.kind in MODEL_CALLS:
         _read_call(facts)
+    if facts.kind not in MODEL_CALLS and facts.span.name.endswith(_PROGRAM):
+        offer_usage_found(facts, _USAGE)
 
 
 def _read_call(facts: Facts) -> None:
@@ -99,10 +105,21 @@ def _read_call(facts: Facts) -> None:
     facts.offer_found(RESPONSE_ID, _OUTPUTS, _id_in)
     offer_usage_found(facts, _OUTPUTS, usage_within)
     offer_usage_found(facts, _USAGE)
+    _read_price(facts)
     for name in ("temperature", "top_p", "max_tokens", "seed", "stream"):
         if name in attributes:
             target = f"gen_ai.request.{name}"
             facts.offer(target, name, coerce.coercion_of(target)(attributes[name]))
+
+
+def _read_price(facts: Facts) -> None:
+    """Read what else decides the price, off the answer, or off the request where that is all there is."""
+    asked = coerce.unquoted(facts.attributes.get(_TIER))
+    if (tier := facts.find(_OUTPUTS, tier_within)) is not None:
+        offer_tier(facts, _OUTPUTS, tier)
+    elif asked is not None:
+        offer_tier(facts, _TIER, asked)
+    offer_grounding(facts, _OUTPUTS)
 
 
 def _cost(value: Value) -> Value:
@@ -144,4 +161,5 @@ DIALECT: Final = Dialect(
         "mlflow.chat.tools": ("gen_ai.tool.definitions",),
     },
     complete=_complete,
+    lends={"LM.__call__": _MODEL},
 )  # fmt: skip

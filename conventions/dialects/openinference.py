@@ -15,6 +15,14 @@ from functools import lru_cache
 from typing import Final
 
 from spanledger.conventions import coerce
+from spanledger.conventions.answers import (
+    ANSWER_CHARS,
+    offer_grounding,
+    offer_tier,
+    offer_who_answered,
+    tier_within,
+)
+from spanledger.conventions.beeai import is_around, is_event, read_event
 from spanledger.conventions.dialect import (
     AGENT_NAME,
     CONVERSATION_ID,
@@ -23,6 +31,7 @@ from spanledger.conventions.dialect import (
     FINISH_REASONS,
     MAX_NAME_CHARS,
     MODEL_CALLS,
+    OPENED,
     PROVIDER,
     REQUEST_MODEL,
     RESPONSE_ID,
@@ -38,8 +47,10 @@ from spanledger.conventions.dialect import (
     Kinded,
 )
 from spanledger.conventions.emitters import at_boundary
-from spanledger.conventions.provider_usage import offer_usage_found, searches_charged, usage_within
+from spanledger.conventions.langchain import is_from_cache, named_node
+from spanledger.conventions.provider_usage import offer_usage_found, usage_within
 from spanledger.conventions.providers import provider_of, provider_of_model, provider_of_pair
+from spanledger.conventions.tool_results import is_failed_result
 from spanledger.conventions.values import Value
 
 _KIND: Final = "openinference.span.kind"
@@ -49,25 +60,17 @@ _REASONING: Final = "gen_ai.usage.reasoning.output_tokens"
 _INVOCATION: Final = ("llm.invocation_parameters", "embedding.invocation_parameters")
 # What a provider answered stands in the output, whole or inside what a framework made of it. Quotes within
 # texts are escaped there, so a prompt that speaks of these keys is not taken for them.
-_RESPONSE_ID: Final = re.compile(r'^\{"id": ?"([\w.:-]{1,256})"|"id": ?"((?:chatcmpl-|resp_|msg_)[\w-]{1,256})"')
-_OF_RESPONSES_API: Final = re.compile(r'()"id": ?"(resp_[\w-]{1,256})"')
 _MODEL_ID: Final = re.compile(r'\{"modelId": ?"([\w.:/-]{1,512})"')
 _ANSWERED_BY_CLAUDE: Final = re.compile(
     r'\{(?:"(?:id|type|role)": ?"[\w-]{1,256}", ?){0,3}"model": ?"([\w.:/@-]{1,256})"'
 )
-_ANSWERED_BY: Final = re.compile(r'"model(?:_name)?": ?"([\w.:/@-]{1,256})"')
 _CACHE_WRITE: Final = re.compile(r'"input_token_details": ?\{[^{}]{0,256}?"cache_creation": ?([0-9]{1,15})[,}]')
 _ANSWER: Final = "output.value"
 _METADATA: Final = "metadata"
-_ANSWER_CHARS: Final = 65_536
-_TIER: Final = re.compile(r'"service_tier": ?"([\w-]{1,32})"')
 _FREE: Final = ("open_page", "find_in_page", "find", "open")  # no set: it may be a list
 """What a call of OpenAI's web search may do beside searching."""
 _UNFINISHED: Final = re.compile(r'"stop_reason": ?null[,}]')
 _FINISHED: Final = re.compile(r'"(?:stop|finish)_reason": ?"')
-_GROUNDED_ON: Final = re.compile(r'"web_search_queries": ?\[((?:[^"\]]{0,16}"(?:[^"\\]|\\.){0,512}"){1,64})')
-_TEXT: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
-_STANDARD_TIERS: Final = frozenset({"auto", "default", "standard", "standard_only"})
 _FOR_5M: Final = re.compile(r'"ephemeral_5m_input_tokens": ?([0-9]{1,9})[,}]')
 _FOR_1H: Final = re.compile(r'"ephemeral_1h_input_tokens": ?([0-9]{1,9})[,}]')
 _AGENT: Final = re.compile(r'"lc_agent_name": ?"([^"\\]{1,128})"')
@@ -76,6 +79,10 @@ _AGENT_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _BEDROCK: Final = "@arizeai/openinference-instrumentation-bedrock"
 _BEEAI: Final = "openinference.instrumentation.beeai"
 _SMOLAGENTS: Final = "openinference.instrumentation.smolagents"
+_LLAMA_INDEX: Final = "openinference.instrumentation.llama_index"
+_HAYSTACK: Final = "openinference.instrumentation.haystack"
+_OPENS_STREAM: Final = re.compile(r".*\.a?stream_(?:chat|complete)\w*", re.DOTALL)
+_USAGE_IN_META: Final = re.compile(r"""'usage': (\{(?:[^{}"]|\{[^{}"]*\}){0,1024}\})""")
 _NO_RESET: Final = re.compile(r'(?<!\\)"reset": ?false')
 _CURRENT_AGENT: Final = re.compile(r"current_agent_name='([^'\\]{1,128})'\)")
 _END_CHARS: Final = 512
@@ -84,11 +91,16 @@ _PROMPTS: Final = frozenset({"llm.prompts", "llm.prompts.0.prompt.text", "llm.ch
 _BY_AGENTS: Final = MODEL_CALLS | {"agent", "tool", "retrieval"}
 _VARIABLES: Final = "llm.prompt_template.variables"
 
+_NO_CALLS: Final = ("._prepare_chat_with_tools", ".count_tokens")
+"""LlamaIndex puts the arguments of a call together, the call is its own span; Anthropic counts a prompt for nothing."""
+
 # Frameworks whose outermost CHAIN is a whole run. A chain of LangChain alone is not one.
 _OPENAI_AGENTS: Final = (
     "openinference.instrumentation.openai_agents",
     "@arizeai/openinference-instrumentation-openai-agents",
 )
+_LISTS_TOOLS: Final = "mcp_tools"
+"""What OpenAI's SDK asks a server before each turn; its instrumentation for JavaScript calls that a tool."""
 _RUNS: Final = ("openinference.instrumentation.crewai", *_OPENAI_AGENTS)
 _GRAPHS: Final = ("openinference.instrumentation.langchain", "@arizeai/openinference-instrumentation-langchain")
 
@@ -119,8 +131,8 @@ _PREVIOUS: Final = "gen_ai.request.previous_response.id"
 
 
 def _model_call(facts: Facts) -> Kinded:
-    if facts.span.name.endswith("._prepare_chat_with_tools"):
-        return STRUCTURAL  # LlamaIndex puts the arguments of a call together; the call is its own span
+    if facts.span.name.endswith(_NO_CALLS) or is_around(facts):
+        return STRUCTURAL
     attributes = facts.attributes
     if not _PROMPTS.isdisjoint(attributes.at):
         return Kinded("llm", "text_completion")
@@ -173,6 +185,9 @@ def _complete(facts: Facts) -> None:
         if at_boundary(facts.scope, _SMOLAGENTS) and facts.find("input.value", _goes_on):
             for target in USAGE:
                 facts.forget(target)
+    read_event(facts)
+    if facts.kind == "tool" and facts.find(_ANSWER, is_failed_result):
+        facts.failed = True
     if facts.kind == "agent" and at_boundary(facts.scope, _SMOLAGENTS):
         facts.offer(AGENT_NAME, "", facts.span.name.removesuffix(".run")[:MAX_NAME_CHARS] or None)
     elif facts.kind == "agent" and _AGENT_NAME.fullmatch(facts.span.name) and not _at_any(facts, _OPENAI_AGENTS):
@@ -190,9 +205,17 @@ def _complete(facts: Facts) -> None:
 
 def _agent_or_answer(facts: Facts) -> Kinded:
     # BeeAI's agents have names; an answer that one of them gives is a span of that kind too.
-    if at_boundary(facts.scope, _BEEAI) and "agent.name" not in facts.attributes:
+    if (at_boundary(facts.scope, _BEEAI) and "agent.name" not in facts.attributes) or is_event(facts):
+        return STRUCTURAL
+    # Whatever has `agent` in its name is one to the instrumentation of LangChain, a function that finds one too.
+    if facts.find(_METADATA, _is_plumbing):
         return STRUCTURAL
     return Kinded("agent", "invoke_agent")
+
+
+def _tool_call(facts: Facts) -> Kinded:
+    lists = facts.span.name == _LISTS_TOOLS and _at_any(facts, _OPENAI_AGENTS)
+    return STRUCTURAL if lists or is_around(facts) else Kinded("tool", "execute_tool")
 
 
 def _goes_on(arguments: Value) -> bool:
@@ -212,8 +235,11 @@ def _current_agent(setup: Value) -> str | None:
 
 def _read_call(facts: Facts) -> None:
     attributes = facts.attributes
+    if at_boundary(facts.scope, _LLAMA_INDEX) and _OPENS_STREAM.fullmatch(facts.span.name):
+        facts.offer(OPENED, "", True)
     if PROVIDER not in facts.values:
         serves, speaks = coerce.text(attributes.get("llm.provider")), coerce.text(attributes.get("llm.system"))
+        facts.offer_found(PROVIDER, _METADATA, _seller)
         facts.offer(PROVIDER, "llm.provider" if serves else "llm.system", provider_of_pair(serves, speaks))
     if "llm.cost.prompt" in attributes:
         facts.offer_sum(COST, "llm.cost.prompt", "llm.cost.completion")
@@ -255,8 +281,8 @@ def _read_call(facts: Facts) -> None:
     if named != facts.text(RESPONSE_MODEL):
         facts.offer(REQUEST_MODEL, "llm.model_name", named)
     _read_answer(facts)
-    if tier is not None and facts.find(_ANSWER, _tier) is None:  # what was asked for is not always given
-        _offer_tier(facts, "llm.invocation_parameters", tier, "request")
+    if tier is not None and facts.find(_ANSWER, tier_within) is None:  # what was asked for is not always given
+        offer_tier(facts, "llm.invocation_parameters", tier, "request")
     if "llm.finish_reason" in attributes.at and facts.values.get(FINISH_REASONS) == ["stop"]:
         # Converters write `stop` where they do not know.
         facts.correct(FINISH_REASONS, "llm.finish_reason", coerce.texts(attributes["llm.finish_reason"]))
@@ -280,25 +306,21 @@ def _claude(answer: Value) -> str | None:
 
 def _read_answer(facts: Facts) -> None:
     """Find what no attribute says in the provider's own answer."""
-    facts.offer_found(RESPONSE_ID, _ANSWER, _response_id)
-    asked = facts.text(REQUEST_MODEL)
-    if asked is not None and RESPONSE_MODEL not in facts.values:
-        for name in facts.find(_ANSWER, _models) or ():
-            if name.startswith(asked):  # and not an argument of a tool that is called so
-                facts.offer(RESPONSE_MODEL, _ANSWER, name)
-                break
+    offer_who_answered(facts, _ANSWER)
+    if facts.find(_ANSWER, is_from_cache):
+        facts.unbilled = "cache_hit"
     facts.offer_found(_CACHE_WRITES, _ANSWER, _cache_write)
-    if SERVICE_TIER not in facts.values and (tier := facts.find(_ANSWER, _tier)) is not None:
-        _offer_tier(facts, _ANSWER, tier, "response")
+    if SERVICE_TIER not in facts.values and (tier := facts.find(_ANSWER, tier_within)) is not None:
+        offer_tier(facts, _ANSWER, tier, "response")
+    if at_boundary(facts.scope, _HAYSTACK):
+        offer_usage_found(facts, _ANSWER, _usage_of_haystack)
     if any(target not in facts.values and facts.find(_ANSWER, counts) for target, counts in _DETAILED):
         offer_usage_found(facts, _ANSWER, usage_within)
     facts.offer_found("@web_search", _ANSWER, _searches)
     facts.offer_found("@file_search", _ANSWER, _file_searches)
     if facts.find(_ANSWER, _is_unfinished) or (FINISH_REASONS not in facts.values and facts.find(_ANSWER, _is_cut)):
         facts.forget_beginning()
-    if queries := facts.find(_ANSWER, _queries):
-        model = facts.text(RESPONSE_MODEL) or facts.text(REQUEST_MODEL)
-        facts.offer("@web_search", _ANSWER, searches_charged(model, queries))
+    offer_grounding(facts, _ANSWER)
     if facts.find(_ANSWER, _is_in_words_of_anthropic):
         facts.offer_found("@cache_write_5m", _ANSWER, _written_for_5m)
         facts.offer_found("@cache_write_1h", _ANSWER, _written_for_1h)
@@ -324,29 +346,17 @@ _DETAILED: Final = (
 """What older instrumentations leave in the answer, and providers' words for it."""
 
 
-def _response_id(answer: Value) -> str | None:
-    if not isinstance(answer, str):
-        return None
-    found = _RESPONSE_ID.search(answer, 0, _ANSWER_CHARS)
-    if found is not None and found[2] and found[2].startswith("msg_"):
-        found = _OF_RESPONSES_API.search(answer, found.end(), _ANSWER_CHARS) or found  # whose texts have such ids
-    return None if found is None else found[1] or found[2]
-
-
-def _models(answer: Value) -> tuple[str, ...]:
-    if not isinstance(answer, str):
-        return ()
-    return tuple(dict.fromkeys(found[1] for found in _ANSWERED_BY.finditer(answer, 0, _ANSWER_CHARS)))
+def _usage_of_haystack(answer: Value) -> Value:
+    """Return the usage in the JSON of an embedder, or in the `repr` of a generator's last message; None without one."""
+    if not isinstance(answer, str) or (at := answer.rfind("_meta={")) < 0:
+        return usage_within(answer)
+    found = _USAGE_IN_META.search(answer, at)
+    return None if found is None else found[1]
 
 
 def _cache_write(answer: Value) -> int | None:
-    found = _CACHE_WRITE.search(answer, 0, _ANSWER_CHARS) if isinstance(answer, str) else None
+    found = _CACHE_WRITE.search(answer, 0, ANSWER_CHARS) if isinstance(answer, str) else None
     return None if found is None else int(found[1])
-
-
-def _tier(answer: Value) -> str | None:
-    found = _TIER.search(answer, max(0, len(answer) - _ANSWER_CHARS)) if isinstance(answer, str) else None
-    return None if found is None else found[1]
 
 
 def _searches(answer: Value) -> int | None:
@@ -391,12 +401,6 @@ def _is_cut(answer: Value) -> bool:
     return '"candidates":' in answer and '"finish_reason"' not in answer
 
 
-def _queries(answer: Value) -> int | None:
-    """Return how many searches an answer of Gemini is grounded on."""
-    found = _GROUNDED_ON.search(answer) if isinstance(answer, str) and "web_search_queries" in answer else None
-    return None if found is None else min(len(_TEXT.findall(found[1])), 64) or None
-
-
 def _is_in_words_of_anthropic(answer: Value) -> bool:
     return isinstance(answer, str) and "_input_tokens" in answer
 
@@ -410,17 +414,8 @@ def _written_for_1h(answer: Value) -> int | None:
 
 
 def _written_for(lifetime: re.Pattern[str], answer: Value) -> int | None:
-    found = lifetime.search(answer, max(0, len(answer) - _ANSWER_CHARS)) if isinstance(answer, str) else None
+    found = lifetime.search(answer, max(0, len(answer) - ANSWER_CHARS)) if isinstance(answer, str) else None
     return None if found is None else int(found[1])
-
-
-def _offer_tier(facts: Facts, key: str, tier: str, side: str) -> None:
-    """Give the tier of the request or the response, unless it is the one that every call has."""
-    if tier in _STANDARD_TIERS:
-        return
-    facts.offer(SERVICE_TIER, key, tier)
-    if facts.text(PROVIDER) in {"openai", "azure.ai.openai"}:
-        facts.offer(f"openai.{side}.service_tier", key, tier)
 
 
 def _settings(parameters: Value) -> dict[str, Value] | None:
@@ -471,7 +466,25 @@ def _agent(metadata: Value) -> str | None:
 
 
 def _graph_node(metadata: Value) -> str | None:
-    return coerce.text(_metadata(metadata).get("langgraph_node"))
+    path = _name_space(metadata)
+    return None if path is None else named_node(path, MAX_NAME_CHARS)
+
+
+def _is_plumbing(metadata: Value) -> bool:
+    """Tell whether a run is a part of a ready-made agent that says no name."""
+    path = _name_space(metadata)
+    return path is not None and named_node(path, MAX_NAME_CHARS) is None and _agent(metadata) is None
+
+
+def _name_space(metadata: Value) -> str | None:
+    said = _metadata(metadata)
+    return coerce.text(said.get("langgraph_checkpoint_ns")) or coerce.text(said.get("langgraph_node"))
+
+
+def _seller(metadata: Value) -> str | None:
+    """Return who serves a model, as LangChain has it: OpenInference has one word for Google's two services."""
+    served = coerce.text(_metadata(metadata).get("ls_provider"))
+    return provider_of(served) if served is not None and served.startswith("google") else None
 
 
 def _metadata(value: Value) -> Mapping[str, Value]:
@@ -495,7 +508,7 @@ DIALECT: Final = Dialect(
             "LLM": _model_call,
             "EMBEDDING": Kinded("embedding", "embeddings"),
             "RETRIEVER": Kinded("retrieval", "retrieval"),
-            "TOOL": Kinded("tool", "execute_tool"),
+            "TOOL": _tool_call,
             "AGENT": _agent_or_answer,
             "CHAIN": _chain,
             "DECISION": _decision,

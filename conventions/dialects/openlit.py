@@ -15,16 +15,21 @@ from spanledger.conventions.dialect import (
     CONVERSATION_ID,
     COST,
     DATA_SOURCES,
+    MAX_NAME_CHARS,
+    MODEL_CALLS,
     OPERATION,
     PROVIDER,
+    REQUEST_MODEL,
     STRUCTURAL,
     TIME_TO_FIRST_CHUNK,
+    USAGE,
     Dialect,
     Facts,
     Kinded,
 )
 from spanledger.conventions.values import Value
 
+_OPENAI: Final = "openlit.instrumentation.openai"
 _FIRST_CHUNK: Final = "gen_ai.server.time_to_first_token"
 _DB_OPERATION: Final = "db.operation.name"
 _OUTPUT: Final = "gen_ai.output.type"
@@ -52,6 +57,18 @@ def _length(value: Value) -> int | None:
     return len(value) if isinstance(value, list) and 0 < len(value) <= _MAX_IMAGES else None
 
 
+def _made_up(facts: Facts) -> bool:
+    """Tell whether OpenLIT may have counted the texts: it was told nothing of the cache, so perhaps no tokens at all.
+
+    From 1.45 on that is certain. Before, the counts of all streams of chat completions look like this.
+    """
+    return (
+        facts.scope == _OPENAI
+        and facts.values.get("gen_ai.request.stream") is True
+        and "gen_ai.usage.cache_read.input_tokens" not in facts.attributes
+    )
+
+
 def _complete(facts: Facts) -> None:
     if facts.find_known(COST, _is_zero):
         facts.forget(COST)
@@ -63,6 +80,11 @@ def _complete(facts: Facts) -> None:
     if facts.kind == "llm" and facts.values.get("gen_ai.request.stream") is True:
         facts.offer_found(TIME_TO_FIRST_CHUNK, _FIRST_CHUNK, coerce.number)
     called = facts.attributes.get(OPERATION)
+    if facts.kind == "llm" and _made_up(facts):
+        for target in (*USAGE, COST):
+            facts.forget(target)
+    if called is None and facts.kind in MODEL_CALLS:  # of one that failed Anthropic's and Gemini's tell the name only
+        facts.offer(REQUEST_MODEL, "", facts.span.name.partition(" ")[2][:MAX_NAME_CHARS] or None)
     if isinstance(called, str) and called in _HEARD:  # what was heard is paid for by its length
         for key in _SECONDS_HEARD:
             facts.offer_found("@audio_input_ms", key, _milliseconds)
@@ -83,6 +105,7 @@ DIALECT: Final = Dialect(
     source="https://github.com/openlit/openlit/tree/main/sdk",
     scopes=("openlit", "@openlit/"),
     evidence=("gen_ai.client.token.usage", "openlit."),
+    names={"chat ": Kinded("llm", "chat"), "embeddings ": Kinded("embedding", "embeddings")},
     operations={
         "agent": Kinded("agent", "invoke_agent"),
         "audio": Kinded("llm", "generate_content"),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from spanledger.conventions import coerce
 from spanledger.conventions.dialect import (
     AGENT_NAME,
     CONVERSATION_ID,
@@ -31,6 +32,7 @@ from spanledger.conventions.dialect import (
     Kinded,
 )
 from spanledger.conventions.providers import provider_of
+from spanledger.conventions.tool_results import is_failed_result
 from spanledger.conventions.values import Value
 
 _INSTRUMENTED: Final = (
@@ -42,6 +44,7 @@ _INSTRUMENTED: Final = (
 _PROPERTIES: Final = "traceloop.association.properties."
 _VARIABLES: Final = "traceloop.prompt.template_variables"
 _OUTPUT: Final = "traceloop.entity.output"
+_WORKFLOW: Final = "traceloop.workflow.name"
 _GRAPHS: Final = ("CompiledStateGraph", "CompiledGraph", "LangGraph")  # no set: it may be a list
 _TOOL_MESSAGE: Final = re.compile(r'"ToolMessage"\],"kwargs":\{')
 _TOOL_CALL_ID: Final = re.compile(r'[{,]"tool_call_id": ?"([^"\\]{1,200})"')
@@ -79,11 +82,17 @@ def _task(facts: Facts) -> Kinded:
 def _complete(facts: Facts) -> None:
     if facts.kind == "tool" and _OUTPUT in facts.attributes.at:
         _read_tool_message(facts)
+        if facts.find(_OUTPUT, is_failed_result):
+            facts.failed = True
     elif facts.kind == "other" and _is_graph(facts):
         facts.kind, facts.operation = Kinded("workflow", "invoke_workflow")
         _read_speaker(facts)
     elif facts.kind == "other" and facts.attributes.get(OPERATION) == "realtime" and REQUEST_MODEL in facts.values:
         facts.kind, facts.operation = Kinded("llm", "chat")  # the answer; without a model it is a stretch of its sound
+    if facts.kind in ("agent", "workflow") and (facts.text(AGENT_NAME) or "").startswith("Runnable"):
+        facts.kind, facts.operation = Kinded("workflow", "invoke_workflow")  # a chain that no agent is around
+        facts.forget(AGENT_NAME)
+        facts.offer(WORKFLOW_NAME, _WORKFLOW, coerce.text(facts.attributes.get(_WORKFLOW)))
     if _VARIABLES in facts.attributes.at:
         facts.offer_variables(_VARIABLES)
     if facts.kind in MODEL_CALLS and PROVIDER not in facts.values:

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from spanledger.conventions import coerce
 from spanledger.conventions.dialect import (
@@ -28,6 +28,7 @@ from spanledger.conventions.dialect import (
     RESPONSE_ID,
     RESPONSE_MODEL,
     SERVICE_TIER,
+    SPARED,
     SPEED,
     STRUCTURAL,
     TIME_TO_FIRST_CHUNK,
@@ -42,6 +43,9 @@ from spanledger.conventions.dialect import (
 from spanledger.conventions.provider_usage import searches_charged
 from spanledger.conventions.values import Value
 
+if TYPE_CHECKING:
+    from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
 _OPERATION_ID: Final = "ai.operationId"
 _METADATA: Final = "ai.response.providerMetadata"
 _TOLD_APART: Final = ("ai.usage.inputTokenDetails.noCacheTokens", "ai.usage.inputTokenDetails.cacheReadTokens")
@@ -53,11 +57,15 @@ _INPUTS: Final = ("input_tokens", "cache_read_input_tokens", "cache_creation_inp
 _LEFT_OUT: Final = ("anthropic", "bedrock")
 """Whose models' cache is not in the input until 5.0; Anthropic's on Vertex AI count as Anthropic's."""
 
+_OPENINFERENCE: Final = "openinference.span.kind"
+_STATUS_ERROR: Final = 2
+
 _DOLLARS: Final = ("gateway", "openrouter")
 """Who tells what it charged."""
 
 _AGENT: Final = Kinded("agent", "invoke_agent")
 _CHAT: Final = Kinded("llm", "chat")
+_SOUND: Final = Kinded("llm", "generate_content")
 
 _TOLD: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
     "gen_ai.usage.cache_read.input_tokens": (
@@ -91,6 +99,11 @@ _TOLD: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
 """Target -> where providers say it, OpenAI, Anthropic, Bedrock, Gemini, OpenRouter and Vercel's gateway."""
 
 _READ: Final = {**dict.fromkeys((SERVICE_TIER, SPEED, REGION), coerce.text), "@web_search": coerce.integer}
+_ANSWER: Final = "gen_ai.output.messages"
+_OPENAIS: Final = "ws_"
+_ANTHROPICS: Final = "srvtoolu_"
+_FREE: Final = frozenset({"openPage", "findInPage"})
+"""What a call of OpenAI's web search may do beside searching."""
 _QUERIES: Final = ("groundingMetadata", "webSearchQueries")
 _COUNTS_ALL: Final = re.compile(r"ai/(?:[6-9]|\d\d)")
 """Versions that count a cache to the input, whoever's model it is."""
@@ -109,6 +122,10 @@ def _complete(facts: Facts) -> None:
         facts.emitter = "ai@6"
     elif facts.find(_METADATA, _leaves_out):
         facts.emitter = "ai@5 anthropic"
+    if facts.values.get(FINISH_REASONS) == ["error"]:
+        facts.failed = True  # a stream that broke off: until 7.0 nothing else on its spans tells so
+    elif _OPENINFERENCE in attributes and facts.find_in_span(_has_status_of_another):
+        facts.offer(SPARED, _OPENINFERENCE, True)
     if facts.kind not in MODEL_CALLS:
         return  # the document is that of the last call only
     called = attributes.get(_OPERATION_ID)
@@ -118,6 +135,17 @@ def _complete(facts: Facts) -> None:
         facts.offer_found(target, _METADATA, _Fact(target))
     if queries := facts.find(_METADATA, _queries):
         facts.offer("@web_search", _METADATA, searches_charged(facts.text(REQUEST_MODEL), queries))
+    facts.offer_found("@web_search", _ANSWER, _searches)  # OpenAI's are in no document
+
+
+def _has_status_of_another(span: Span) -> bool:
+    """Tell the first error of a trace, which OpenInference's processor gives to all that ends after it, from one's own.
+
+    It means to give it to the root only, and takes every span of OpenTelemetry's SDK 2 for one. Where the SDK of
+    Vercel has words for an error, it records an exception with them.
+    """
+    status = span.status
+    return status.code == _STATUS_ERROR and bool(status.message) and all(one.name != "exception" for one in span.events)
 
 
 def _counts_all(user_agent: Value) -> bool:
@@ -179,6 +207,33 @@ def _queries(metadata: Value) -> int:
     return next((count for count in counts if count), 0)
 
 
+def _searches(answer: Value) -> int | None:
+    """Return how many searches of OpenAI's and Anthropic's are charged; None where the answer tells of none.
+
+    What the application calls their tool is its own matter: ids and results tell them.
+    """
+    told = isinstance(answer, str) and any(f'"{prefix}' in answer for prefix in (_OPENAIS, _ANTHROPICS))
+    said = coerce.parse_json(answer) if told else None
+    messages = [one.get("parts") for one in said if isinstance(one, dict)] if isinstance(said, list) else []
+    parts = [part for one in messages if isinstance(one, list) for part in one if isinstance(part, dict)]
+    results = [
+        (str(part.get("id")), part.get("response")) for part in parts if part.get("type") == "tool_call_response"
+    ]
+    found = [_is_charged(call_id, result) for call_id, result in results]
+    charged = [one for one in found if one is not None]
+    return sum(charged) if charged else None
+
+
+def _is_charged(call_id: str, result: Value) -> bool | None:
+    """Tell whether a result is of a search that is charged; None for those of other tools."""
+    if call_id.startswith(_OPENAIS):
+        action = result.get("action") if isinstance(result, dict) else None
+        return not (isinstance(action, dict) and action.get("type") in _FREE)
+    if call_id.startswith(_ANTHROPICS) and isinstance(result, list) and result:
+        return (isinstance(result[0], dict) and result[0].get("type") == "web_search_result") or None
+    return None
+
+
 def _providers(metadata: Value) -> Mapping[str, Value]:
     if not isinstance(metadata, str) or len(metadata) > coerce.MAX_JSON_CHARS:
         return {}
@@ -232,7 +287,12 @@ DIALECT: Final = Dialect(
             "ai.toolCall": Kinded("tool", "execute_tool"),
         }
     },
-    operations={"agent_step": STRUCTURAL},
+    operations={
+        "agent_step": STRUCTURAL,
+        "ai.generatespeech": _SOUND,
+        "ai.transcribe": _SOUND,
+        "ai.streamtranscribe": _SOUND,
+    },
     sources={
         PROVIDER: ("ai.model.provider",),
         REQUEST_MODEL: ("ai.model.id",),

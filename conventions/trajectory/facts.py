@@ -34,7 +34,8 @@ def said(steps: Sequence[Placed], name: TextField) -> str:
 def agent_of(steps: Sequence[Placed]) -> str:
     """Return the agent that a run is called by: the outermost that has a name, else its workflow.
 
-    What only a caller, a service or the span around names comes after what is named by itself.
+    What only a caller, a service or the span around names comes after what is named by itself, and whom a workflow
+    asked by a tool of its own after that workflow.
     """
     named = [step for step in steps if step.agent]
     runners = (step for step in named if step.is_runner and step.agent_basis in _OWN)
@@ -42,9 +43,21 @@ def agent_of(steps: Sequence[Placed]) -> str:
         (step for step in named if step.agent_basis in _OWN), None
     )
     if first is not None:
-        return first.agent
+        return _asking_workflow(steps, first) or first.agent
     around = next((step.agent for step in named if step.agent_basis == "around"), "")
     return around or said(steps, "workflow_name")
+
+
+def _asking_workflow(steps: Sequence[Placed], agent: Placed) -> str:
+    """Return the workflow whose tool an agent is the work of; "" where there is none."""
+    is_asked, place = False, agent.parent
+    while place is not None:
+        above = steps[place]
+        is_asked = is_asked or above.step.kind == "tool"
+        if is_asked and above.step.workflow_name:
+            return above.step.workflow_name
+        place = above.parent
+    return ""
 
 
 def dimensions_of(steps: Sequence[Placed]) -> dict[str, str]:

@@ -140,17 +140,30 @@ def last_failure(steps: Sequence[Placed], attempts: Attempts, joins: Joins) -> i
         runs_on = step.scope is not None and steps[step.scope].step.status == "ok"
         kind = step.step.kind
         if kind == "tool":
-            reader, asker = joins.read_by.get(step.index), joins.requested_by.get(step.index)
+            reader, asker = joins.read_by.get(step.index), _asker(steps, step, joins)
             if reader is not None and steps[reader].step.status == "ok":
                 continue
             if asker is not None and steps[asker].step.status == "ok" and steps[asker].end > step.end:
                 continue  # one span of several calls, the last of which dealt with it
             if blind and (runs_on or step.end <= last_tool):
                 continue  # the model that dealt with it is not seen
-        elif runs_on and kind not in _DECISIVE and not step.is_call:
+        elif _kept_going(steps, step) or (runs_on and kind not in _DECISIVE and not step.is_call):
             continue
         return step.index
     return None
+
+
+def _asker(steps: Sequence[Placed], tool: Placed, joins: Joins) -> int | None:
+    """Return the call that asked for a tool, or that it was run below: one span of several calls runs tools itself."""
+    if (asker := joins.requested_by.get(tool.index)) is not None:
+        return asker
+    return tool.parent if tool.parent is not None and steps[tool.parent].is_call else None
+
+
+def _kept_going(steps: Sequence[Placed], call: Placed) -> bool:
+    """Tell whether a call failed below work on a memory, which did without its answer."""
+    above = None if call.parent is None else steps[call.parent].step
+    return call.is_call and above is not None and above.kind == "memory" and above.status == "ok"
 
 
 _HANDLERS: Final = frozenset({"tool", "human"})

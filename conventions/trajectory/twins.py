@@ -177,11 +177,21 @@ def _apart_calls(nodes: Sequence[Node], above: dict[Node, Node | None]) -> None:
             )
         if found is None:
             continue
-        # Where an agent is above, the call has its place; the numbers come from whoever counts.
-        keeper, twin = (node, found) if above[node] is not None and above[found] is None else (found, node)
+        # The numbers come from whoever counts.
+        keeper, twin = (node, found) if _has_its_place(node, found, above) else (found, node)
         _stand_for(keeper, twin)
         if above[twin] is None:
             _move_below(keeper, twin)
+
+
+def _has_its_place(node: Node, other: Node, above: dict[Node, Node | None]) -> bool:
+    """Tell whether a call belongs where this report of it is: below an agent, or below what called it, if anything."""
+    if above[node] is not None or above[other] is not None:
+        return above[other] is None
+    if node.parent is None or node.parent.step is None or other.parent is not None:
+        return False
+    # Where the other's parent is not told of: LangSmith's spans have other ids than the context that it calls with.
+    return bool(other.missing) and node.record.service_name == other.record.service_name
 
 
 def _names(node: Node) -> list[str | tuple[int, int]]:

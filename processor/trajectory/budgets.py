@@ -171,7 +171,7 @@ class Ledger:
         return dict(self._settled), told
 
     def note(self, group: Group, step: Step, *, quiet: bool = False) -> None:
-        """Take a step of a run under way, or one that came late. `quiet`: it was told of before."""
+        """Take a step of a run under way, or one that came late. `quiet`: no news; the next one tells of limits."""
         trace = self._traces.get(step.trace_id)
         if trace is None:
             trace = self._traces[step.trace_id] = _Trace()
@@ -189,7 +189,8 @@ class Ledger:
                 key = budget.name, period
                 trace.periods[key] = trace.periods.get(key, 0) + cost
                 self._under_way[key] = self._under_way.get(key, 0) + cost
-                self._look(budget, key[1], step, quiet=quiet)
+                if not quiet:
+                    self._look(budget, key[1], step)
 
     def charge(self, step: Step) -> None:
         """Take a step that is in no run: it came after its run was forgotten, or its run has all that it may have."""
@@ -311,15 +312,13 @@ class Ledger:
 
     # -- breaches --
 
-    def _look(self, budget: Budget, period: str, cause: Step | Run, *, quiet: bool = False) -> None:
+    def _look(self, budget: Budget, period: str, cause: Step | Run) -> None:
         """Tell of the limits of a period that are reached, each once."""
         spent = Spent(self._total(budget.name, period))
         for level, limit in budget.passed(spent).items():
             if (budget.name, period, level) in self._breached:
                 continue
             self._remember(budget.name, period, level, b"")
-            if quiet:
-                continue
             finding = finding_of(budget, level, limit, spent, period=period)
             if isinstance(cause, Step):
                 place, service, run_id = (cause.trace_id, cause.span_id), cause.service_name, ""

@@ -66,11 +66,24 @@ class Player:
         for signal in SIGNALS:
             sent = sum(self._send(capture, signal, request) for request in capture.requests(signal))
             self._backend.wait(lambda seen, signal=signal, sent=sent: len(seen.requests(signal)) >= sent)
-        after = _numbers(self._sidecar)
+        spans = tuple(self._backend.spans())
+        after = self._counted(len(spans))
         grown = {name: value - self._before[name] for name, value in after.items()}
         self._before = after
         requests = {signal: tuple(self._backend.requests(signal)) for signal in SIGNALS}
-        return Played(tuple(self._backend.spans()), requests, grown)
+        return Played(spans, requests, grown)
+
+    def _counted(self, spans: int) -> Counter[str]:
+        """Return the numbers when all is counted: the rest of a large request is, a moment after its answer."""
+        seen = [_numbers(self._sidecar)]
+
+        def settled() -> bool:
+            seen.append(_numbers(self._sidecar))
+            grown = seen[-1] - self._before
+            return seen[-2] == seen[-1] and (grown["spans"] >= spans or grown["reports"] > 0)
+
+        self._sidecar.process.wait_until(settled)
+        return seen[-1]
 
     def _send(self, capture: Capture, signal: Signal, request: bytes) -> bool:
         service, _, response = SERVICES[signal]

@@ -66,7 +66,32 @@ What an instrumentation leaves out without a trace, nobody can flag: OpenTelemet
 writes Bedrock's count of the input that was not cached, and nothing of the cache, as botocore's does for `InvokeModel`.
 Such calls cost less here than on the bill. The tokens of Mistral's and Cohere's models that both make up from the
 length of texts, and the output of Claude's streams of `InvokeModelWithResponseStream` in JavaScript, which is that of
-the first event, are not counted.
+the first event, are not counted. OpenLLMetry's of LangChain.js (0.27) writes Claude's input without its cache;
+VoltAgent (2.10), and OpenInference's of Vercel's models in OpenAI's Agents SDK for JavaScript, nothing of what was
+written to one; LangChain.js (1.5) twice the output that a stream of Claude's begins with. `@ai-sdk/otel` (1.0) tells
+what stays in a cache for an hour, Gemini's searches and reasoning with `usage` and `providerMetadata` only, and of a
+stream that the application aborts that it began, which counts as a success. The spans of BeeAI for JavaScript (0.1.13;
+newer ones are not instrumented) are events, and tell no durations. OTel's instrumentation of `google-genai`,
+OpenLLMetry's, OpenLIT's and Laminar's make one span of all calls that the SDK makes to run functions by itself, with
+the tokens of the last. LiteLLM (1.106) reports an answer out of its own cache like a call; its new package (`v2`) tells
+calls of `acompletion` only, and no reasoning. MLflow (3.17) tells no tokens of Anthropic's streams, and nothing of a
+cache with `MLFLOW_ENABLE_OTEL_GENAI_SEMCONV`. Laminar (0.8) adds up what each part of Gemini's streams tells of all
+before it: where there is more than one, the output is not counted, nor what OpenLIT makes of the texts of
+OpenAI's streams without `include_usage`, which until 1.44 look like all others.
+NeMo Agent Toolkit (1.9) loses most of what LangGraph does after its first step, and says of nothing that it failed.
+CrewAI (1.15) tells no tokens of Bedrock's models, no input of Gemini's, and
+nothing of calls through LiteLLM that ask for tools; Semantic Kernel for Python (1.45) no tokens of Claude, and no calls
+of its `OpenAIResponsesAgent`; MLflow those of a whole program of DSPy, which has a price if it is one call. None
+of LangChain's tells of embeddings, and no stream tells tokens whose client has a `base_url` of its own and no
+`stream_usage=True`.
+OpenLLMetry's of LangChain (0.62) and OTel's (1.3b0) report an answer out of LangChain's own cache like a call, unless
+one trace has both, and no searches of a provider's own tool. Of LlamaIndex, OpenInference's (4.6) and OpenLLMetry's
+(0.62) tell nothing of what OpenAI's Responses API read from a cache, which costs less on the bill, nor how long what
+Claude wrote to one stays; OpenLLMetry's has no calls of `OpenAI`, for OpenAI's instrumentation is meant to tell them.
+OpenInference's ends the span of a stream before the call begins: beside an instrumentation of the provider's SDK such a
+call is one of equal tokens that begins within a second; without tokens it is that in one trace only.
+OpenInference's of smolagents (0.1.43) tells nothing of a cache in streams, and never ends a run that raised: what its
+thread does after that stands below the missing span, and is one run with it.
 
 ## Your own dialect
 

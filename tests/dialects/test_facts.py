@@ -359,6 +359,7 @@ REASONS = [
 ERRORS = rows(
     "error_type",
     ("app", CHAT | {"error.type": "timeout"}, "timeout"),
+    ("app", CHAT | {"error.type": "<class 'openai.RateLimitError'>"}, "openai.RateLimitError"),
     ("litellm", CHAT | {"litellm.provider.error.code": "rate_limit"}, "rate_limit"),
     ("haystack", {OP: "execute_tool", "haystack.tool.error": True}, "_OTHER"),
     ("strands.telemetry.tracer", {OP: "execute_tool", "event_loop.cycle_id": "1", "gen_ai.tool.status": "error"},

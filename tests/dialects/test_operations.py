@@ -48,7 +48,8 @@ KINDS = {
     },
     ("gen_ai", OP): {
         "invoke_agent": AGENT, "chat": CHAT, "execute_tool": TOOL, "embeddings": EMBEDS, "agent_step": NONE,
-        "rerank": NONE, "ai.generateSpeech": NONE, "ai.transcribe": NONE, "decide": NONE,
+        "rerank": NONE, "ai.generateSpeech": MAKES, "ai.transcribe": MAKES, "ai.streamTranscribe": MAKES,
+        "decide": NONE,
     },
     ("pydantic-ai", OP): {"chat": CHAT, "invoke_agent": AGENT, "execute_tool": TOOL},
     ("gcp.vertex.agent", OP): {

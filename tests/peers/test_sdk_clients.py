@@ -33,6 +33,11 @@ def assert_priced(backend: Backend, sidecar: Sidecar, service_name: str) -> None
     assert {one.attributes["spanledger.step.kind"] for one in tools} == {"tool"}
     assert len(tools) == RUNS
 
+    # The rest of a large request is counted a moment after its answer.
+    sidecar.process.wait_until(lambda: sidecar.total("spanledger_tool_calls_total", service_name=service_name) >= RUNS)
+    sidecar.process.wait_until(
+        lambda: sidecar.total("spanledger_llm_calls_total", service_name=service_name) >= RUNS * CALLS
+    )
     series = sidecar.scrape()
     assert total(series, "spanledger_llm_calls_total", service_name=service_name, status="ok") == RUNS * CALLS
     assert total(series, "spanledger_tool_calls_total", service_name=service_name) == RUNS
