@@ -11,7 +11,7 @@ import os
 import pathlib
 import stat
 import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -94,19 +94,39 @@ def _unwritable(config: Settings, path: Path) -> Iterator[Lack]:
             yield Lack(keys, value, f"cannot write to {directory}: {error.strerror}", error.errno in _IN_THE_WAY)
 
 
-async def busy(config: Settings, path: Path) -> list[tuple[str, str]]:
-    """Return which ports below a block of configuration cannot be had, each with its key and why."""
+async def busy(config: Settings, path: Path, ours: Container[str] = ()) -> list[tuple[str, str]]:
+    """Return which ports below a block of configuration cannot be had, each with its key and why.
+
+    Not those that are `ours` to give: of which others only have to let go.
+    """
     found: list[tuple[str, str]] = []
+    for keys, address in _addresses(config, path):
+        if _port(address) in ours:
+            continue
+        try:
+            probes = await bind(address, "::".join(keys))
+        except OSError as error:
+            found.append((address, error.strerror or str(error)))
+        else:
+            for probe in probes:
+                probe.close()
+    return found
+
+
+def ports(config: Settings) -> Iterator[str]:
+    """Yield the ports that a component with this configuration listens on."""
+    for _, address in _addresses(config, ()):
+        yield _port(address)
+
+
+def _addresses(config: Settings, path: Path) -> Iterator[tuple[Path, str]]:
     for keys, _name, info, value in _leaves(config, path):
         if _HOST_PORT in info.metadata and isinstance(value, str):
-            try:
-                probes = await bind(value, "::".join(keys))
-            except OSError as error:
-                found.append((value, error.strerror or str(error)))
-            else:
-                for probe in probes:
-                    probe.close()
-    return found
+            yield keys, value
+
+
+def _port(address: str) -> str:
+    return address.rpartition(":")[2]
 
 
 def _leaves(config: Settings, path: Path) -> Iterator[tuple[Path, str, FieldInfo, Any]]:

@@ -12,12 +12,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from spanledger.processor.component import Status, Successor
 from spanledger.service.graph import START_ORDER, CannotStart, Graph, Node, Surroundings, build
-from spanledger.service.premises import busy, unreadable
+from spanledger.service.premises import busy, ports, unreadable
 from spanledger.service.telemetry import Vitals
 
 if TYPE_CHECKING:
@@ -135,6 +135,7 @@ class Sidecar:
             new = build(config, self._surroundings, old)
             leaving = [node for key, node in old.nodes.items() if new.nodes.get(key) is not node]
             coming = [node for key, node in new.nodes.items() if old.nodes.get(key) is not node]
+            await _refuse_in_vain(coming, leaving)
             started: list[Node] = []
             try:
                 waiting = await self._start_beside(coming, leaving, started)
@@ -304,11 +305,22 @@ def _report(failures: Sequence[str]) -> str:
     return failures[0] if len(failures) == 1 else "\n  ".join((f"not started, {len(failures)} errors:", *failures))
 
 
-async def _lacks(node: Node) -> list[tuple[str, str]]:
+async def _refuse_in_vain(coming: Iterable[Node], leaving: Iterable[Node]) -> None:
+    """Raise `CannotStart` if what comes cannot have its files and ports, even when what leaves has let go of its own.
+
+    Asked before anything changes hands: open runs would end, and requests be refused, for nothing.
+    """
+    ours = {port for node in leaving for port in ports(node.config)}
+    failures = [_cannot_start(node, why) for node in coming for _, why in await _lacks(node, ours)]
+    if failures:
+        raise CannotStart(_report(failures))
+
+
+async def _lacks(node: Node, ours: Container[str] = ()) -> list[tuple[str, str]]:
     """Return the files and ports that a component which does not run cannot have, and why."""
     path = (f"{node.kind}s", str(node.id))
     files = [(lack.name, str(lack)) for lack in unreadable(node.config, path)]
-    return files + await busy(node.config, path)
+    return files + await busy(node.config, path, ours)
 
 
 async def _start(node: Node) -> None:

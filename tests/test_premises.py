@@ -12,7 +12,7 @@ import pytest
 
 from spanledger.__main__ import main
 from spanledger.processor.metric_store import MetricTable
-from spanledger.service.config import load
+from spanledger.service.config import Config, load
 from spanledger.service.graph import CannotStart
 from spanledger.service.sidecar import Sidecar
 
@@ -32,6 +32,17 @@ service:
     logs: {{receivers: [otlp], exporters: [run_store]}}
     metrics: {{receivers: [genai_metrics], exporters: [prometheus]}}
 connectors: {{genai_metrics: }}
+"""
+
+RUNS = """
+receivers: {{otlp: {{protocols: {{grpc: {{endpoint: "{grpc}"}}}}}}}}
+processors: {{genai_normalizer: }}
+exporters: {{run_store: {{directory: {folder}/runs}}}}
+service:
+  pipelines:
+    traces: {{receivers: [otlp], processors: [genai_normalizer], exporters: [trajectory]}}
+    logs: {{receivers: [trajectory], exporters: [run_store]}}
+connectors: {{trajectory: {{settle: {settle}}}}}
 """
 
 
@@ -64,6 +75,30 @@ async def test_a_failed_start_names_every_port_and_file_by_its_whole_key(config:
         assert said.count(key) == 1, key
     assert all(said.count(f"127.0.0.1:{port}: address already in use") == 1 for port in ports)
     assert "a-file is a file" in said
+
+
+async def test_a_reload_for_which_a_port_is_taken_changes_nothing(tmp_path: Path, ports: list[int]) -> None:
+    """Open runs would have ended for it. A port that the sidecar has itself is free by then."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        own = probe.getsockname()[1]
+
+    def configured(grpc: str, settle: str) -> Config:
+        return load([f"yaml:{RUNS.format(grpc=grpc, settle=settle, folder=tmp_path)}"], [], {})
+
+    sidecar = Sidecar(configured(f"127.0.0.1:{own}", "2s"), MetricTable())
+    await sidecar.start()
+    try:
+        before = dict(sidecar._graph.nodes)
+        with pytest.raises(CannotStart, match=f"127.0.0.1:{ports[0]}: address already in use"):
+            await sidecar.reload(configured(f"127.0.0.1:{ports[0]}", "3s"))
+
+        assert sidecar._graph.nodes == before
+        assert {status for status, _, _ in sidecar.statuses().values()} == {"ok"}
+
+        await sidecar.reload(configured(f"localhost:{own}", "3s"))
+        assert sidecar.ready()
+    finally:
+        assert await sidecar.stop() == 0
 
 
 def test_validate_warns_of_what_is_not_on_this_machine(
