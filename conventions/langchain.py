@@ -24,7 +24,10 @@ def is_from_cache(answer: Value) -> bool:
 
     It is the first answer over again, with its tokens and its id; `BaseChatModel` says then that it cost nothing.
     """
-    return isinstance(answer, str) and '"total_cost"' in answer and _FROM_CACHE.search(answer) is not None
+    if not isinstance(answer, str) or '"total_cost"' not in answer:
+        return False
+    found = _FROM_CACHE.search(answer)
+    return found is not None and '"input_cost"' not in found.group()  # else somebody's own model is for free
 
 
 def nodes_of(path: str) -> list[str]:

@@ -322,7 +322,7 @@ def _leaves_cache_out(counts: Mapping[str, int], total: int | None, *, plain: bo
     """Tell whether the input is only what was not cached.
 
     Anthropic says no total, Bedrock one with the cache; who says details of its input includes them, and so does who
-    speaks OpenAI's words, such as Haystack's generator for Anthropic since its 5.17.
+    speaks OpenAI's words, such as Haystack's generator for Anthropic since its 5.16.
     """
     cached = counts.get("cache_read", 0) + counts.get("cache_write", 0)
     if not cached:

@@ -9,8 +9,9 @@ if TYPE_CHECKING:
     from spanledger.conventions.values import Value
 
 _FAILED: Final = re.compile(
-    # LangChain's message, in the order in which it is serialised
+    # LangChain's message, in the order in which it is serialised; a handover has those of the whole talk before its own
     r'"tool_call_id": ?"[\w.:-]{1,256}"(?:, ?"artifact": ?null)?, ?"status": ?"error"[},]'
+    r'(?![\s\S]*"status": ?"success")'
     # MCP's result as the last thing that LlamaIndex's has, or what that says itself
     r'|"is_?[eE]rror": ?true\}(?:, ?"(?:is_error|return_direct)": ?(?:true|false)\})?$'
 )

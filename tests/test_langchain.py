@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from spanledger.conventions.langchain import is_from_cache, is_signal, named_node
 from spanledger.conventions.reading import Reading
 from spanledger.conventions.step import make_step
 from spanledger.conventions.tool_results import is_failed_result
+from tests.dialects.rows import Row, reading_of
 from tests.fakes import span
 
 _COUNTS = '"input_tokens": 9, "output_tokens": 4, "input_token_details": {"cache_read": 0}'
@@ -21,6 +24,7 @@ _COUNTS = '"input_tokens": 9, "output_tokens": 4, "input_token_details": {"cache
         (f'{{"usage_metadata": {{{_COUNTS}}}}}', False),
         (f'{{"usage_metadata": {{{_COUNTS}, "total_cost": 0.5}}}}', False),
         (f'{{"usage_metadata": {{{_COUNTS}}}, "tool_calls": [{{"args": {{"total_cost": 0}}}}]}}', False),
+        (f'{{"usage_metadata": {{{_COUNTS}, "input_cost": 0, "output_cost": 0, "total_cost": 0}}}}', False),
         ('{"content": "\\"usage_metadata\\": {\\"total_cost\\": 0}"}', False),
         (None, False),
     ],
@@ -31,12 +35,32 @@ def test_what_came_out_of_its_own_cache_says_so(answer: str | None, expected: bo
 
 
 @pytest.mark.parametrize(
+    ("costs", "expected"),
+    [
+        ({"total_cost": 0}, "cache_hit"),
+        ({"total_cost": 0.0}, ""),
+        ({"input_cost": 0, "output_cost": 0, "total_cost": 0}, ""),
+    ],
+)
+def test_a_model_that_costs_nothing_is_no_cache(costs: dict[str, float], expected: str) -> None:
+    """LangSmith takes costs that the application says, too: those of its own models."""
+    usage = json.dumps({"input_tokens": 9, "output_tokens": 4} | costs)
+    row = Row("langsmith", {"langsmith.span.kind": "llm", "langsmith.metadata.usage_metadata": usage}, {})
+
+    reading = reading_of(row)
+
+    assert reading is not None
+    assert reading.unbilled == expected
+
+
+@pytest.mark.parametrize(
     ("result", "expected"),
     [
         ('{"content": "no", "tool_call_id": "c1", "artifact": null, "status": "error"}', True),
         ('{"output":{"content":"no","type":"tool","tool_call_id":"c1","status":"error"}}', True),
         ('{"kwargs": {"tool_call_id": "c1", "status": "error"}}, "kwargs": {"color": "green"}}', True),
         ('{"content": "yes", "tool_call_id": "c1", "artifact": null, "status": "success"}', False),
+        ('[{"tool_call_id": "c1", "status": "error"}, {"tool_call_id": "c2", "status": "success"}]', False),
         ('{"content": "{\\"tool_call_id\\": \\"c1\\", \\"status\\": \\"error\\"}", "status": "success"}', False),
         ('{"tool_output": {"raw_output": "no", "is_error": true}, "return_direct": false}', True),
         ('{"raw_output":{"content":[],"is_error":true},"is_error":false}', True),

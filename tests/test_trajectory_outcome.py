@@ -69,6 +69,17 @@ def test_a_memory_that_did_without_a_model_is_no_failure(error_type: str, outcom
     assert whole(story).outcome == outcome
 
 
+@pytest.mark.parametrize(("taken", "outcome"), [("r2", "success"), ("", "failure")])
+def test_an_answer_that_was_refused_below_a_call_that_has_another_is_no_failure(taken: str, outcome: str) -> None:
+    """The one that was taken has no span of its own; without an id it may be the one that broke off."""
+    story = Story()
+    agent = story.agent("planner", 0, 100)
+    call = story.llm(1, 90, below=agent, response_id=taken)
+    story.llm(2, 30, below=call, response_id="r1", error_type="ValueError")
+
+    assert whole(story).outcome == outcome
+
+
 def test_a_root_that_says_nothing_does_not_hide_that_the_last_call_failed() -> None:
     """Some frameworks leave the root unset when a run fails."""
     story = Story()

@@ -183,6 +183,25 @@ def test_a_span_named_after_what_it_does_names_no_agent() -> None:
         assert run.steps[-1].agent_name == expected
 
 
+def test_a_node_called_agent_names_nobody_but_an_agent_that_is_called_so_does() -> None:
+    """LangGraph's node asks the model; what tools run below, or what is all there is, is an agent."""
+    for around, with_tool, expected in (
+        ("traveller", False, "traveller"), ("traveller", True, "agent"), ("", False, "agent"),
+    ):  # fmt: skip
+        story = Story()
+        below = None
+        for name in filter(None, (around, "agent")):
+            below = replace(story.step("other", "", 0, 100, below=below), name=name)
+            story.records[-1] = below
+        story.llm(10, 20, below=below)
+        if with_tool:
+            story.tool("search", 30, 40, below=below)
+
+        (run,) = build(story.records)
+
+        assert run.steps[-1].agent_name == expected
+
+
 def test_nodes_that_call_models_are_a_team() -> None:
     """Two of them: each is an agent. One of them alone is the graph itself."""
     for nodes, expected in ((("plan", "write"), ["plan", "write"]), (("agent", "agent"), ["trip_agent", "trip_agent"])):

@@ -112,8 +112,13 @@ def _read_usage(facts: Facts) -> None:
 
 
 def _is_free(usage: Value) -> bool:
-    """Tell whether an answer came out of LangChain's own cache, which says so among the tokens."""
-    return (usage_object(usage) or {}).get("total_cost") == 0
+    """Tell whether an answer came out of LangChain's own cache, which says so among the tokens.
+
+    It writes the total alone, and no fraction. Who knows what a model of one's own costs says what made that up, too.
+    """
+    told = usage_object(usage) or {}
+    total = told.get("total_cost")
+    return type(total) is int and total == 0 and "input_cost" not in told and "output_cost" not in told
 
 
 def _cost(usage: Value) -> float | None:

@@ -15,6 +15,7 @@ from spanledger.conventions.dialect import (
     CONVERSATION_ID,
     COST,
     DATA_SOURCES,
+    FINISH_REASONS,
     MAX_NAME_CHARS,
     MODEL_CALLS,
     OPERATION,
@@ -60,12 +61,14 @@ def _length(value: Value) -> int | None:
 def _made_up(facts: Facts) -> bool:
     """Tell whether OpenLIT may have counted the texts: it was told nothing of the cache, so perhaps no tokens at all.
 
-    From 1.45 on that is certain. Before, the counts of all streams of chat completions look like this.
+    From 1.45 on that is certain. Before, the counts of all streams of chat completions look like this. The Responses
+    API ends a stream with its tokens, of whose cache OpenLIT before 1.40 has no word.
     """
     return (
         facts.scope == _OPENAI
         and facts.values.get("gen_ai.request.stream") is True
         and "gen_ai.usage.cache_read.input_tokens" not in facts.attributes
+        and facts.values.get(FINISH_REASONS) != ["completed"]
     )
 
 

@@ -28,8 +28,10 @@ _NAME: Final = re.compile(r"(?!invoke_agent$)[A-Za-z][A-Za-z0-9_-]{1,63}")
 """Names as agents have them: no sentences, no paths, no methods of classes, and not that of the operation."""
 _ACTOR: Final = re.compile(r"agent|assistant|copilot|crew|team|bot(?![a-z])", re.IGNORECASE)
 _RUNNABLES: Final = re.compile(
-    r"Runnable\w*|\w*StateGraph|LangGraph|Chain|main|handler|invocation|step|request|run|call|stream|(call_)?model(_request)?|tools|agent"
+    r"Runnable\w*|\w*StateGraph|LangGraph|Chain|main|handler|invocation|step|request|run|call|stream|(call_)?model(_request)?|tools"
 )
+_NODE: Final = "agent"
+"""What LangGraph's ready-made agents call their node that asks the model; whose tools it has is one of that name."""
 _INTERNAL: Final = frozenset({0, 1})
 """Span kinds of what neither is called nor calls over a border."""
 
@@ -110,6 +112,7 @@ def _name_around(steps: Sequence[Placed], top: Node | None) -> str:
     """Return the name of the smallest span around all steps that has a name like an agent's."""
     common: list[Node] | None = None
     calls = {step.step.name for step in steps if step.is_call}
+    has_tools = any(step.step.kind == "tool" for step in steps)
     for step in steps:
         if not (step.is_call or step.step.kind == "tool") or not step.step.span_id:
             continue
@@ -122,6 +125,8 @@ def _name_around(steps: Sequence[Placed], top: Node | None) -> str:
             named = record.kind in _INTERNAL and _names_actor(record.name)
         else:
             named = record.kind in _AROUND and _NAME.fullmatch(record.name) is not None
+        if record.name == _NODE and node.parent is not None and not has_tools:
+            named = False
         if named and record.name not in calls and not _RUNNABLES.fullmatch(record.name):  # what tries a call again
             return record.name
         if node is top:

@@ -161,9 +161,12 @@ def _asker(steps: Sequence[Placed], tool: Placed, joins: Joins) -> int | None:
 
 
 def _kept_going(steps: Sequence[Placed], call: Placed) -> bool:
-    """Tell whether a call failed below work on a memory, which did without its answer."""
+    """Tell whether a call failed below work on a memory, which did without it, or below one that has another answer."""
     above = None if call.parent is None else steps[call.parent].step
-    return call.is_call and above is not None and above.kind == "memory" and above.status == "ok"
+    if not call.is_call or above is None or above.status != "ok":
+        return False
+    answers = {call.step.response_id, above.response_id} - {"", None}
+    return above.kind == "memory" or (len(answers) == 2 and above.kind == call.step.kind)
 
 
 _HANDLERS: Final = frozenset({"tool", "human"})

@@ -43,6 +43,10 @@ TOKENS = [
         ("langfuse-sdk", {"langfuse.observation.type": "generation",
                           "langfuse.observation.usage_details": dumped(input=100, output=5, total=105)}, 100),
         ("langsmith", {"langsmith.span.kind": "llm", "langsmith.usage_metadata": dumped(input_tokens=100)}, 100),
+        *(("openlit.instrumentation.openai",
+           CHAT | {"gen_ai.request.stream": True, "gen_ai.response.finish_reasons": [reason],
+                   "gen_ai.usage.input_tokens": 100}, count)
+          for reason, count in (("completed", 100), ("stop", None))),
         ("@voltagent/core", {"span.type": "llm", "llm.usage.prompt_tokens": 100}, 100),
         ("@voltagent/core", {"entity.type": "agent", "voltagent.x": 1, "usage.prompt_tokens": 100}, 100),
         ("genkit-tracer", {"genkit:metadata:subtype": "model",
