@@ -109,7 +109,7 @@ class FileExporter(Sender):
     async def push(self, delivery: Delivery) -> PartialSuccess | None:
         """Write one record."""
         try:
-            unreadable = await self.in_thread(self._write, delivery)
+            unreadable = await self.to_its_end(self._write, delivery)
         except OSError as error:
             kind = errno.errorcode.get(error.errno or 0, "OSError")
             message = f"cannot write {self._config.path}: {error.strerror}"

@@ -230,7 +230,7 @@ class Sender(ABC):
 
     async def _consume(self, queue: SendingQueue, tasks: set[asyncio.Task[None]]) -> None:
         try:
-            while not (self.durable and self._stopping.is_set()) and (item := queue.take()) is not None:
+            while not self._is_over() and (item := queue.take()) is not None:
                 try:
                     if isinstance(item, Delivery):
                         await self._settle(item)
@@ -242,6 +242,9 @@ class Sender(ABC):
             # Here and not in a done callback: that comes a turn later, and a commit in between would
             # count on a consumer that has already seen an empty line.
             tasks.discard(_this_task())
+
+    def _is_over(self) -> bool:
+        return self._stopped or (self.durable and self._stopping.is_set())
 
     async def _settle_stored(self, stored: Stored) -> None:
         """Send what is on disk and take it from there; what cannot be settled before the end stays."""
@@ -383,6 +386,14 @@ class Sender(ABC):
     async def in_thread(self, work: Callable[..., _T], *arguments: Any) -> _T:
         """Run blocking or long work while the loop serves others; one at a time, in order."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+
+    async def to_its_end(self, work: Callable[..., _T], *arguments: Any) -> _T:
+        """Run in the thread what cannot be taken back: done all the same where time is up meanwhile, and told so."""
+        doing = asyncio.ensure_future(self.in_thread(work, *arguments))
+        try:
+            return await asyncio.shield(doing)
+        except asyncio.CancelledError:
+            return await doing
 
     async def _on_disk(self, work: Callable[..., _T], *arguments: Any) -> _T:
         """Run the disk's work. It ends even when the waiting for it is given up: the next in line relies on it."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
 import os
 import shutil
 import sqlite3
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,6 +22,7 @@ from spanledger.exporters.run_store.exporter import RunStoreConfig, RunStoreExpo
 from spanledger.exporters.run_store.filter import Filter
 from spanledger.exporters.run_store.reader import RunReader
 from spanledger.exporters.run_store.schema import FILE_NAME
+from spanledger.exporters.run_store.store import Added, RunStore
 from spanledger.processor.batch import Delivery
 from tests.fakes import Clock, Numbers, host
 from tests.run_documents import NOW_NS, closed, document, request
@@ -99,6 +102,35 @@ async def test_runs_and_findings_are_stored_and_others_counted(tmp_path: Path) -
         assert bench.dropped("partial_success") == 2
         assert bench.exporter.statistics()["used_bytes"] > 0
     assert not (tmp_path / "data" / f"{FILE_NAME}-wal").exists()
+
+
+async def test_a_run_that_is_being_written_as_time_is_up_is_not_lost_and_the_next_one_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No more and no less is said to be lost than is not in the file."""
+    bench = Bench(tmp_path)
+    await bench.exporter.start()
+    begun, go_on = threading.Event(), threading.Event()
+    add = RunStore.add
+
+    def slow(store: RunStore, *given: Any) -> Added:
+        begun.set()
+        go_on.wait(30)
+        return add(store, *given)
+
+    monkeypatch.setattr(RunStore, "add", slow)
+    for run in ("a", "b"):
+        delivery = closed(document(run))
+        bench.exporter.reserve(delivery)
+        bench.exporter.commit(delivery)
+    await asyncio.to_thread(begun.wait, 30)
+    stopping = asyncio.create_task(bench.exporter.shutdown(bench.clock.now_s))
+    await asyncio.sleep(0)
+    assert bench.exporter._stopped
+    go_on.set()
+
+    assert await stopping == 1
+    assert bench.stored() == ["a"]
 
 
 def test_defaults_and_ages() -> None:

@@ -182,13 +182,13 @@ class RunStoreExporter(Sender):
         return await self._read_and_add(data)
 
     async def _read_and_add(self, data: bytes) -> tuple[Records, Added]:
-        def work() -> tuple[Records, Added, int]:
-            found = read(data, self._rest)
-            return found, self._store.add(found.kept, self.host.clock_ns()), self._store.used_bytes()
-
-        found, added, size = await self.in_thread(work)
+        found = await self.in_thread(read, data, self._rest)
+        added, size = await self.to_its_end(self._add, found)
         self._show_size(size)
         return found, added
+
+    def _add(self, found: Records) -> tuple[Added, int]:
+        return self._store.add(found.kept, self.host.clock_ns()), self._store.used_bytes()
 
     def _rest(self) -> None:
         if not self._stopping.is_set():
