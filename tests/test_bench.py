@@ -15,7 +15,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from bench import soak
+from bench import profiled, soak
 from bench.arithmetic import corrected, exponent, median, percentile, waiting
 from bench.pages import BEGIN, END, put, quote
 from bench.report import number, rows_of, table, targets
@@ -257,3 +257,20 @@ def test_condensed_soak_names_memories_that_there_are() -> None:
         for constant, size in constants.items():
             there = getattr(known, constant)
             assert not isinstance(size, tuple) or len(there.__init__.__defaults__) == len(size)
+
+
+def test_a_profile_is_read_by_file_function_and_line() -> None:
+    """Each stack counts once for a file that is in it twice; what is no frame is passed over."""
+    stacks = [
+        "MainThread;run (/x/spanledger/service/flow.py:10);read (/x/spanledger/conventions/reader.py:7) 3",
+        "MainThread;run (/x/spanledger/service/flow.py:10);again (/x/spanledger/service/flow.py:12) 1",
+        "no stack",
+    ]
+
+    lines = [*profiled.tables(stacks)]
+
+    assert lines[0] == "4 samples"
+    assert "| conventions/reader.py | 75.0%   | 75.0%              |" in lines
+    assert "| service/flow.py       | 25.0%   | 100.0%             |" in lines
+    assert "| service/flow.py again      | 25.0%   |" in lines
+    assert "| conventions/reader.py:7 | 75.0%   |" in lines
